@@ -1,0 +1,98 @@
+//! Weir's configuration: YAML text in, a valid [`model::Config`] or every mistake out.
+//!
+//! Pure: reads no file, no clock, no environment; whoever calls hands in the text and a lookup
+//! for `${VAR}`. The way of a text through this crate:
+//!
+//! ```text
+//! text --yaml--> tree with places --expand--> without ${VAR} --check--> of the right shape --lower--> Config
+//! ```
+//!
+//! Only the first step stops at its first mistake; all others go on, so that an operator sees
+//! everything at once. What is *not* checked here is what the text alone cannot tell: whether a
+//! port is free, a file can be written, an endpoint answers.
+
+mod check;
+pub mod diff;
+mod expand;
+mod grammar;
+mod lower;
+pub mod mistake;
+pub mod model;
+mod nearest;
+mod report;
+mod shape;
+pub mod units;
+mod yaml;
+
+pub use diff::{Changes, Touches, diff};
+pub use mistake::{Mistake, Mistakes, Severity, Style};
+pub use model::Config;
+pub use shape::schema;
+
+use report::{Path, Report};
+
+/// What a text needs besides itself.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// The file's name as shown in messages.
+    pub name: &'a str,
+    /// Looks up `${VAR}`.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// A config that is valid, and what is strange about it all the same.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The config.
+    pub config: Config,
+    /// What is allowed but probably not meant; may be empty.
+    pub warnings: Mistakes,
+}
+
+/// Reads a config.
+///
+/// # Errors
+/// Everything that is wrong with the text, and the warnings along with it.
+pub fn parse(text: &str, source: &Source<'_>) -> Result<Parsed, Mistakes> {
+    let mistakes = |list| Mistakes::new(source.name, text, list);
+    let mut tree = yaml::read(text).map_err(|mistake| mistakes(vec![*mistake]))?;
+    let mut report = Report::default();
+    expand::expand(&mut tree, source.env, &Path::Root, &mut report);
+    let config = lower::lower(&tree, &mut report);
+    let failed = report.has_errors();
+    let list = mistakes(report.into_list());
+    match config {
+        Some(config) if !failed => Ok(Parsed { config, warnings: list }),
+        _ => Err(list),
+    }
+}
+
+/// Reads a config from bytes, which may not even be text.
+///
+/// # Errors
+/// As [`parse`], and if the bytes are not UTF-8.
+pub fn parse_bytes(bytes: &[u8], source: &Source<'_>) -> Result<Parsed, Mistakes> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse(text, source),
+        Err(error) => {
+            let text = String::from_utf8_lossy(bytes);
+            // What is valid stays as it is, so the offset is right in the lossy text too.
+            let mistake = yaml::not_utf8(&text, error.valid_up_to());
+            Err(Mistakes::new(source.name, &text, vec![mistake]))
+        }
+    }
+}
+
+/// Reads a config that is shown as `<config>` and sees no environment.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_str(text: &str) -> Result<Parsed, Mistakes> {
+    parse(
+        text,
+        &Source {
+            name: "<config>",
+            env: &|_| None,
+        },
+    )
+}

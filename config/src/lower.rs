@@ -1,0 +1,301 @@
+//! Tree to model: references, names that must differ, ports, sums; and then the values.
+//!
+//! `check` has said what is wrong with single values. Here such a value counts as its default,
+//! so that the rest can still be looked at; the config that comes out is thrown away then.
+
+mod cluster;
+mod health;
+mod listener;
+mod ports;
+mod route;
+mod shadow;
+
+use std::collections::HashMap;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::check;
+use crate::grammar;
+use crate::mistake::Mistake;
+use crate::model::{AccessLog, Config, LogFormat, LogTarget, Shutdown, ZoneName};
+use crate::report::{Path, Report};
+use crate::shape::{self, Kind, Object};
+use crate::yaml::{Key, Node, Span, Text, Value};
+
+/// The config that `root` describes; `None` if there is not even a trace of one.
+pub(crate) fn lower(root: &Node, report: &mut Report) -> Option<Config> {
+    if let Some(mistake) = no_config(root) {
+        report.push(mistake, &Path::Root);
+        return None;
+    }
+    check::check(root, &Kind::Object(&shape::CONFIG), &Path::Root, report);
+    let fields = Fields::of(root, &shape::CONFIG)?;
+    let clusters = cluster::lower_all(&fields, report);
+    let listeners = listener::lower_all(&fields, &clusters, report);
+    ports::check(&fields, report);
+    // With errors about, a cluster may well be unused because of one of them.
+    if !report.has_errors() {
+        cluster::warn_unused(&clusters, report);
+    }
+    Some(Config {
+        admin: admin(&fields),
+        zone: fields.text("zone").and_then(|zone| ZoneName::new(&zone).ok()),
+        workers: fields.integer("workers").and_then(|n| NonZeroU16::new(n as u16)),
+        max_concurrent_probes: non_zero(fields.number("max_concurrent_probes")),
+        shutdown: shutdown(&fields),
+        access_log: access_log(&fields),
+        listeners: listeners.into_iter().map(Arc::new).collect(),
+        clusters: clusters.into_clusters(),
+    })
+}
+
+fn no_config(root: &Node) -> Option<Mistake> {
+    match &root.value {
+        Value::Map(_) | Value::Broken => None,
+        Value::Null => {
+            let span = Span {
+                line: 1,
+                column: 1,
+                ..Span::default()
+            };
+            Some(
+                Mistake::error("empty_file", span, "the file holds no config")
+                    .hint("the least there is: one listener with a cluster, and one cluster with an endpoint"),
+            )
+        }
+        other => Some(
+            Mistake::error(
+                "not_a_map",
+                root.mark(),
+                format!("a config is a map from keys to values, found {}", other.kind()),
+            )
+            .hint("it begins with keys such as `listeners:` and `clusters:`"),
+        ),
+    }
+}
+
+fn admin(fields: &Fields<'_>) -> Option<std::net::SocketAddr> {
+    match fields.text("admin") {
+        Some(text) => grammar::address(&text).ok(),
+        None => fields.default_text("admin").and_then(|text| text.parse().ok()),
+    }
+}
+
+fn shutdown(fields: &Fields<'_>) -> Shutdown {
+    let fields = fields.object("shutdown", &shape::SHUTDOWN);
+    Shutdown {
+        delay: fields.duration("delay"),
+        timeout: fields.duration("timeout"),
+    }
+}
+
+fn access_log(fields: &Fields<'_>) -> Option<AccessLog> {
+    let node = fields.get("access_log")?;
+    let target = |path: &str| match path {
+        "-" => LogTarget::Stdout,
+        path => LogTarget::File(PathBuf::from(path)),
+    };
+    if let Value::Text(Text { text, .. }) = &node.value {
+        // The defaults of the long form hold for the short one.
+        let log = AccessLog {
+            target: target(text),
+            format: LogFormat::Json,
+            sample: 1.0,
+        };
+        return (text != "off").then_some(log);
+    }
+    let fields = Fields::of(node, &shape::ACCESS_LOG)?;
+    let format = match fields.word("format") {
+        Some("text") => LogFormat::Text,
+        _ => LogFormat::Json,
+    };
+    let sample = fields
+        .get("sample")
+        .and_then(|node| check::share(node).ok())
+        .unwrap_or(1.0);
+    Some(AccessLog {
+        target: target(&fields.text("path")?),
+        format,
+        sample,
+    })
+}
+
+/// `n` as a count; zero was reported where it is not allowed.
+fn non_zero(n: u64) -> NonZeroU32 {
+    u32::try_from(n)
+        .ok()
+        .and_then(NonZeroU32::new)
+        .unwrap_or(NonZeroU32::MIN)
+}
+
+/// The values of one object, read by the names of its table.
+struct Fields<'a> {
+    entries: &'a [(Key, Node)],
+    object: &'static Object,
+}
+
+impl<'a> Fields<'a> {
+    fn of(node: &'a Node, object: &'static Object) -> Option<Self> {
+        match &node.value {
+            Value::Map(entries) => Some(Self { entries, object }),
+            Value::Null if object.may_be_empty() => Some(Self { entries: &[], object }),
+            _ => None,
+        }
+    }
+
+    fn get(&self, name: &'static str) -> Option<&'a Node> {
+        #[cfg(test)]
+        tests::note_read(self.object.title, name);
+        debug_assert!(
+            self.object.key(name).is_some(),
+            "{name} is not in the table of {}",
+            self.object.title
+        );
+        self.entries
+            .iter()
+            .find(|(key, _)| key.text == name)
+            .map(|(_, node)| node)
+    }
+
+    /// An inner object; an empty one if there is none.
+    fn object(&self, name: &'static str, object: &'static Object) -> Self {
+        self.get(name)
+            .and_then(|node| Self::of(node, object))
+            .unwrap_or(Self { entries: &[], object })
+    }
+
+    fn text(&self, name: &'static str) -> Option<String> {
+        match (self.get(name)?, &self.object.key(name)?.kind) {
+            (node, Kind::Text(rule)) => check::text(node, rule).ok(),
+            _ => None,
+        }
+    }
+
+    fn word(&self, name: &'static str) -> Option<&'static str> {
+        match (self.get(name)?, &self.object.key(name)?.kind) {
+            (node, Kind::Word(words)) => check::word(node, words).ok(),
+            _ => None,
+        }
+    }
+
+    fn bool(&self, name: &'static str) -> bool {
+        self.get(name)
+            .and_then(|node| check::boolean(node).ok())
+            .unwrap_or_else(|| shape::default_bool(self.object, name))
+    }
+
+    fn duration(&self, name: &'static str) -> Duration {
+        self.duration_if(name)
+            .unwrap_or_else(|| shape::default_duration(self.object, name))
+    }
+
+    fn duration_if(&self, name: &'static str) -> Option<Duration> {
+        self.get(name).and_then(|node| check::duration(node, true).ok())
+    }
+
+    /// A whole number or a size, in its range.
+    fn integer(&self, name: &'static str) -> Option<u64> {
+        match (self.get(name)?, &self.object.key(name)?.kind) {
+            (node, Kind::Integer(range)) => check::integer(node, range).ok(),
+            (node, Kind::Size { zero, max }) => check::size(node, *zero, *max).ok(),
+            _ => None,
+        }
+    }
+
+    /// As `integer`, or its default.
+    fn number(&self, name: &'static str) -> u64 {
+        self.integer(name)
+            .unwrap_or_else(|| shape::default_number(self.object, name))
+    }
+
+    /// The items of a list; the one item of a short form.
+    fn items(&self, name: &'static str) -> &'a [Node] {
+        match self.get(name) {
+            None => &[],
+            Some(Node {
+                value: Value::List(items),
+                ..
+            }) => items,
+            Some(Node {
+                value: Value::Null | Value::Map(_) | Value::Broken,
+                ..
+            }) => &[],
+            Some(one) => std::slice::from_ref(one),
+        }
+    }
+
+    /// The entries of a map with keys of the operator's choice.
+    fn entries(&self, name: &'static str) -> &'a [(Key, Node)] {
+        match self.get(name) {
+            Some(Node {
+                value: Value::Map(entries),
+                ..
+            }) => entries,
+            _ => &[],
+        }
+    }
+
+    fn default_text(&self, name: &str) -> Option<&'static str> {
+        match self.object.key(name)?.need {
+            shape::Need::Default(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Names that must differ, and where each was first given.
+#[derive(Default)]
+struct Names<'a> {
+    seen: HashMap<&'a str, Span>,
+}
+
+impl<'a> Names<'a> {
+    /// Reports `node`'s name if it was given before.
+    fn claim(&mut self, node: Option<&'a Node>, what: &str, path: &Path<'_>, report: &mut Report) {
+        let Some(Node {
+            value: Value::Text(Text { text, .. }),
+            span,
+        }) = node
+        else {
+            return;
+        };
+        match self.seen.get(text.as_str()) {
+            None => {
+                self.seen.insert(text, *span);
+            }
+            Some(first) => {
+                let mistake = Mistake::error("duplicate_name", *span, format!("there are two {what} named {text:?}"))
+                    .hint("a name must be unique; rename one of them")
+                    .related(*first, "first given here");
+                report.push(mistake, &path.key("name"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    thread_local! {
+        static READ: RefCell<BTreeSet<(&'static str, &'static str)>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    pub(super) fn note_read(object: &'static str, key: &'static str) {
+        READ.with_borrow_mut(|read| read.insert((object, key)));
+    }
+
+    #[test]
+    fn every_key_of_the_table_is_read() {
+        READ.with_borrow_mut(BTreeSet::clear);
+        crate::parse_str(include_str!("../examples/full.yaml")).unwrap();
+        let expected: BTreeSet<_> = crate::shape::objects()
+            .iter()
+            .flat_map(|o| o.keys.iter().map(|key| (o.title, key.name)))
+            .collect();
+        assert_eq!(READ.with_borrow(Clone::clone), expected);
+    }
+}

@@ -1,0 +1,116 @@
+//! Health checks.
+
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::{Fields, non_zero, route};
+use crate::grammar;
+use crate::mistake::Mistake;
+use crate::model::{CheckKind, HealthCheck, HttpCheck};
+use crate::report::{Path, Report};
+use crate::shape;
+use crate::yaml::{Node, Text, Value};
+
+pub(super) fn lower_all(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Vec<HealthCheck> {
+    let path = path.key("health_checks");
+    let mut checks = Vec::new();
+    for (at, node) in fields.items("health_checks").iter().enumerate() {
+        let Some(fields) = Fields::of(node, &shape::HEALTH_CHECK) else {
+            continue;
+        };
+        checks.extend(lower(&fields, node, &path.item(at), report));
+    }
+    checks
+}
+
+fn lower(fields: &Fields<'_>, node: &Node, path: &Path<'_>, report: &mut Report) -> Option<HealthCheck> {
+    let (timeout, interval) = (fields.duration("timeout"), fields.duration("interval"));
+    if timeout >= interval {
+        let place = fields.get("timeout").or_else(|| fields.get("interval")).unwrap_or(node);
+        let message = format!("a probe may take {timeout:?}, which is not less than the interval of {interval:?}");
+        let mistake = Mistake::warning("slow_probe", place.mark(), message);
+        report.push(
+            mistake.hint("probes then follow each other more slowly than `interval` says"),
+            path,
+        );
+    }
+    let kind = match fields.get("http_health_check") {
+        Some(node) => CheckKind::Http(http(&Fields::of(node, &shape::HTTP_CHECK)?, path, report)),
+        None => CheckKind::Tcp,
+    };
+    let _ = fields.get("tcp_health_check");
+    Some(HealthCheck {
+        timeout,
+        interval,
+        fast_interval: fields
+            .duration_if("fast_interval")
+            .unwrap_or_else(|| interval.min(Duration::from_secs(1))),
+        down_interval: fields.duration_if("down_interval").unwrap_or(interval * 2),
+        // The table keeps these numbers within their types.
+        jitter_percent: fields.number("jitter") as u8,
+        unhealthy_threshold: non_zero(fields.number("unhealthy_threshold")),
+        healthy_threshold: non_zero(fields.number("healthy_threshold")),
+        port: fields.integer("port").and_then(|port| NonZeroU16::new(port as u16)),
+        kind,
+    })
+}
+
+fn http(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> HttpCheck {
+    let default = |name| fields.default_text(name).unwrap_or_default().to_owned();
+    let path = path.key("http_health_check");
+    HttpCheck {
+        method: fields.text("method").unwrap_or_else(|| default("method")),
+        path: fields.text("path").unwrap_or_else(|| default("path")),
+        host: fields.text("host"),
+        headers: route::header_values(fields.entries("headers")),
+        expected_statuses: statuses(fields, &path, report),
+        expected_body: fields.text("expected_body"),
+    }
+}
+
+fn statuses(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Vec<RangeInclusive<u16>> {
+    let path = path.key("expected_statuses");
+    if fields.get("expected_statuses").is_none() {
+        return vec![200..=299];
+    }
+    let items = match fields.get("expected_statuses") {
+        // The one item of a short form may be Envoy's map.
+        Some(
+            node @ Node {
+                value: Value::Map(_), ..
+            },
+        ) => std::slice::from_ref(node),
+        _ => fields.items("expected_statuses"),
+    };
+    let mut ranges = Vec::with_capacity(items.len());
+    for (at, node) in items.iter().enumerate() {
+        match &node.value {
+            Value::Integer(value) => {
+                ranges.extend(
+                    u16::try_from(*value)
+                        .ok()
+                        .and_then(|n| grammar::status_range(n, n).ok()),
+                );
+            }
+            Value::Text(Text { text, .. }) => ranges.extend(grammar::statuses(text).ok()),
+            Value::Map(_) => ranges.extend(envoy_range(node, &path.item(at), report)),
+            _ => {}
+        }
+    }
+    ranges
+}
+
+/// `{start, end}` where `end` does not count, as in Envoy's `Int64Range`.
+fn envoy_range(node: &Node, path: &Path<'_>, report: &mut Report) -> Option<RangeInclusive<u16>> {
+    let fields = Fields::of(node, &shape::STATUS_RANGE)?;
+    // The table keeps both within 100 to 600.
+    let (start, end) = (fields.integer("start")? as u16, fields.integer("end")? as u16);
+    if start >= end {
+        let message = format!("this range is empty: `end` does not count, and {start} is not less than {end}");
+        let hint = format!("for {start} alone write {start}");
+        report.push(Mistake::error("bad_status", node.mark(), message).hint(hint), path);
+        return None;
+    }
+    Some(start..=end - 1)
+}

@@ -1,0 +1,135 @@
+//! Listeners.
+
+use std::num::NonZeroU32;
+
+use super::cluster::Clusters;
+use super::{Fields, Names, route, shadow};
+use crate::grammar;
+use crate::model::{
+    HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, PathMatch, Protocol, Route, RouteMatch,
+    Target,
+};
+use crate::report::{Path, Report};
+use crate::shape;
+use crate::yaml::{Node, Text, Value};
+
+pub(super) fn lower_all(fields: &Fields<'_>, clusters: &Clusters<'_>, report: &mut Report) -> Vec<Listener> {
+    let (root, mut names) = (Path::Root, Names::default());
+    let mut listeners = Vec::new();
+    for (at, node) in fields.items("listeners").iter().enumerate() {
+        let path = root.key("listeners");
+        let path = path.item(at);
+        let Some(fields) = Fields::of(node, &shape::LISTENER) else {
+            continue;
+        };
+        names.claim(fields.get("name"), "listeners", &path, report);
+        listeners.extend(lower(&fields, clusters, &path, report));
+    }
+    listeners
+}
+
+fn lower(fields: &Fields<'_>, clusters: &Clusters<'_>, path: &Path<'_>, report: &mut Report) -> Option<Listener> {
+    // Before the name, so that a listener without one has its routes looked at all the same.
+    let routes = routes(fields, clusters, path, report);
+    Some(Listener {
+        name: ListenerName::new(&fields.text("name")?).ok()?,
+        bind: fields
+            .items("bind")
+            .iter()
+            .filter_map(scalar)
+            .filter_map(|text| grammar::address(text).ok())
+            .collect(),
+        protocol: protocol(fields),
+        routes,
+        timeouts: timeouts(&fields.object("timeouts", &shape::LISTENER_TIMEOUTS)),
+        limits: limits(&fields.object("limits", &shape::LIMITS)),
+        headers: headers(&fields.object("headers", &shape::HEADERS)),
+        trusted_proxies: fields
+            .items("trusted_proxies")
+            .iter()
+            .filter_map(scalar)
+            .filter_map(|text| grammar::cidr(text).ok())
+            .collect(),
+    })
+}
+
+fn routes(fields: &Fields<'_>, clusters: &Clusters<'_>, path: &Path<'_>, report: &mut Report) -> Vec<Route> {
+    if let Some(node) = fields.get("cluster") {
+        let target = clusters.resolve(node, &path.key("cluster"), report);
+        return target
+            .map(|cluster| everything_to(Target::Cluster(cluster), node.span.line))
+            .into_iter()
+            .collect();
+    }
+    let (path, mut names) = (path.key("routes"), Names::default());
+    let mut routes = Vec::new();
+    for (at, node) in fields.items("routes").iter().enumerate() {
+        let path = path.item(at);
+        let Some(fields) = Fields::of(node, &shape::ROUTE) else {
+            continue;
+        };
+        names.claim(fields.get("name"), "routes of this listener", &path, report);
+        if let Some(route) = route::lower(&fields, node, clusters, &path, report) {
+            routes.push((at, node.mark(), route));
+        }
+    }
+    shadow::warn(&routes, &path, report);
+    routes.into_iter().map(|(_, _, route)| route).collect()
+}
+
+fn everything_to(target: Target, line: u32) -> Route {
+    Route {
+        name: None,
+        matches: RouteMatch {
+            path: PathMatch::Any,
+            ..RouteMatch::default()
+        },
+        target,
+        timeout: shape::default_duration(&shape::ROUTE, "timeout"),
+        body_bytes: None,
+        line,
+    }
+}
+
+/// There is one protocol so far; the table has refused all others.
+fn protocol(fields: &Fields<'_>) -> Protocol {
+    let _ = fields.word("protocol");
+    Protocol::Http
+}
+
+fn timeouts(fields: &Fields<'_>) -> ListenerTimeouts {
+    ListenerTimeouts {
+        header: fields.duration("header"),
+        idle: fields.duration("idle"),
+        stream_idle: fields.duration("stream_idle"),
+    }
+}
+
+// The table keeps each number within its type.
+fn limits(fields: &Fields<'_>) -> ListenerLimits {
+    ListenerLimits {
+        connections: fields.integer("connections").and_then(|n| NonZeroU32::new(n as u32)),
+        header_bytes: fields.number("header_bytes") as u32,
+        header_count: fields.number("header_count") as u16,
+        uri_bytes: fields.number("uri_bytes") as u32,
+        body_bytes: fields.integer("body_bytes"),
+        body_min_rate: fields.number("body_min_rate") as u32,
+    }
+}
+
+fn headers(fields: &Fields<'_>) -> HeaderPolicy {
+    HeaderPolicy {
+        x_forwarded: fields.bool("x_forwarded"),
+        forwarded: fields.bool("forwarded"),
+        request_id: fields.bool("request_id"),
+        reason: fields.bool("reason"),
+    }
+}
+
+/// The text of a text value.
+pub(super) fn scalar(node: &Node) -> Option<&str> {
+    match &node.value {
+        Value::Text(Text { text, .. }) => Some(text),
+        _ => None,
+    }
+}

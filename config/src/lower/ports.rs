@@ -1,0 +1,130 @@
+//! No two sockets of ours may claim one address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use super::Fields;
+use super::listener::scalar;
+use crate::grammar;
+use crate::mistake::Mistake;
+use crate::report::{Path, Report};
+use crate::shape;
+use crate::yaml::Span;
+
+/// Reports an address that two listeners, or a listener and the admin API, claim.
+pub(super) fn check(fields: &Fields<'_>, report: &mut Report) {
+    let (root, mut ports) = (Path::Root, HashMap::<u16, Claims>::new());
+    match fields.get("admin") {
+        None => {
+            let default = fields.default_text("admin").and_then(|text| text.parse().ok());
+            if let Some(address) = default {
+                ports
+                    .entry(SocketAddr::port(&address))
+                    .or_default()
+                    .claim(address, "the admin API", None);
+            }
+        }
+        Some(node) => {
+            if let Some(address) = scalar(node).and_then(|text| grammar::address(text).ok()) {
+                ports
+                    .entry(address.port())
+                    .or_default()
+                    .claim(address, "the admin API", Some(node.span));
+            }
+        }
+    }
+    for (at, node) in fields.items("listeners").iter().enumerate() {
+        let path = root.key("listeners");
+        let (path, Some(fields)) = (path.item(at), Fields::of(node, &shape::LISTENER)) else {
+            continue;
+        };
+        let owner = fields.get("name").and_then(scalar).map_or_else(
+            || format!("the listener on line {}", node.mark().line),
+            |name| format!("the listener {name:?}"),
+        );
+        for bind in fields.items("bind") {
+            let Some(address) = scalar(bind).and_then(|text| grammar::address(text).ok()) else {
+                continue;
+            };
+            // The system chooses another free port each time.
+            if address.port() == 0 {
+                continue;
+            }
+            let claims = ports.entry(address.port()).or_default();
+            if let Some(other) = claims.overlapping(address.ip()) {
+                report.push(taken(address, bind.span, &owner, other), &path.key("bind"));
+            } else {
+                claims.claim(address, &owner, Some(bind.span));
+            }
+        }
+    }
+}
+
+fn taken(address: SocketAddr, span: Span, owner: &str, other: &Claim) -> Mistake {
+    let message = if other.address == address {
+        format!(
+            "{address} is taken by {} already",
+            if other.owner == owner {
+                "this listener"
+            } else {
+                &other.owner
+            }
+        )
+    } else {
+        format!("{address} overlaps with {} of {}", other.address, other.owner)
+    };
+    let mistake = Mistake::error("port_taken", span, message);
+    match other.span {
+        Some(first) => mistake
+            .hint("give one of them another port or address")
+            .related(first, "taken here"),
+        None => mistake.hint(format!(
+            "the admin API is at {} unless told otherwise; give `admin:` another address, or `off`",
+            other.address
+        )),
+    }
+}
+
+/// Who has what of one port.
+#[derive(Default)]
+struct Claims {
+    by_ip: HashMap<IpAddr, Claim>,
+    /// The first of each family, for an address that stands for the whole family.
+    first: [Option<Claim>; 2],
+    /// Who has the whole family.
+    whole: [Option<Claim>; 2],
+}
+
+#[derive(Clone)]
+struct Claim {
+    address: SocketAddr,
+    owner: String,
+    /// `None`: by default, it stands nowhere.
+    span: Option<Span>,
+}
+
+impl Claims {
+    fn claim(&mut self, address: SocketAddr, owner: &str, span: Option<Span>) {
+        let (family, claim) = (
+            usize::from(address.is_ipv6()),
+            Claim {
+                address,
+                owner: owner.to_owned(),
+                span,
+            },
+        );
+        if address.ip().is_unspecified() {
+            self.whole[family] = Some(claim.clone());
+        }
+        self.first[family].get_or_insert_with(|| claim.clone());
+        self.by_ip.insert(address.ip(), claim);
+    }
+
+    fn overlapping(&self, ip: IpAddr) -> Option<&Claim> {
+        let family = usize::from(ip.is_ipv6());
+        if ip.is_unspecified() {
+            return self.first[family].as_ref();
+        }
+        self.whole[family].as_ref().or_else(|| self.by_ip.get(&ip))
+    }
+}

@@ -1,0 +1,97 @@
+//! Routes and what they match.
+
+use super::Fields;
+use super::cluster::Clusters;
+use super::listener::scalar;
+use crate::check;
+use crate::grammar;
+use crate::model::{HeaderMatch, HeaderTest, PathMatch, Route, RouteMatch, RouteName, Target};
+use crate::report::{Path, Report};
+use crate::shape;
+use crate::yaml::{Key, Node, Value};
+
+pub(super) fn lower(
+    fields: &Fields<'_>,
+    node: &Node,
+    clusters: &Clusters<'_>,
+    path: &Path<'_>,
+    report: &mut Report,
+) -> Option<Route> {
+    let matches = matches(&fields.object("match", &shape::MATCH));
+    let cluster = clusters.resolve(fields.get("cluster")?, &path.key("cluster"), report)?;
+    Some(Route {
+        name: fields.text("name").and_then(|name| RouteName::new(&name).ok()),
+        matches,
+        target: Target::Cluster(cluster),
+        timeout: fields.duration("timeout"),
+        body_bytes: fields.integer("body_bytes"),
+        line: node.mark().line,
+    })
+}
+
+fn matches(fields: &Fields<'_>) -> RouteMatch {
+    let hosts = fields
+        .items("host")
+        .iter()
+        .filter_map(scalar)
+        .filter_map(|text| grammar::host_pattern(text).ok());
+    let methods = fields
+        .items("method")
+        .iter()
+        .filter_map(scalar)
+        .filter_map(|text| grammar::method(text).ok());
+    let exact = fields.text("path").map(PathMatch::Exact);
+    let prefix = fields.text("path_prefix").map(prefix);
+    RouteMatch {
+        hosts: hosts.collect(),
+        path: exact.or(prefix).unwrap_or_default(),
+        methods: methods.collect(),
+        headers: headers(fields.entries("header")),
+    }
+}
+
+/// `/` is a prefix of every path, and `/a/` means what lies under `/a`, as `/a` does.
+fn prefix(text: String) -> PathMatch {
+    match text.trim_end_matches('/') {
+        "" => PathMatch::Any,
+        trimmed => PathMatch::Prefix(trimmed.to_owned()),
+    }
+}
+
+fn headers(entries: &[(Key, Node)]) -> Vec<HeaderMatch> {
+    let mut headers: Vec<HeaderMatch> = Vec::new();
+    for (key, node) in entries {
+        let Ok(name) = grammar::header_name(&key.text) else {
+            continue;
+        };
+        let test = match &node.value {
+            Value::Map(_) => {
+                let Some(fields) = Fields::of(node, &shape::HEADER_PRESENCE) else {
+                    continue;
+                };
+                if fields.bool("present") {
+                    HeaderTest::Present
+                } else {
+                    HeaderTest::Absent
+                }
+            }
+            _ => match check::text(node, &shape::HEADER_VALUE) {
+                Ok(value) => HeaderTest::Exact(value),
+                Err(_) => continue,
+            },
+        };
+        headers.push(HeaderMatch { name, test });
+    }
+    headers
+}
+
+/// The headers of a map from names to values, in order.
+pub(super) fn header_values(entries: &[(Key, Node)]) -> Vec<(String, String)> {
+    let header = |(key, node): &(Key, Node)| {
+        Some((
+            grammar::header_name(&key.text).ok()?,
+            check::text(node, &shape::HEADER_VALUE).ok()?,
+        ))
+    };
+    entries.iter().filter_map(header).collect()
+}

@@ -1,0 +1,339 @@
+//! What the operator wants, as plain data that is always valid.
+//!
+//! Only `lower` makes these values, and only when nothing is wrong, so nobody downstream asks
+//! again: every reference resolves, every duration is positive, every cluster has an endpoint.
+//! Nothing here knows YAML.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroU32};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use crate::units::{ClusterName, ListenerName, RouteName, Weight, ZoneName};
+
+/// One whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where the admin API listens; `None` switches it off. Default `127.0.0.1:9900`.
+    pub admin: Option<SocketAddr>,
+    /// The zone this instance stands in.
+    pub zone: Option<ZoneName>,
+    /// Worker threads; default one a core. Fixed for the life of the process.
+    pub workers: Option<NonZeroU16>,
+    /// Most health probes under way at once in this process. Default 512.
+    pub max_concurrent_probes: NonZeroU32,
+    /// How the process ends.
+    pub shutdown: Shutdown,
+    /// One line a request; `None` is off, the default.
+    pub access_log: Option<AccessLog>,
+    /// Where traffic comes in. At least one.
+    pub listeners: Vec<Arc<Listener>>,
+    /// Where it goes. At least one.
+    pub clusters: Vec<Arc<Cluster>>,
+}
+
+/// How the process ends on SIGTERM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// Readiness is false this long before accepting stops, so that whoever stands in front of
+    /// us can look away. Default 0.
+    pub delay: Duration,
+    /// Requests under way may take this long to finish; then they are cut. Default 60 s.
+    pub timeout: Duration,
+}
+
+/// The access log: one line a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessLog {
+    /// Where the lines go.
+    pub target: LogTarget,
+    /// Their form. Default JSON.
+    pub format: LogFormat,
+    /// Share of successful requests that is logged, 0 to 1. Default 1. Requests that end in a
+    /// local answer, a failure or a 5xx are always logged.
+    pub sample: f64,
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard output.
+    Stdout,
+    /// A file, opened for appending, opened again on SIGUSR1.
+    File(PathBuf),
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// One line for human eyes.
+    Text,
+}
+
+/// An address (or several) we accept on, and what is done with what comes in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Unique among listeners.
+    pub name: ListenerName,
+    /// At least one. Port 0 lets the system choose.
+    pub bind: Vec<SocketAddr>,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// The first route that matches, in file order, takes the request. At least one.
+    pub routes: Vec<Route>,
+    /// How long we wait for clients.
+    pub timeouts: ListenerTimeouts,
+    /// How much we take from clients.
+    pub limits: ListenerLimits,
+    /// Which headers we add.
+    pub headers: HeaderPolicy,
+    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed. Default none.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Listener {
+    /// Whether what `peer` says about the client before it is believed.
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0 and HTTP/1.1.
+    Http,
+}
+
+/// How long a listener waits for its clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTimeouts {
+    /// From the first byte of a request to the end of its head. Default 10 s, then 408.
+    pub header: Duration,
+    /// Between two requests of a kept-open connection. Default 60 s.
+    pub idle: Duration,
+    /// Without a byte in either direction while a body is under way. Default 5 min.
+    pub stream_idle: Duration,
+}
+
+/// How much a listener takes from its clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// Open client connections over all workers; the rest are closed at once. Default none.
+    pub connections: Option<NonZeroU32>,
+    /// A request's whole head in bytes. Default 32 KiB, then 431.
+    pub header_bytes: u32,
+    /// Header fields in a request. Default 100, then 431.
+    pub header_count: u16,
+    /// The request target in bytes. Default 8 KiB, then 414.
+    pub uri_bytes: u32,
+    /// A request's body in bytes. Default none, else 413.
+    pub body_bytes: Option<u64>,
+    /// Least average rate of a request body in bytes a second, once it has taken 10 s. Default
+    /// 1 KiB/s, then 408; 0 is off.
+    pub body_min_rate: u32,
+}
+
+/// Which headers a listener adds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderPolicy {
+    /// `X-Forwarded-For`, `-Proto` and `-Host` to the endpoint. Default on.
+    pub x_forwarded: bool,
+    /// RFC 7239 `Forwarded` to the endpoint. Default off.
+    pub forwarded: bool,
+    /// `X-Request-Id` to the endpoint and in the answer. Default on.
+    pub request_id: bool,
+    /// `X-Weir-Reason` on answers we make ourselves. Default on.
+    pub reason: bool,
+}
+
+/// A rule that sends matching requests somewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// For metrics and `explain`; unique in its listener when given.
+    pub name: Option<RouteName>,
+    /// What it takes.
+    pub matches: RouteMatch,
+    /// Where it sends that.
+    pub target: Target,
+    /// From the end of the request to the head of the answer. Default 15 s, then 504.
+    pub timeout: Duration,
+    /// A request's body in bytes, over the listener's limit.
+    pub body_bytes: Option<u64>,
+    /// The line of the file it stands on, from 1.
+    pub line: u32,
+}
+
+/// Where a route sends its requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To a cluster that exists.
+    Cluster(ClusterName),
+}
+
+/// All conditions must hold; an empty list holds always.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteMatch {
+    /// One of these, compared without port and case.
+    pub hosts: Vec<HostPattern>,
+    /// Path without query.
+    pub path: PathMatch,
+    /// One of these methods, upper case.
+    pub methods: Vec<String>,
+    /// All of these.
+    pub headers: Vec<HeaderMatch>,
+}
+
+/// A host name to match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPattern {
+    /// This name, in lower case.
+    Exact(String),
+    /// `*.example.com` as `.example.com`: one label or more before it; not the name itself.
+    Wildcard(String),
+}
+
+/// A path to match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PathMatch {
+    /// Every path.
+    #[default]
+    Any,
+    /// This path only.
+    Exact(String),
+    /// This path and what lies under it: `/a` takes `/a`, `/a/` and `/a/b`, not `/ab`.
+    Prefix(String),
+}
+
+/// A header to match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderMatch {
+    /// Lower case.
+    pub name: String,
+    /// What its value must be.
+    pub test: HeaderTest,
+}
+
+/// What a header's value must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderTest {
+    /// Exactly this.
+    Exact(String),
+    /// Anything, but there.
+    Present,
+    /// Not there.
+    Absent,
+}
+
+/// A named set of endpoints with one policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// Unique among clusters.
+    pub name: ClusterName,
+    /// How one endpoint is picked.
+    pub balance: Balance,
+    /// In file order; addresses are unique; at least one has a weight over 0.
+    pub endpoints: Vec<Endpoint>,
+    /// All must pass. Empty: endpoints count as healthy.
+    pub health_checks: Vec<Arc<HealthCheck>>,
+    /// How connections are opened.
+    pub connect: Connect,
+    /// How idle connections are kept.
+    pub pool: Pool,
+    /// Ramp of a returning endpoint's weight; read, but without effect yet.
+    pub slow_start: Option<Duration>,
+}
+
+/// How one endpoint is picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// Smooth weighted round robin.
+    RoundRobin,
+    /// The better of two distinct draws by weight, by `(active + 1) / weight`.
+    LeastRequest,
+    /// A draw by weight.
+    Random,
+}
+
+/// One address of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// With the cluster's name, its identity.
+    pub address: SocketAddr,
+    /// Where it stands, if told.
+    pub zone: Option<ZoneName>,
+    /// Its share. Default 1.
+    pub weight: Weight,
+}
+
+/// One active check of each endpoint of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// A probe that takes longer has failed. Default 2 s.
+    pub timeout: Duration,
+    /// Between two probes of a healthy endpoint. Default 5 s.
+    pub interval: Duration,
+    /// Between two probes while the verdict is open. Default the smaller of 1 s and `interval`.
+    pub fast_interval: Duration,
+    /// Between two probes of an endpoint that is down. Default twice `interval`.
+    pub down_interval: Duration,
+    /// Each pause is stretched or shrunk by up to this many per cent, 0 to 50. Default 10.
+    pub jitter_percent: u8,
+    /// Consecutive failures that make a healthy endpoint unhealthy. Default 3.
+    pub unhealthy_threshold: NonZeroU32,
+    /// Consecutive passes that make an unhealthy endpoint healthy. Default 2.
+    pub healthy_threshold: NonZeroU32,
+    /// Another port than the endpoint's.
+    pub port: Option<NonZeroU16>,
+    /// What is asked.
+    pub kind: CheckKind,
+}
+
+/// What a probe asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckKind {
+    /// That a connection opens.
+    Tcp,
+    /// That an HTTP/1.1 request is answered as expected.
+    Http(HttpCheck),
+}
+
+/// What an HTTP probe sends and expects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpCheck {
+    /// Upper case. Default GET.
+    pub method: String,
+    /// Path and query. Default `/`.
+    pub path: String,
+    /// The `Host` header; default the endpoint's address.
+    pub host: Option<String>,
+    /// More request headers, in order.
+    pub headers: Vec<(String, String)>,
+    /// One of these must hold. Default 200 to 299.
+    pub expected_statuses: Vec<RangeInclusive<u16>>,
+    /// Must occur in the first 64 KiB of the body.
+    pub expected_body: Option<String>,
+}
+
+/// How connections to endpoints are opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connect {
+    /// Default 1 s.
+    pub timeout: Duration,
+}
+
+/// How idle connections to endpoints are kept, by each worker for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Closed after this long without use. Default 30 s.
+    pub idle_timeout: Duration,
+    /// Idle connections kept per endpoint and worker. Default 256; 0 keeps none.
+    pub max_idle: u32,
+}

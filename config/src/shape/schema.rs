@@ -1,0 +1,203 @@
+//! The shape as a JSON Schema, for editors and for whoever generates configs.
+
+use serde_json::{Map, Value, json};
+
+use super::{CONFIG, Integer, Key, Kind, List, Need, Object, Rule, Words};
+
+/// The JSON Schema (draft 2020-12) of a config.
+///
+/// What it takes is a little more than what [`crate::parse`] takes: it knows no references, no
+/// sums and no ports.
+#[must_use]
+pub fn schema() -> Value {
+    let mut schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "https://weir.invalid/config.schema.json",
+    });
+    let mut definitions = Map::new();
+    for object in objects() {
+        if object.title != CONFIG.title {
+            definitions.insert(object.title.to_owned(), of_object(object));
+        }
+    }
+    if let (Value::Object(schema), Value::Object(root)) = (&mut schema, of_object(&CONFIG)) {
+        schema.extend(root);
+        schema.insert("$defs".to_owned(), Value::Object(definitions));
+    }
+    schema
+}
+
+/// Every object of the table, the config first.
+pub(crate) fn objects() -> Vec<&'static Object> {
+    fn visit(kind: &Kind, found: &mut Vec<&'static Object>) {
+        match kind {
+            Kind::Object(object) => add(object, found),
+            Kind::List(list) => visit(&list.of, found),
+            Kind::Map(_, of) => visit(of, found),
+            Kind::Any(kinds) => kinds.iter().for_each(|kind| visit(kind, found)),
+            _ => {}
+        }
+    }
+    fn add(object: &'static Object, found: &mut Vec<&'static Object>) {
+        if !found.iter().any(|other| other.title == object.title) {
+            found.push(object);
+            object.keys.iter().for_each(|key| visit(&key.kind, found));
+        }
+    }
+    let mut found = Vec::new();
+    add(&CONFIG, &mut found);
+    found
+}
+
+fn of_object(object: &Object) -> Value {
+    let properties: Map<_, _> = object
+        .keys
+        .iter()
+        .map(|key| (key.name.to_owned(), of_key(key)))
+        .collect();
+    let required: Vec<_> = object
+        .keys
+        .iter()
+        .filter(|key| matches!(key.need, Need::Required(_)))
+        .map(|key| key.name)
+        .collect();
+    let mut schema = json!({
+        "title": object.title,
+        "description": object.doc,
+        "type": if object.may_be_empty() { json!(["object", "null"]) } else { json!("object") },
+        "additionalProperties": false,
+        "properties": properties,
+    });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    let choices: Vec<Value> = object
+        .choices
+        .iter()
+        .map(|choice| {
+            let each = choice.of.iter().map(|name| json!({ "required": [name] }));
+            match choice.needed {
+                Some(_) => json!({ "oneOf": each.collect::<Vec<_>>() }),
+                None => json!({ "not": { "required": choice.of } }),
+            }
+        })
+        .collect();
+    if !choices.is_empty() {
+        schema["allOf"] = json!(choices);
+    }
+    schema
+}
+
+fn of_key(key: &Key) -> Value {
+    let mut schema = of_kind(&key.kind);
+    let mut describe = |name: &str, value: Value| {
+        if let Value::Object(schema) = &mut schema {
+            schema.insert(name.to_owned(), value);
+        }
+    };
+    match key.need {
+        Need::Optional(otherwise) => describe("description", json!(format!("{} Default: {otherwise}.", key.doc))),
+        Need::Required(_) => describe("description", json!(key.doc)),
+        Need::Default(yaml) => {
+            describe("description", json!(key.doc));
+            if let Some(value) = plain(yaml) {
+                describe("default", value);
+            }
+        }
+    }
+    if let Some(value) = plain(key.example) {
+        describe("examples", json!([value]));
+    }
+    schema
+}
+
+/// A default or an example of the table as JSON. The table is constant and tested.
+fn plain(yaml: &str) -> Option<Value> {
+    fn convert(node: &crate::yaml::Node) -> Value {
+        use crate::yaml::Value as Yaml;
+        match &node.value {
+            Yaml::Null | Yaml::Broken => Value::Null,
+            Yaml::Bool(value) => json!(value),
+            Yaml::Integer(value) => json!(i64::try_from(*value).unwrap_or(i64::MAX)),
+            Yaml::Float(value) => json!(value),
+            Yaml::Text(text) => json!(text.text),
+            Yaml::List(items) => items.iter().map(convert).collect(),
+            Yaml::Map(entries) => entries
+                .iter()
+                .map(|(key, value)| (key.text.clone(), convert(value)))
+                .collect::<Map<_, _>>()
+                .into(),
+        }
+    }
+    crate::yaml::read(yaml).ok().map(|node| convert(&node))
+}
+
+fn of_kind(kind: &Kind) -> Value {
+    match kind {
+        Kind::Bool => with_variable(json!({ "type": "boolean" })),
+        Kind::Integer(Integer { min, max, .. }) if *max == u64::MAX => {
+            with_variable(json!({ "type": "integer", "minimum": min }))
+        }
+        Kind::Integer(Integer { min, max, .. }) => {
+            with_variable(json!({ "type": "integer", "minimum": min, "maximum": max }))
+        }
+        Kind::Share => with_variable(json!({ "type": "number", "minimum": 0, "maximum": 1 })),
+        Kind::Duration { .. } => json!({
+            "type": "string",
+            "pattern": r"^([0-9]+(\.[0-9]{1,6})?(h|m|s|ms|us))+$|\$\{",
+        }),
+        Kind::Size { zero, .. } => json!({ "anyOf": [
+            { "type": "integer", "minimum": u8::from(!zero) },
+            { "type": "string", "pattern": r"^[0-9]+ *(B|kB|[KMG]i?B)?$|\$\{" },
+        ] }),
+        Kind::Text(rule) => of_text(rule),
+        Kind::Word(words) => of_words(words),
+        Kind::Object(object) => json!({ "$ref": format!("#/$defs/{}", object.title) }),
+        Kind::List(list) => of_list(list),
+        Kind::Map(rule, of) => {
+            let mut schema = json!({ "type": "object", "additionalProperties": of_kind(of) });
+            if let Some(pattern) = rule.pattern {
+                schema["propertyNames"] = json!({ "pattern": pattern });
+            }
+            schema
+        }
+        Kind::Any(kinds) => json!({ "anyOf": kinds.iter().map(of_kind).collect::<Vec<_>>() }),
+    }
+}
+
+/// `${VAR}` may stand where a number or a boolean does.
+fn with_variable(schema: Value) -> Value {
+    json!({ "anyOf": [schema, { "type": "string", "pattern": r"\$\{" }] })
+}
+
+fn of_text(rule: &Rule) -> Value {
+    let mut schema =
+        json!({ "type": if rule.loose { json!(["string", "number", "boolean"]) } else { json!("string") } });
+    if let Some(pattern) = rule.pattern {
+        schema["pattern"] = json!(pattern);
+    }
+    schema
+}
+
+/// `anyOf` of constants rather than `enum`, so that each word has its line.
+fn of_words(words: &Words) -> Value {
+    let known = words
+        .known
+        .iter()
+        .map(|(word, doc)| json!({ "const": word, "description": doc }));
+    let variable = json!({ "type": "string", "pattern": r"\$\{" });
+    json!({ "anyOf": known.chain([variable]).collect::<Vec<_>>() })
+}
+
+fn of_list(list: &List) -> Value {
+    let item = of_kind(&list.of);
+    let mut schema = json!({ "type": "array", "items": item });
+    if list.empty.is_some() {
+        schema["minItems"] = json!(1);
+    }
+    if list.or_one {
+        json!({ "anyOf": [item, schema] })
+    } else {
+        schema
+    }
+}

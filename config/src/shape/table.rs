@@ -1,0 +1,172 @@
+//! The table itself, top-down as one reads a file.
+
+mod cluster;
+mod listener;
+mod rules;
+
+use super::Need::{Default, Optional, Required};
+use super::{Integer, Key, Kind, List, Object, Words};
+
+pub(crate) use cluster::*;
+pub(crate) use listener::*;
+pub(crate) use rules::*;
+
+/// The whole file.
+pub(crate) static CONFIG: Object = Object {
+    noun: "a config",
+    title: "config",
+    doc: "The configuration of one Weir process.",
+    keys: &[
+        Key {
+            name: "admin",
+            doc: "Where the status page, metrics and API are served; `off` switches them off.",
+            kind: Kind::Text(&ADMIN),
+            need: Default("127.0.0.1:9900"),
+            example: "127.0.0.1:9900",
+        },
+        Key {
+            name: "zone",
+            doc: "The availability zone this instance stands in.",
+            kind: Kind::Text(&NAME),
+            need: Optional("no zone is preferred"),
+            example: "az-a",
+        },
+        Key {
+            name: "workers",
+            doc: "Worker threads. Fixed for the life of the process.",
+            kind: Kind::Integer(Integer {
+                min: 1,
+                max: 1024,
+                ..Integer::ANY
+            }),
+            need: Optional("one per core"),
+            example: "4",
+        },
+        Key {
+            name: "max_concurrent_probes",
+            doc: "Most health probes under way at once in this process.",
+            kind: Kind::Integer(Integer {
+                min: 1,
+                max: 65_535,
+                ..Integer::ANY
+            }),
+            need: Default("512"),
+            example: "512",
+        },
+        Key {
+            name: "shutdown",
+            doc: "How the process ends on SIGTERM.",
+            kind: Kind::Object(&SHUTDOWN),
+            need: Default("{}"),
+            example: "{delay: 5s, timeout: 60s}",
+        },
+        Key {
+            name: "access_log",
+            doc: "One line a request; a file name is short for `{path: FILE}`.",
+            kind: Kind::Any(&[Kind::Text(&LOG_PATH), Kind::Object(&ACCESS_LOG)]),
+            need: Default("off"),
+            example: "/var/log/weir/access.log",
+        },
+        Key {
+            name: "listeners",
+            doc: "Where traffic comes in.",
+            kind: Kind::List(&LISTENERS),
+            need: Required("a config has at least one listener"),
+            example: "[{name: web, bind: \"0.0.0.0:8080\", cluster: shop}]",
+        },
+        Key {
+            name: "clusters",
+            doc: "Where it goes.",
+            kind: Kind::List(&CLUSTERS),
+            need: Required("a config has at least one cluster"),
+            example: "[{name: shop, endpoints: [\"10.0.1.11:8080\"]}]",
+        },
+    ],
+    choices: &[],
+    later: &["releases", "tracing", "resolvers"],
+};
+
+static LISTENERS: List = List {
+    of: Kind::Object(&LISTENER),
+    or_one: false,
+    empty: Some(("no_listeners", "there is no listener, so no traffic could come in")),
+};
+
+static CLUSTERS: List = List {
+    of: Kind::Object(&CLUSTER),
+    or_one: false,
+    empty: Some(("no_clusters", "there is no cluster, so traffic could go nowhere")),
+};
+
+pub(crate) static SHUTDOWN: Object = Object {
+    noun: "a shutdown",
+    title: "shutdown",
+    doc: "How the process ends on SIGTERM.",
+    keys: &[
+        Key {
+            name: "delay",
+            doc: "Readiness is false this long before accepting stops, so that others can look away.",
+            kind: Kind::Duration { zero: true },
+            need: Default("0s"),
+            example: "5s",
+        },
+        Key {
+            name: "timeout",
+            doc: "Requests under way may take this long to finish; then they are cut.",
+            kind: Kind::Duration { zero: true },
+            need: Default("60s"),
+            example: "60s",
+        },
+    ],
+    choices: &[],
+    later: &[],
+};
+
+pub(crate) static ACCESS_LOG: Object = Object {
+    noun: "an access log",
+    title: "access_log",
+    doc: "One line a request. Refusals, failures and 5xx answers are always logged.",
+    keys: &[
+        Key {
+            name: "path",
+            doc: "A file, opened again on SIGUSR1; `-` is standard output.",
+            kind: Kind::Text(&LOG_PATH),
+            need: Required("a file name, or `-` for standard output"),
+            example: "/var/log/weir/access.log",
+        },
+        Key {
+            name: "format",
+            doc: "The form of a line.",
+            kind: Kind::Word(&LOG_FORMAT),
+            need: Default("json"),
+            example: "json",
+        },
+        Key {
+            name: "sample",
+            doc: "Share of successful requests that is logged.",
+            kind: Kind::Share,
+            need: Default("1"),
+            example: "0.1",
+        },
+    ],
+    choices: &[],
+    later: &["fields"],
+};
+
+static LOG_FORMAT: Words = Words {
+    noun: "a log format",
+    known: &[
+        ("json", "One JSON object a line."),
+        ("text", "One line for human eyes."),
+    ],
+    later: &[],
+};
+
+impl Integer {
+    const ANY: Self = Self {
+        min: 0,
+        max: u64::MAX,
+        below: None,
+        above: None,
+    };
+}

@@ -1,0 +1,25 @@
+//! How do we know? The harness for live systems: the real binary between clients and backends
+//! that can do everything wrong.
+//!
+//! It is blocking and plain on purpose: what a test sends and receives are bytes on a socket, parsed
+//! by [`message`] alone, so that nothing here shares a mistake with the code under test. No test
+//! sleeps for a fixed time; it polls with a deadline ([`wait`]).
+//!
+//! - [`weir`]: the binary as a child process, its config file, admin API, signals and exit code.
+//! - [`backend`]: a scripted endpoint in this process that records each byte it gets.
+//! - [`nginx`]: real replicas that can be killed and come back on the same port.
+//! - [`client`]: one connection, strictly read.
+//! - [`load`]: many kept-open connections that count each way to fail.
+//! - [`place`]: loopback addresses nobody else uses.
+
+// A harness: here a panic is a failed test, with a text that says what was expected.
+#![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
+
+pub mod backend;
+pub mod client;
+pub mod load;
+pub mod message;
+pub mod nginx;
+pub mod place;
+pub mod wait;
+pub mod weir;

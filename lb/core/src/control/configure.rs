@@ -1,0 +1,312 @@
+//! A new configuration: whom it names is adopted by identity, the rest departs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_config::model::{self, ClusterName, HealthCheck, Target};
+
+use super::known::{Known, Place};
+use super::publish::{ClusterState, Stale};
+use super::schedule::{Plan, Slot};
+use super::{Control, Effect, Evidence, FIRST_ROUND_MAX, FORGET_AFTER, REMEMBERED_MAX, known_check};
+use crate::endpoint::{ClusterId, EndpointId, EndpointKey};
+use crate::load::Shards;
+use crate::route::RouteTable;
+use crate::snapshot;
+
+impl Control {
+    pub(super) fn configure(&mut self, config: Arc<model::Config>, effects: &mut Vec<Effect>) {
+        if self.config.as_deref() == Some(&*config) {
+            return;
+        }
+        self.given.rounds += 1;
+        let old = std::mem::take(&mut self.clusters);
+        let mut old: BTreeMap<ClusterName, ClusterState> = old
+            .into_iter()
+            .map(|cluster| (cluster.config.name.clone(), cluster))
+            .collect();
+        for (at, wanted) in config.clusters.iter().enumerate() {
+            let cluster = match old.remove(&wanted.name) {
+                Some(same) if same.config == *wanted => same,
+                before => self.adopt_cluster(wanted, before, effects),
+            };
+            self.place(at, &cluster);
+            self.clusters.push(cluster);
+        }
+        self.depart();
+        self.forget();
+        self.listeners = self.adopt_listeners(&config);
+        self.config = Some(config);
+        self.changed = true;
+        if !self.settled {
+            let placed = self.known.values().filter(|known| known.place.is_some());
+            self.open = placed
+                .flat_map(|known| &known.checks)
+                .filter(|check| !check.spoken)
+                .count();
+        }
+    }
+
+    fn adopt_cluster(
+        &mut self,
+        wanted: &Arc<model::Cluster>,
+        before: Option<ClusterState>,
+        effects: &mut Vec<Effect>,
+    ) -> ClusterState {
+        let mut fresh = vec![Vec::new(); wanted.health_checks.len()];
+        let endpoints = wanted
+            .endpoints
+            .iter()
+            .map(|endpoint| self.adopt_endpoint(&wanted.name, endpoint, &wanted.health_checks, &mut fresh, effects))
+            .collect();
+        for ((check, definition), endpoints) in (0..).zip(&wanted.health_checks).zip(fresh) {
+            self.spread_first_probes(check, definition, &endpoints);
+        }
+        ClusterState {
+            id: self.cluster_id(&wanted.name),
+            config: Arc::clone(wanted),
+            endpoints,
+            published: before.and_then(|before| before.published),
+            stale: Stale::Members,
+        }
+    }
+
+    /// Known or made known. Adds it to `fresh` for each check whose first probe is to be planned.
+    fn adopt_endpoint(
+        &mut self,
+        cluster: &ClusterName,
+        wanted: &model::Endpoint,
+        checks: &[Arc<HealthCheck>],
+        fresh: &mut [Vec<EndpointId>],
+        effects: &mut Vec<Effect>,
+    ) -> EndpointId {
+        let key = EndpointKey {
+            cluster: cluster.clone(),
+            address: wanted.address,
+        };
+        let id = match self.by_key.get(&key) {
+            Some(&id) => id,
+            None => self.meet(key, wanted, checks),
+        };
+        // `meet` made it known just now, or `by_key` names whom `known` has.
+        let Some(known) = self.known.get_mut(&id) else {
+            return id;
+        };
+        known.zone.clone_from(&wanted.zone);
+        known.weight = wanted.weight;
+        let slots = |known: &Known| {
+            (0..)
+                .map(move |check| Slot { endpoint: id, check })
+                .take(known.checks.len())
+        };
+        if !known.checks.iter().map(|check| &check.definition).eq(checks) {
+            slots(known)
+                .zip(&known.checks)
+                .for_each(|(slot, check)| self.schedule.remove(slot, check.plan));
+            let epochs: Vec<u32> = known.checks.iter().map(|check| check.epoch).collect();
+            known.adopt_checks(checks);
+            for (slot, check) in slots(known).zip(&known.checks) {
+                self.schedule.insert(slot, check.plan);
+                // One that is new or new here asks soon, however far off its old turn was.
+                if epochs.get(usize::from(slot.check)) != Some(&check.epoch) && check.plan != Plan::Idle {
+                    fresh[usize::from(slot.check)].push(id);
+                }
+            }
+            let evidence = if checks.is_empty() {
+                Evidence::NoChecks
+            } else {
+                Evidence::ChecksRemoved
+            };
+            effects.extend(known.judge(self.now, evidence).map(Effect::Transition));
+        }
+        for (check, fresh) in known.checks.iter().zip(fresh) {
+            if check.plan == Plan::Idle {
+                fresh.push(id);
+            }
+        }
+        id
+    }
+
+    fn meet(&mut self, key: EndpointKey, wanted: &model::Endpoint, checks: &[Arc<HealthCheck>]) -> EndpointId {
+        self.given.endpoints += 1;
+        let (id, key) = (EndpointId(self.given.endpoints), Arc::new(key));
+        self.by_key.insert(Arc::clone(&key), id);
+        self.known
+            .insert(id, Known::new(key, self.workers, wanted.weight, checks, self.now));
+        id
+    }
+
+    /// Plans the first probes of `endpoints` evenly over one interval, from a random one on.
+    fn spread_first_probes(&mut self, check: u16, definition: &HealthCheck, endpoints: &[EndpointId]) {
+        let span = u64::try_from(definition.interval.min(FIRST_ROUND_MAX).as_nanos()).unwrap_or(u64::MAX);
+        let count = endpoints.len() as u64;
+        let first = self.dice.below(count);
+        for (at, &endpoint) in (0..).zip(endpoints) {
+            let part = u128::from((at + first) % count);
+            let nanos = (u128::from(span) * part + u128::from(self.dice.below(span))) / u128::from(count);
+            let mut due = self.now + Duration::from_nanos(nanos as u64);
+            let slot = Slot { endpoint, check };
+            let Some((_, check)) = known_check(&mut self.known, slot) else {
+                continue;
+            };
+            if let Plan::Due(sooner) = check.plan {
+                due = due.min(sooner);
+            }
+            self.schedule.plan(slot, &mut check.plan, Plan::Due(due));
+        }
+    }
+
+    /// The number of a cluster, a new one for a name that is not known any more.
+    fn cluster_id(&mut self, name: &ClusterName) -> ClusterId {
+        *self.cluster_ids.entry(name.clone()).or_insert_with(|| {
+            self.given.clusters += 1;
+            ClusterId(self.given.clusters)
+        })
+    }
+
+    fn place(&mut self, cluster: usize, state: &ClusterState) {
+        for (member, id) in state.endpoints.iter().enumerate() {
+            // Clusters name only endpoints that are known.
+            let Some(known) = self.known.get_mut(id) else { continue };
+            if known.place.is_none() {
+                self.departed.remove(&(known.left, *id));
+            }
+            known.place = Some(Place { cluster, member });
+            known.round = self.given.rounds;
+        }
+    }
+
+    /// Whom this configuration does not name is not probed any more, but remembered for a while.
+    fn depart(&mut self) {
+        let round = self.given.rounds;
+        for (&endpoint, known) in self.known.iter_mut().filter(|(_, known)| known.round != round) {
+            if known.place.take().is_none() {
+                continue;
+            }
+            known.left = self.now;
+            self.departed.insert((self.now, endpoint));
+            for at in 0..known.checks.len() {
+                let epoch = known.next_epoch();
+                let check = &mut known.checks[at];
+                check.epoch = epoch;
+                self.schedule.plan(
+                    Slot {
+                        endpoint,
+                        check: at as u16,
+                    },
+                    &mut check.plan,
+                    Plan::Idle,
+                );
+            }
+        }
+        let known = &self.by_key;
+        let clusters = &self.clusters;
+        self.cluster_ids.retain(|name, id| {
+            let lowest = EndpointKey {
+                cluster: name.clone(),
+                address: ([0, 0, 0, 0], 0).into(),
+            };
+            let remembered = || {
+                known
+                    .range(lowest..)
+                    .next()
+                    .is_some_and(|(key, _)| key.cluster == *name)
+            };
+            clusters.iter().any(|cluster| cluster.id == *id) || remembered()
+        });
+    }
+
+    /// Forgets those who left long ago, and the first to leave when they are too many.
+    pub(super) fn forget(&mut self) {
+        while let Some(&(left, endpoint)) = self.departed.first()
+            && (left + FORGET_AFTER <= self.now || self.departed.len() > REMEMBERED_MAX)
+        {
+            self.departed.pop_first();
+            if let Some(known) = self.known.remove(&endpoint) {
+                self.by_key.remove(&known.key);
+            }
+        }
+    }
+
+    fn adopt_listeners(&self, config: &model::Config) -> Vec<Arc<snapshot::Listener>> {
+        let clusters: BTreeMap<&ClusterName, usize> = config
+            .clusters
+            .iter()
+            .enumerate()
+            .map(|(at, cluster)| (&cluster.name, at))
+            .collect();
+        config
+            .listeners
+            .iter()
+            .map(|wanted| self.adopt_listener(wanted, &clusters))
+            .collect()
+    }
+
+    fn adopt_listener(
+        &self,
+        wanted: &Arc<model::Listener>,
+        clusters: &BTreeMap<&ClusterName, usize>,
+    ) -> Arc<snapshot::Listener> {
+        let old = self
+            .listeners
+            .iter()
+            .find(|listener| listener.config.name == wanted.name);
+        let targets: Vec<(&ClusterName, usize)> = wanted
+            .routes
+            .iter()
+            .map(|route| match &route.target {
+                // A configuration is valid by construction: each reference resolves.
+                Target::Cluster(name) => (name, *clusters.get(name).expect("routes name clusters that exist")),
+            })
+            .collect();
+        let same_targets = |old: &snapshot::Listener| {
+            old.targets
+                .iter()
+                .map(|(at, _)| at)
+                .eq(targets.iter().map(|(_, at)| at))
+        };
+        match old {
+            Some(old) if old.config == *wanted && same_targets(old) => Arc::clone(old),
+            _ => Arc::new(self.make_listener(wanted, &targets, old)),
+        }
+    }
+
+    fn make_listener(
+        &self,
+        wanted: &Arc<model::Listener>,
+        targets: &[(&ClusterName, usize)],
+        old: Option<&Arc<snapshot::Listener>>,
+    ) -> snapshot::Listener {
+        let lane_before = |name: &ClusterName| {
+            let lanes = &old?.lanes;
+            lanes
+                .binary_search_by(|(its, _)| its.cmp(name))
+                .ok()
+                .map(|at| Arc::clone(&lanes[at].1))
+        };
+        let lanes: BTreeMap<&ClusterName, _> = targets
+            .iter()
+            .map(|&(name, _)| name)
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .map(|name| {
+                (
+                    name,
+                    lane_before(name).unwrap_or_else(|| Arc::new(Shards::new(self.workers))),
+                )
+            })
+            .collect();
+        snapshot::Listener {
+            config: Arc::clone(wanted),
+            routes: RouteTable::new(&wanted.routes),
+            targets: targets
+                .iter()
+                .map(|(name, at)| (*at, Arc::clone(&lanes[name])))
+                .collect(),
+            load: old.map_or_else(|| Arc::new(Shards::new(self.workers)), |old| Arc::clone(&old.load)),
+            unrouted: old.map_or_else(|| Arc::new(Shards::new(self.workers)), |old| Arc::clone(&old.unrouted)),
+            lanes: lanes.into_iter().map(|(name, lane)| (name.clone(), lane)).collect(),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Why an endpoint's status is what it is, in a form that people can read.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_config::model::ZoneName;
+
+use crate::endpoint::{EndpointKey, Status};
+use crate::health::ProbeResult;
+
+/// An endpoint's status changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Whose.
+    pub key: Arc<EndpointKey>,
+    /// Where it stands.
+    pub zone: Option<ZoneName>,
+    /// What it was.
+    pub from: Status,
+    /// What it is.
+    pub to: Status,
+    /// Why.
+    pub evidence: Evidence,
+}
+
+/// Why a status is what it is. Displays as one clause for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// Its cluster has no health checks, so it counts as healthy.
+    NoChecks,
+    /// It is new and was not probed yet.
+    Added,
+    /// A check that stood against it was removed.
+    ChecksRemoved,
+    /// A probe tipped the scales.
+    Probe {
+        /// The check's place among the cluster's health checks.
+        check: u16,
+        /// How the probe ended.
+        result: ProbeResult,
+        /// Consecutive outcomes that agree with it.
+        streak: u32,
+        /// How many were needed.
+        threshold: u32,
+        /// From the probe's first packet to its verdict.
+        took: Duration,
+    },
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoChecks => f.write_str("its cluster has no health checks"),
+            Self::Added => f.write_str("it is new and was not probed yet"),
+            Self::ChecksRemoved => f.write_str("a health check that stood against it was removed"),
+            Self::Probe {
+                check,
+                result,
+                streak,
+                threshold,
+                took,
+            } => {
+                let the_last = if *threshold > 1 {
+                    write!(f, "{streak} of {threshold} probes of check {check} in a row ")?;
+                    ", the last"
+                } else {
+                    write!(f, "the probe of check {check} ")?;
+                    ""
+                };
+                match result {
+                    ProbeResult::Passed => write!(f, "passed{the_last} in {took:.1?}"),
+                    _ => write!(f, "failed{the_last} after {took:.1?}: {result}"),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::ProbeFailure;
+
+    #[test]
+    fn evidence_reads_like_a_sentence() {
+        let took = Duration::from_micros(2100);
+        let probe = |result, streak| Evidence::Probe {
+            check: 0,
+            result,
+            streak,
+            threshold: streak,
+            took,
+        };
+        let failed = ProbeResult::Failed(ProbeFailure::Status(500));
+        let read = |evidence: Evidence| evidence.to_string();
+        assert_eq!(
+            read(probe(failed, 3)),
+            "3 of 3 probes of check 0 in a row failed, the last after 2.1ms: unexpected status 500"
+        );
+        assert_eq!(
+            read(probe(ProbeResult::Passed, 1)),
+            "the probe of check 0 passed in 2.1ms"
+        );
+    }
+}

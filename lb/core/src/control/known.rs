@@ -1,0 +1,181 @@
+//! What is known of one endpoint, kept by identity: it outlives configurations.
+
+use std::sync::Arc;
+
+use weir_config::model::{HealthCheck, Weight, ZoneName};
+
+use super::schedule::Plan;
+use super::{Evidence, Transition};
+use crate::endpoint::{EndpointKey, Status};
+use crate::health::{Opinion, ProbeOutcome, verdict};
+use crate::load::{EndpointLoad, Shards};
+use crate::time::Moment;
+
+/// One endpoint. Written by control alone; of `load`, workers write the counts.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) key: Arc<EndpointKey>,
+    pub(super) load: Arc<Shards<EndpointLoad>>,
+    pub(super) zone: Option<ZoneName>,
+    pub(super) weight: Weight,
+    pub(super) status: Status,
+    pub(super) since: Moment,
+    /// Of the status.
+    pub(super) evidence: Evidence,
+    pub(super) checks: Vec<Check>,
+    /// Where it stands in the configuration; `None` if it left it.
+    pub(super) place: Option<Place>,
+    /// The configuration it was last seen in.
+    pub(super) round: u64,
+    /// When it left.
+    pub(super) left: Moment,
+    /// Epochs given to its checks so far.
+    epochs: u32,
+}
+
+/// Indices of the cluster, and of the member in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) cluster: usize,
+    pub(super) member: usize,
+}
+
+/// One check of one endpoint.
+#[derive(Debug)]
+pub(super) struct Check {
+    pub(super) definition: Arc<HealthCheck>,
+    pub(super) epoch: u32,
+    pub(super) opinion: Opinion,
+    pub(super) plan: Plan,
+    /// The latest answer, inconclusive ones included.
+    pub(super) last: Option<(Moment, ProbeOutcome)>,
+    /// Whether its first round is over: something conclusive was heard, or it was given up.
+    pub(super) spoken: bool,
+    /// Inconclusive outcomes in a row.
+    pub(super) blanks: u8,
+}
+
+impl Known {
+    pub(super) fn new(
+        key: Arc<EndpointKey>,
+        workers: usize,
+        weight: Weight,
+        checks: &[Arc<HealthCheck>],
+        now: Moment,
+    ) -> Self {
+        let (status, evidence) = if checks.is_empty() {
+            (Status::Healthy, Evidence::NoChecks)
+        } else {
+            (Status::Unknown, Evidence::Added)
+        };
+        let mut known = Self {
+            key,
+            load: Arc::new(Shards::new(workers)),
+            zone: None,
+            weight,
+            status,
+            since: now,
+            evidence,
+            checks: Vec::new(),
+            place: None,
+            round: 0,
+            left: now,
+            epochs: 0,
+        };
+        known.adopt_checks(checks);
+        known
+    }
+
+    /// Takes over new definitions of its checks. What was heard stays with a definition, wherever
+    /// in the list it is now. A check that was replaced passes its verdict on, until the new
+    /// definition meets its own thresholds. A check that is merely added must not put a healthy
+    /// endpoint out of service before it has spoken.
+    ///
+    /// Plans stay with checks that stay in their place, and due times with all; the caller has
+    /// taken them out of the schedule, and plans what is idle afterwards.
+    pub(super) fn adopt_checks(&mut self, wanted: &[Arc<HealthCheck>]) {
+        let mut old: Vec<Option<Check>> = std::mem::take(&mut self.checks).into_iter().map(Some).collect();
+        let mut new: Vec<Option<Check>> = Vec::with_capacity(wanted.len());
+        for (at, definition) in wanted.iter().enumerate() {
+            new.push(
+                old.get_mut(at)
+                    .and_then(|slot| slot.take_if(|check| check.definition == *definition)),
+            );
+        }
+        for (check, definition) in new.iter_mut().zip(wanted).filter(|(check, _)| check.is_none()) {
+            let moved = old
+                .iter_mut()
+                .find_map(|slot| slot.take_if(|check| check.definition == *definition));
+            *check = moved.map(|check| check.at_another_place(self.next_epoch()));
+        }
+        for (check, definition) in new.iter_mut().zip(wanted).filter(|(check, _)| check.is_none()) {
+            let replaced = old.iter_mut().find_map(Option::take);
+            *check = Some(match replaced {
+                Some(check) => check.defined_anew(Arc::clone(definition), self.next_epoch()),
+                None => Check::new(Arc::clone(definition), self.next_epoch(), self.status),
+            });
+        }
+        self.checks = new.into_iter().flatten().collect();
+    }
+
+    pub(super) fn next_epoch(&mut self) -> u32 {
+        self.epochs = self.epochs.wrapping_add(1);
+        self.epochs
+    }
+
+    /// Brings the status in line with the checks; if it changed, says so, with `evidence`.
+    pub(super) fn judge(&mut self, now: Moment, evidence: Evidence) -> Option<Transition> {
+        let to = verdict(self.checks.iter().map(|check| check.opinion.verdict()));
+        if to == self.status {
+            return None;
+        }
+        let from = std::mem::replace(&mut self.status, to);
+        (self.since, self.evidence) = (now, evidence);
+        Some(Transition {
+            key: Arc::clone(&self.key),
+            zone: self.zone.clone(),
+            from,
+            to,
+            evidence,
+        })
+    }
+}
+
+impl Check {
+    fn new(definition: Arc<HealthCheck>, epoch: u32, status: Status) -> Self {
+        let opinion = match status {
+            Status::Healthy => Opinion::inherited(Status::Healthy),
+            Status::Unknown | Status::Unhealthy => Opinion::OPEN,
+        };
+        Self {
+            definition,
+            epoch,
+            opinion,
+            plan: Plan::Idle,
+            last: None,
+            spoken: false,
+            blanks: 0,
+        }
+    }
+
+    /// A probe under way would come back to the old place, so it is not waited for.
+    fn at_another_place(self, epoch: u32) -> Self {
+        let plan = match self.plan {
+            Plan::Due(at) => Plan::Due(at),
+            Plan::Idle | Plan::Asked { .. } => Plan::Idle,
+        };
+        Self { epoch, plan, ..self }
+    }
+
+    fn defined_anew(self, definition: Arc<HealthCheck>, epoch: u32) -> Self {
+        let opinion = Opinion::inherited(self.opinion.verdict());
+        Self {
+            definition,
+            opinion,
+            last: None,
+            spoken: false,
+            blanks: 0,
+            ..self.at_another_place(epoch)
+        }
+    }
+}

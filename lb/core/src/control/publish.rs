@@ -1,0 +1,106 @@
+//! The next generation: what changed is made anew, the rest is shared with the one before.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weir_config::model;
+
+use super::Control;
+use super::known::Known;
+use crate::endpoint::{ClusterId, EndpointId};
+use crate::snapshot::{Cluster, Member, Snapshot};
+use crate::time::Moment;
+
+/// A cluster of the configuration in force.
+#[derive(Debug)]
+pub(super) struct ClusterState {
+    pub(super) id: ClusterId,
+    pub(super) config: Arc<model::Cluster>,
+    /// In the order of the configuration.
+    pub(super) endpoints: Vec<EndpointId>,
+    /// As workers last saw it.
+    pub(super) published: Option<Arc<Cluster>>,
+    pub(super) stale: Stale,
+}
+
+/// What of a cluster is newer than what was published.
+#[derive(Debug)]
+pub(super) enum Stale {
+    Nothing,
+    /// The statuses of members at these indices.
+    Statuses(Vec<usize>),
+    /// Members or configuration.
+    Members,
+}
+
+impl ClusterState {
+    /// Notes that the status of a member changed.
+    pub(super) fn note(&mut self, member: usize) {
+        match &mut self.stale {
+            Stale::Nothing => self.stale = Stale::Statuses(vec![member]),
+            Stale::Statuses(members) => members.push(member),
+            Stale::Members => {}
+        }
+    }
+
+    fn publish(&mut self, known: &BTreeMap<EndpointId, Known>, versions: &mut u64) -> Arc<Cluster> {
+        let members = match (std::mem::replace(&mut self.stale, Stale::Nothing), &self.published) {
+            (Stale::Nothing, Some(published)) => return Arc::clone(published),
+            (Stale::Statuses(changed), Some(published)) => {
+                let mut members = published.members.clone();
+                for at in changed {
+                    // A status cannot have changed of an endpoint that is not known.
+                    if let Some(known) = known.get(&self.endpoints[at]) {
+                        members[at].status = known.status;
+                    }
+                }
+                members
+            }
+            (_, None) | (Stale::Members, _) => self
+                .endpoints
+                .iter()
+                .filter_map(|id| Some(member(*id, known.get(id)?)))
+                .collect(),
+        };
+        *versions += 1;
+        let cluster = Arc::new(Cluster::new(self.id, Arc::clone(&self.config), members, *versions));
+        self.published = Some(Arc::clone(&cluster));
+        cluster
+    }
+}
+
+fn member(id: EndpointId, known: &Known) -> Member {
+    Member {
+        key: Arc::clone(&known.key),
+        id,
+        zone: known.zone.clone(),
+        weight: known.weight,
+        status: known.status,
+        load: Arc::clone(&known.load),
+    }
+}
+
+impl Control {
+    /// The next generation, if anything changed since the last.
+    ///
+    /// Call it once per batch of events: it costs some nanoseconds for each cluster, and for each
+    /// endpoint of clusters that changed.
+    pub fn publish(&mut self, now: Moment) -> Option<Arc<Snapshot>> {
+        let config = self.config.as_ref().filter(|_| self.changed)?;
+        self.changed = false;
+        self.now = self.now.max(now);
+        self.given.generations += 1;
+        let clusters = self
+            .clusters
+            .iter_mut()
+            .map(|cluster| cluster.publish(&self.known, &mut self.given.versions))
+            .collect();
+        Some(Arc::new(Snapshot {
+            generation: self.given.generations,
+            at: self.now,
+            config: Arc::clone(config),
+            listeners: self.listeners.clone(),
+            clusters,
+        }))
+    }
+}

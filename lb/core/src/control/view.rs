@@ -1,0 +1,98 @@
+//! What people may see of health: every endpoint with its checks, for the API.
+
+use std::sync::Arc;
+
+use weir_config::model::{HealthCheck, Weight, ZoneName};
+
+use super::known::{Check, Known};
+use super::schedule::Plan;
+use super::{Control, Evidence, ProbeOutcome};
+use crate::endpoint::{EndpointId, EndpointKey, Status};
+use crate::load::{EndpointLoad, Shards};
+use crate::time::Moment;
+
+/// One endpoint of the configuration.
+#[derive(Clone, Debug)]
+pub struct EndpointView<'c> {
+    /// Its number.
+    pub id: EndpointId,
+    /// Who it is.
+    pub key: &'c Arc<EndpointKey>,
+    /// Where it stands.
+    pub zone: Option<&'c ZoneName>,
+    /// Its share.
+    pub weight: Weight,
+    /// What its health comes to.
+    pub status: Status,
+    /// Since when.
+    pub since: Moment,
+    /// Why.
+    pub evidence: Evidence,
+    /// Its counts.
+    pub load: &'c Arc<Shards<EndpointLoad>>,
+    /// In the order of the configuration.
+    pub checks: Vec<CheckView<'c>>,
+}
+
+/// One check of one endpoint.
+#[derive(Clone, Debug)]
+pub struct CheckView<'c> {
+    /// What is asked.
+    pub check: &'c Arc<HealthCheck>,
+    /// What it says.
+    pub verdict: Status,
+    /// Consecutive conclusive outcomes against that.
+    pub streak: u32,
+    /// How many of them change it.
+    pub threshold: u32,
+    /// The latest outcome, and when it came.
+    pub last: Option<(Moment, ProbeOutcome)>,
+    /// When it is next asked; `None` while a probe is under way.
+    pub next_due: Option<Moment>,
+}
+
+impl Control {
+    /// Every endpoint of the configuration, in its order.
+    pub fn endpoints(&self) -> impl Iterator<Item = EndpointView<'_>> {
+        let ids = self.clusters.iter().flat_map(|cluster| &cluster.endpoints);
+        ids.filter_map(|id| Some(view(*id, self.known.get(id)?)))
+    }
+
+    /// One endpoint, if it is in the configuration.
+    #[must_use]
+    pub fn endpoint(&self, key: &EndpointKey) -> Option<EndpointView<'_>> {
+        let id = self.by_key.get(key)?;
+        self.known
+            .get(id)
+            .filter(|known| known.place.is_some())
+            .map(|known| view(*id, known))
+    }
+}
+
+fn view(id: EndpointId, known: &Known) -> EndpointView<'_> {
+    EndpointView {
+        id,
+        key: &known.key,
+        zone: known.zone.as_ref(),
+        weight: known.weight,
+        status: known.status,
+        since: known.since,
+        evidence: known.evidence,
+        load: &known.load,
+        checks: known.checks.iter().map(check_view).collect(),
+    }
+}
+
+fn check_view(check: &Check) -> CheckView<'_> {
+    CheckView {
+        check: &check.definition,
+        verdict: check.opinion.verdict(),
+        streak: check.opinion.streak(),
+        threshold: check.opinion.threshold(&check.definition),
+        last: check.last,
+        next_due: match check.plan {
+            Plan::Due(at) => Some(at),
+            Plan::Idle | Plan::Asked { .. } => None,
+        },
+    }
+}

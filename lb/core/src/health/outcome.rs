@@ -1,0 +1,147 @@
+//! How one probe ended, named by the layer that spoke.
+
+use std::fmt;
+use std::time::Duration;
+
+/// How one probe ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeOutcome {
+    /// What it says of the endpoint.
+    pub result: ProbeResult,
+    /// From the first packet to the verdict.
+    pub took: Duration,
+}
+
+/// What one probe says of the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeResult {
+    /// As expected.
+    Passed,
+    /// Not as expected.
+    Failed(ProbeFailure),
+    /// Nothing, for a cause of our own: counts neither way.
+    Inconclusive(Inconclusive),
+}
+
+impl ProbeResult {
+    /// `Some(passed)`, or `None` if it says nothing.
+    #[must_use]
+    pub const fn conclusion(self) -> Option<bool> {
+        match self {
+            Self::Passed => Some(true),
+            Self::Failed(_) => Some(false),
+            Self::Inconclusive(_) => None,
+        }
+    }
+
+    /// The word in metrics, events and the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed(failure) => failure.as_str(),
+            Self::Inconclusive(cause) => cause.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for ProbeResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed => f.write_str("passed"),
+            Self::Failed(failure) => failure.fmt(f),
+            Self::Inconclusive(cause) => cause.fmt(f),
+        }
+    }
+}
+
+/// Why a probe failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeFailure {
+    /// The connection was refused.
+    ConnectRefused,
+    /// The connection was not taken in time.
+    ConnectTimeout,
+    /// The endpoint cannot be reached: no route, network down.
+    ConnectFailed,
+    /// The connection broke before the answer was there.
+    Reset,
+    /// Connected, but no answer in time.
+    Timeout,
+    /// The answer is not well-formed.
+    Protocol,
+    /// The answer has a status that is not expected.
+    Status(u16),
+    /// The answer's body lacks the expected text.
+    Body,
+}
+
+impl ProbeFailure {
+    /// The word in metrics, events and the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectRefused => "connect_refused",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::ConnectFailed => "connect_failed",
+            Self::Reset => "reset",
+            Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
+            Self::Status(_) => "status",
+            Self::Body => "body",
+        }
+    }
+
+    /// The layer that spoke: `l4` for the connection, `l7` for what was said over it.
+    #[must_use]
+    pub const fn layer(self) -> &'static str {
+        match self {
+            Self::ConnectRefused | Self::ConnectTimeout | Self::ConnectFailed | Self::Reset => "l4",
+            Self::Timeout | Self::Protocol | Self::Status(_) | Self::Body => "l7",
+        }
+    }
+}
+
+impl fmt::Display for ProbeFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConnectRefused => f.write_str("connection refused"),
+            Self::ConnectTimeout => f.write_str("connection not taken in time"),
+            Self::ConnectFailed => f.write_str("endpoint unreachable"),
+            Self::Reset => f.write_str("connection closed before the answer"),
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::Protocol => f.write_str("answer not well-formed"),
+            Self::Status(status) => write!(f, "unexpected status {status}"),
+            Self::Body => f.write_str("expected text not in the body"),
+        }
+    }
+}
+
+/// Why a probe says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inconclusive {
+    /// This process was too busy to run it, or to notice its end, in time.
+    Late,
+    /// This host had no descriptor, port or memory for it.
+    LocalResource,
+}
+
+impl Inconclusive {
+    /// The word in metrics, events and the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::LocalResource => "local_resource",
+        }
+    }
+}
+
+impl fmt::Display for Inconclusive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Late => "this process was too busy to tell",
+            Self::LocalResource => "this host had no resources for the probe",
+        })
+    }
+}

@@ -1,0 +1,21 @@
+//! Weir's brain: facts in, decisions out.
+//!
+//! Opens no socket, reads no clock, draws no chance of its own; its manifest proves it. So a whole
+//! cluster can be lived through from a seed, and what the live path decides, `explain` and the
+//! tests decide with the same functions.
+//!
+//! Read in this order: [`control`] (events in, effects and snapshots out), [`health`] (one
+//! endpoint's verdict), [`availability`] (who may be picked), [`snapshot`] (the truth workers
+//! read), [`route`] and [`balance`] (what they do with it).
+
+pub mod availability;
+pub mod balance;
+pub mod control;
+pub mod dice;
+pub mod endpoint;
+pub mod health;
+pub mod load;
+pub mod reason;
+pub mod route;
+pub mod snapshot;
+pub mod time;

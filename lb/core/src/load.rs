@@ -1,0 +1,203 @@
+//! What workers write and everybody may read: counts, per worker, merged by whoever looks.
+//!
+//! Written by workers, each its own shard; read by workers (picking) and control (metrics).
+//! A shard has one writer, so a count is a plain load and store: no lock, no shared cache line,
+//! no read-modify-write on the request path.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::reason::Reason;
+
+/// A number with one writer.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds `n`. Only the shard's own worker may call this.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Takes `n` away. Only the shard's own worker may call this.
+    pub fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
+    }
+
+    /// The number now; it may be a moment old.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// One `T` for each worker, each on cache lines of its own.
+#[derive(Debug)]
+pub struct Shards<T>(Box<[Aligned<T>]>);
+
+/// 128 bytes: two lines, since x86 fetches lines in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Aligned<T>(T);
+
+impl<T: Default> Shards<T> {
+    /// Shards for `workers` workers, at least one.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers.max(1)).map(|_| Aligned::default()).collect())
+    }
+}
+
+impl<T> Shards<T> {
+    /// The shard of worker number `worker` (from 0). Out of range gives the last.
+    #[must_use]
+    pub fn of(&self, worker: usize) -> &T {
+        &self.0[worker.min(self.0.len() - 1)].0
+    }
+
+    /// All shards.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|shard| &shard.0)
+    }
+
+    /// The sum of one count over all workers.
+    pub fn sum(&self, count: impl Fn(&T) -> &Count) -> u64 {
+        // Wrapping: a gauge whose parts are read at different moments may dip below zero.
+        self.iter()
+            .fold(0u64, |sum, shard| sum.wrapping_add(count(shard).get()))
+    }
+}
+
+/// What one worker knows of one endpoint.
+#[derive(Debug, Default)]
+pub struct EndpointLoad {
+    /// Attempts under way (a gauge).
+    pub in_flight: Count,
+    /// Attempts begun.
+    pub requests: Count,
+    /// Answers by class: 1xx (final only: none), 2xx, 3xx, 4xx, 5xx at index class - 1.
+    pub answers: [Count; 5],
+    /// Connections opened.
+    pub connects: Count,
+    /// Connections open (a gauge), idle ones included.
+    pub connections: Count,
+    /// Attempts that took an idle connection.
+    pub reuses: Count,
+    /// Attempts that failed without an answer: refused, timed out, reset, malformed, cut.
+    pub failures: [Count; Reason::COUNT],
+    /// Bytes sent to it.
+    pub bytes_sent: Count,
+    /// Bytes received from it.
+    pub bytes_received: Count,
+}
+
+impl EndpointLoad {
+    /// Attempts under way over all workers.
+    #[must_use]
+    pub fn active(shards: &Shards<Self>) -> u64 {
+        // A gauge read while its worker writes can only be off by what happens meanwhile, but a
+        // sum that seems negative would win every comparison: clamp it.
+        let sum = shards.sum(|load| &load.in_flight);
+        if sum > i64::MAX as u64 { 0 } else { sum }
+    }
+}
+
+/// What one worker knows of one listener.
+#[derive(Debug, Default)]
+pub struct ListenerLoad {
+    /// Connections accepted.
+    pub accepted: Count,
+    /// Connections open (a gauge).
+    pub open: Count,
+    /// Connections closed at once because the limit was reached.
+    pub rejected: Count,
+    /// Bytes received from clients.
+    pub bytes_received: Count,
+    /// Bytes sent to clients.
+    pub bytes_sent: Count,
+    /// Requests that ended in a reason, local answers and aborts.
+    pub reasons: [Count; Reason::COUNT],
+}
+
+/// What one worker knows of the requests from one listener to one cluster (or to none).
+#[derive(Debug, Default)]
+pub struct LaneLoad {
+    /// Requests under way (a gauge).
+    pub in_flight: Count,
+    /// Requests finished by the class of the status the client got, at index class - 1; index 5:
+    /// aborted before a status.
+    pub requests: [Count; 6],
+    /// From the request's head to the end of its answer.
+    pub duration: Histogram,
+    /// From the request's head to the head of the endpoint's answer.
+    pub first_byte: Histogram,
+}
+
+/// A latency histogram with fixed buckets.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Count; Self::BOUNDS.len() + 1],
+    sum_nanos: Count,
+}
+
+impl Histogram {
+    /// Upper bounds in seconds; the last bucket has none.
+    pub const BOUNDS: [f64; 15] = [
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    ];
+
+    /// The same in nanoseconds, so that observing needs no floating point.
+    const NANOS: [u64; Self::BOUNDS.len()] = {
+        let mut nanos = [0; Self::BOUNDS.len()];
+        let mut i = 0;
+        while i < nanos.len() {
+            nanos[i] = (Self::BOUNDS[i] * 1e9) as u64;
+            i += 1;
+        }
+        nanos
+    };
+
+    /// Counts one duration.
+    pub fn observe(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = Self::NANOS.partition_point(|&bound| bound < nanos);
+        self.buckets[bucket].add(1);
+        self.sum_nanos.add(nanos);
+    }
+
+    /// Counts by bucket, not cumulative; the last has no upper bound.
+    pub fn buckets(&self) -> impl Iterator<Item = u64> + '_ {
+        self.buckets.iter().map(Count::get)
+    }
+
+    /// Sum of all durations in seconds.
+    #[must_use]
+    pub fn sum_seconds(&self) -> f64 {
+        self.sum_nanos.get() as f64 / 1e9
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_on_a_bound_belongs_below_it() {
+        let histogram = Histogram::default();
+        histogram.observe(Duration::from_micros(500));
+        histogram.observe(Duration::from_micros(501));
+        histogram.observe(Duration::from_secs(31));
+        let buckets: Vec<u64> = histogram.buckets().collect();
+        assert_eq!((buckets[0], buckets[1], buckets[15]), (1, 1, 1));
+        assert!((histogram.sum_seconds() - 31.001_001).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_gauge_that_seems_negative_reads_as_idle() {
+        let shards: Shards<EndpointLoad> = Shards::new(2);
+        shards.of(0).in_flight.sub(1);
+        assert_eq!(EndpointLoad::active(&shards), 0);
+        shards.of(1).in_flight.add(3);
+        assert_eq!(EndpointLoad::active(&shards), 2);
+    }
+}

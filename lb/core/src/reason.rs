@@ -1,0 +1,330 @@
+//! The closed list of WHY: everything that is refused, failed or answered by ourselves has one
+//! of these, and each has its step, status, side and help text in one exhaustive match.
+//!
+//! A new way to fail begins here; the compiler then leads to status, metric and docs.
+
+/// Why a request was not answered by an endpoint, or not to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// The request is no HTTP/1.
+    BadRequest,
+    /// Two ways to tell where the body ends, or one that could be read in two ways.
+    AmbiguousFraming,
+    /// `Host` is missing, there twice, or no host.
+    BadHost,
+    /// A chunk of the request's body is malformed.
+    BadChunk,
+    /// A version other than HTTP/1.0 and 1.1.
+    BadVersion,
+    /// A `Transfer-Encoding` we do not know.
+    UnknownTransferEncoding,
+    /// An `Expect` other than `100-continue`.
+    UnknownExpectation,
+    /// A method we do not forward: CONNECT.
+    MethodNotSupported,
+    /// The head is larger than allowed or has too many fields.
+    HeaderTooLarge,
+    /// The request target is longer than allowed.
+    UriTooLong,
+    /// The body is larger than allowed.
+    BodyTooLarge,
+    /// The head did not arrive in time.
+    HeaderTimeout,
+    /// The body came too slowly, or stopped.
+    BodyTimeout,
+    /// The client went away before its answer was complete.
+    ClientGone,
+    /// No route matches.
+    NoRoute,
+    /// Every endpoint fails its checks.
+    NoHealthyEndpoint,
+    /// No endpoint has a weight over 0.
+    NoEndpoint,
+    /// The endpoint refused the connection.
+    ConnectRefused,
+    /// The endpoint did not take the connection in time.
+    ConnectTimeout,
+    /// The endpoint cannot be reached: no route, network down.
+    ConnectFailed,
+    /// No connection could be opened for a cause on this host: no file descriptor, no local port.
+    ConnectLocal,
+    /// The endpoint closed or reset the connection before its answer.
+    UpstreamReset,
+    /// The endpoint did not answer in time.
+    UpstreamTimeout,
+    /// What the endpoint sent is no HTTP/1 answer.
+    UpstreamProtocol,
+    /// The endpoint's connection broke in the middle of its answer.
+    UpstreamCut,
+    /// The endpoint's answer stopped for too long.
+    UpstreamStalled,
+    /// The drain deadline passed.
+    DrainDeadline,
+    /// A mistake of ours, caught.
+    Internal,
+}
+
+/// On whose side the cause lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client.
+    Downstream,
+    /// The endpoint, or the network to it.
+    Upstream,
+    /// This process, its host or its configuration.
+    Here,
+}
+
+/// What one reason means.
+#[derive(Clone, Copy, Debug)]
+pub struct Meaning {
+    /// The word in the access log, metrics, header and `explain`.
+    pub name: &'static str,
+    /// The status of a local answer; 0 where none can be sent any more.
+    pub status: u16,
+    /// Whose fault.
+    pub side: Side,
+    /// One sentence for whoever reads the answer.
+    pub help: &'static str,
+}
+
+impl Reason {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// All of them, in order.
+    pub const ALL: [Self; 28] = [
+        Self::BadRequest,
+        Self::AmbiguousFraming,
+        Self::BadHost,
+        Self::BadChunk,
+        Self::BadVersion,
+        Self::UnknownTransferEncoding,
+        Self::UnknownExpectation,
+        Self::MethodNotSupported,
+        Self::HeaderTooLarge,
+        Self::UriTooLong,
+        Self::BodyTooLarge,
+        Self::HeaderTimeout,
+        Self::BodyTimeout,
+        Self::ClientGone,
+        Self::NoRoute,
+        Self::NoHealthyEndpoint,
+        Self::NoEndpoint,
+        Self::ConnectRefused,
+        Self::ConnectTimeout,
+        Self::ConnectFailed,
+        Self::ConnectLocal,
+        Self::UpstreamReset,
+        Self::UpstreamTimeout,
+        Self::UpstreamProtocol,
+        Self::UpstreamCut,
+        Self::UpstreamStalled,
+        Self::DrainDeadline,
+        Self::Internal,
+    ];
+
+    /// What it means: the one table.
+    #[must_use]
+    pub const fn meaning(self) -> Meaning {
+        use Side::{Downstream, Here, Upstream};
+        let (name, status, side, help) = match self {
+            Self::BadRequest => ("bad_request", 400, Downstream, "The request is not well-formed HTTP/1."),
+            Self::AmbiguousFraming => (
+                "ambiguous_framing",
+                400,
+                Downstream,
+                "The request says in two ways, or in one that can be misread, where its body ends.",
+            ),
+            Self::BadHost => (
+                "bad_host",
+                400,
+                Downstream,
+                "The Host header is missing, repeated or not a host.",
+            ),
+            Self::BadChunk => (
+                "bad_chunk",
+                400,
+                Downstream,
+                "A chunk of the request's body is malformed.",
+            ),
+            Self::BadVersion => (
+                "bad_version",
+                505,
+                Downstream,
+                "Only HTTP/1.0 and HTTP/1.1 are spoken here.",
+            ),
+            Self::UnknownTransferEncoding => (
+                "unknown_transfer_encoding",
+                501,
+                Downstream,
+                "Only the transfer encoding 'chunked' is understood here.",
+            ),
+            Self::UnknownExpectation => (
+                "unknown_expectation",
+                417,
+                Downstream,
+                "Only the expectation '100-continue' is understood here.",
+            ),
+            Self::MethodNotSupported => (
+                "method_not_supported",
+                501,
+                Downstream,
+                "This method is not forwarded here.",
+            ),
+            Self::HeaderTooLarge => (
+                "header_too_large",
+                431,
+                Downstream,
+                "The request's head is larger than this listener allows.",
+            ),
+            Self::UriTooLong => (
+                "uri_too_long",
+                414,
+                Downstream,
+                "The request's target is longer than this listener allows.",
+            ),
+            Self::BodyTooLarge => (
+                "body_too_large",
+                413,
+                Downstream,
+                "The request's body is larger than allowed here.",
+            ),
+            Self::HeaderTimeout => (
+                "header_timeout",
+                408,
+                Downstream,
+                "The request's head did not arrive in time.",
+            ),
+            Self::BodyTimeout => (
+                "body_timeout",
+                408,
+                Downstream,
+                "The request's body did not arrive in time.",
+            ),
+            Self::ClientGone => (
+                "client_gone",
+                0,
+                Downstream,
+                "The client went away before its answer was complete.",
+            ),
+            Self::NoRoute => ("no_route", 404, Here, "No route of this listener matches the request."),
+            Self::NoHealthyEndpoint => (
+                "no_healthy_endpoint",
+                503,
+                Upstream,
+                "Every endpoint of the cluster fails its health checks.",
+            ),
+            Self::NoEndpoint => (
+                "no_endpoint",
+                503,
+                Here,
+                "No endpoint of the cluster has a weight over 0.",
+            ),
+            Self::ConnectRefused => ("connect_refused", 503, Upstream, "The endpoint refused the connection."),
+            Self::ConnectTimeout => (
+                "connect_timeout",
+                504,
+                Upstream,
+                "The endpoint did not take the connection in time.",
+            ),
+            Self::ConnectFailed => ("connect_failed", 503, Upstream, "The endpoint cannot be reached."),
+            Self::ConnectLocal => (
+                "connect_local",
+                503,
+                Here,
+                "This host could not open a connection: no free file descriptor or local port.",
+            ),
+            Self::UpstreamReset => (
+                "upstream_reset",
+                502,
+                Upstream,
+                "The endpoint closed the connection before it answered.",
+            ),
+            Self::UpstreamTimeout => (
+                "upstream_timeout",
+                504,
+                Upstream,
+                "The endpoint did not answer in time.",
+            ),
+            Self::UpstreamProtocol => (
+                "upstream_protocol",
+                502,
+                Upstream,
+                "The endpoint's answer is not well-formed HTTP/1.",
+            ),
+            Self::UpstreamCut => (
+                "upstream_cut",
+                0,
+                Upstream,
+                "The endpoint's connection broke in the middle of its answer.",
+            ),
+            Self::UpstreamStalled => (
+                "upstream_stalled",
+                0,
+                Upstream,
+                "The endpoint's answer stopped for too long.",
+            ),
+            Self::DrainDeadline => (
+                "drain_deadline",
+                0,
+                Here,
+                "The process stopped before the request was done.",
+            ),
+            Self::Internal => ("internal", 500, Here, "An error of the load balancer itself."),
+        };
+        Meaning {
+            name,
+            status,
+            side,
+            help,
+        }
+    }
+
+    /// The word in the access log, metrics, header and `explain`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.meaning().name
+    }
+
+    /// Its place in [`Self::ALL`], for counters by reason.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_complete_and_in_order() {
+        for (at, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), at);
+        }
+    }
+
+    #[test]
+    fn names_are_unique_words() {
+        let mut names: Vec<&str> = Reason::ALL.iter().map(|r| r.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Reason::COUNT);
+        assert!(
+            names
+                .iter()
+                .all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        );
+    }
+
+    #[test]
+    fn a_local_answer_has_an_error_status_and_help() {
+        for reason in Reason::ALL {
+            let Meaning { status, help, .. } = reason.meaning();
+            assert!(status == 0 || (400..600).contains(&status), "{reason:?}");
+            assert!(help.ends_with('.'), "{reason:?}");
+        }
+    }
+}

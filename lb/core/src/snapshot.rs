@@ -1,0 +1,122 @@
+//! The truth of one generation: immutable, swapped whole.
+//!
+//! Made by control alone. Unchanged listeners and clusters are shared with the generation before
+//! by `Arc`; counts ([`crate::load`]) are the same `Arc` for as long as the thing they count lives.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use weir_config::model::{self, ClusterName, ListenerName, Weight, ZoneName};
+
+use crate::availability::{self, Available};
+use crate::balance::Table;
+use crate::endpoint::{ClusterId, EndpointId, EndpointKey, Status};
+use crate::load::{EndpointLoad, LaneLoad, ListenerLoad, Shards};
+use crate::route::RouteTable;
+use crate::time::Moment;
+
+/// Everything the data path may know.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Rises with each publication.
+    pub generation: u64,
+    /// When it was made.
+    pub at: Moment,
+    /// The configuration in force.
+    pub config: Arc<model::Config>,
+    /// In the order of the configuration.
+    pub listeners: Vec<Arc<Listener>>,
+    /// In the order of the configuration.
+    pub clusters: Vec<Arc<Cluster>>,
+}
+
+impl Snapshot {
+    /// The listener of that name.
+    #[must_use]
+    pub fn listener(&self, name: &ListenerName) -> Option<&Arc<Listener>> {
+        self.listeners.iter().find(|listener| listener.config.name == *name)
+    }
+
+    /// The cluster of that name.
+    #[must_use]
+    pub fn cluster(&self, name: &ClusterName) -> Option<&Arc<Cluster>> {
+        self.clusters.iter().find(|cluster| cluster.config.name == *name)
+    }
+}
+
+/// A listener as the data path sees it.
+#[derive(Debug)]
+pub struct Listener {
+    /// What the operator wrote.
+    pub config: Arc<model::Listener>,
+    /// Its routes, indexed.
+    pub routes: RouteTable,
+    /// For each route, in order, the index of its cluster in [`Snapshot::clusters`] and the lane
+    /// its requests are counted in (shared by all routes to that cluster).
+    pub targets: Vec<(usize, Arc<Shards<LaneLoad>>)>,
+    /// Counts of the listener itself.
+    pub load: Arc<Shards<ListenerLoad>>,
+    /// Where requests are counted that never came to a cluster.
+    pub unrouted: Arc<Shards<LaneLoad>>,
+    /// The distinct lanes to clusters, for metrics; sorted by name.
+    pub lanes: Vec<(ClusterName, Arc<Shards<LaneLoad>>)>,
+}
+
+/// A cluster as the data path sees it.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The same for as long as the process knows the name.
+    pub id: ClusterId,
+    /// What the operator wrote.
+    pub config: Arc<model::Cluster>,
+    /// In the order of the configuration.
+    pub members: Vec<Member>,
+    /// Who may be picked, and why not the others.
+    pub available: Available,
+    /// What the policy worked out beforehand.
+    pub table: Table,
+    /// Changes whenever `members` or `available` do; unique in the process.
+    pub version: u64,
+}
+
+impl Cluster {
+    /// A cluster with what follows from its members: who may be picked, and the policy's table.
+    #[must_use]
+    pub fn new(id: ClusterId, config: Arc<model::Cluster>, members: Vec<Member>, version: u64) -> Self {
+        let available = availability::of(&members);
+        let table = Table::new(config.balance, &members, &available.usable);
+        Self {
+            id,
+            config,
+            members,
+            available,
+            table,
+            version,
+        }
+    }
+}
+
+/// An endpoint as one snapshot sees it.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Who it is.
+    pub key: Arc<EndpointKey>,
+    /// Its number.
+    pub id: EndpointId,
+    /// Where it stands.
+    pub zone: Option<ZoneName>,
+    /// Its share.
+    pub weight: Weight,
+    /// What its health comes to.
+    pub status: Status,
+    /// Its counts.
+    pub load: Arc<Shards<EndpointLoad>>,
+}
+
+impl Member {
+    /// Where to connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.key.address
+    }
+}

@@ -1,0 +1,222 @@
+//! Configurations made by hand, with the product's defaults.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_config::model::*;
+use weir_core::control::{Control, Effect, Event, ProbeFailure, ProbeOrder, ProbeOutcome, ProbeResult, Probed};
+use weir_core::dice::Dice;
+use weir_core::snapshot::Snapshot;
+use weir_core::time::Moment;
+
+pub(crate) fn config(listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Config {
+    Config {
+        admin: None,
+        zone: None,
+        workers: None,
+        max_concurrent_probes: count(512),
+        shutdown: Shutdown {
+            delay: Duration::ZERO,
+            timeout: Duration::from_secs(60),
+        },
+        access_log: None,
+        listeners: listeners.into_iter().map(Arc::new).collect(),
+        clusters: clusters.into_iter().map(Arc::new).collect(),
+    }
+}
+
+/// A configuration of one cluster, `shop`.
+pub(crate) fn shop(endpoints: Vec<Endpoint>, health_checks: Vec<HealthCheck>) -> Config {
+    config(
+        vec![listener("web", vec![to("shop")])],
+        vec![cluster("shop", endpoints, health_checks)],
+    )
+}
+
+pub(crate) fn cluster(name: &str, endpoints: Vec<Endpoint>, health_checks: Vec<HealthCheck>) -> Cluster {
+    Cluster {
+        name: ClusterName::new(name).expect("a name"),
+        balance: Balance::RoundRobin,
+        endpoints,
+        health_checks: health_checks.into_iter().map(Arc::new).collect(),
+        connect: Connect {
+            timeout: Duration::from_secs(1),
+        },
+        pool: Pool {
+            idle_timeout: Duration::from_secs(30),
+            max_idle: 256,
+        },
+        slow_start: None,
+    }
+}
+
+/// The address of endpoint number `n`.
+pub(crate) fn address(n: usize) -> SocketAddr {
+    ([10, 0, (n >> 8) as u8, n as u8], 80).into()
+}
+
+pub(crate) fn endpoint(n: usize, weight: u64) -> Endpoint {
+    Endpoint {
+        address: address(n),
+        zone: None,
+        weight: Weight::new(weight).expect("a weight"),
+    }
+}
+
+/// Endpoints numbered from 0, of these weights.
+pub(crate) fn endpoints(weights: &[u64]) -> Vec<Endpoint> {
+    weights
+        .iter()
+        .enumerate()
+        .map(|(n, &weight)| endpoint(n, weight))
+        .collect()
+}
+
+/// A TCP check every 5 s, fast 1 s, down 10 s, without jitter; fall 3, rise 2.
+pub(crate) fn check() -> HealthCheck {
+    HealthCheck {
+        timeout: Duration::from_secs(2),
+        interval: Duration::from_secs(5),
+        fast_interval: Duration::from_secs(1),
+        down_interval: Duration::from_secs(10),
+        jitter_percent: 0,
+        unhealthy_threshold: count(3),
+        healthy_threshold: count(2),
+        port: None,
+        kind: CheckKind::Tcp,
+    }
+}
+
+pub(crate) fn count(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).expect("not 0")
+}
+
+pub(crate) fn listener(name: &str, routes: Vec<Route>) -> Listener {
+    Listener {
+        name: ListenerName::new(name).expect("a name"),
+        bind: vec![([0, 0, 0, 0], 8080).into()],
+        protocol: Protocol::Http,
+        routes,
+        timeouts: ListenerTimeouts {
+            header: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            stream_idle: Duration::from_secs(300),
+        },
+        limits: ListenerLimits {
+            connections: None,
+            header_bytes: 32 << 10,
+            header_count: 100,
+            uri_bytes: 8 << 10,
+            body_bytes: None,
+            body_min_rate: 1024,
+        },
+        headers: HeaderPolicy {
+            x_forwarded: true,
+            forwarded: false,
+            request_id: true,
+            reason: true,
+        },
+        trusted_proxies: Vec::new(),
+    }
+}
+
+/// A route that sends everything to a cluster.
+pub(crate) fn to(cluster: &str) -> Route {
+    route(RouteMatch::default(), cluster)
+}
+
+pub(crate) fn route(matches: RouteMatch, cluster: &str) -> Route {
+    Route {
+        name: None,
+        matches,
+        target: Target::Cluster(ClusterName::new(cluster).expect("a name")),
+        timeout: Duration::from_secs(15),
+        body_bytes: None,
+        line: 1,
+    }
+}
+
+pub(crate) fn seconds(n: u64) -> Moment {
+    Duration::from_secs(n).into()
+}
+
+pub(crate) const PASSED: ProbeResult = ProbeResult::Passed;
+pub(crate) const REFUSED: ProbeResult = ProbeResult::Failed(ProbeFailure::ConnectRefused);
+
+/// A control loop with its clock, and the probes that are under way.
+pub(crate) struct Life {
+    pub(crate) control: Control,
+    pub(crate) now: Moment,
+    pub(crate) under_way: Vec<ProbeOrder>,
+}
+
+impl Life {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            control: Control::new(2, Dice::new(seed)),
+            now: Moment::ZERO,
+            under_way: Vec::new(),
+        }
+    }
+
+    /// One that has taken in `config`.
+    pub(crate) fn of(config: Config) -> Self {
+        let mut life = Self::new(1);
+        life.configure(config);
+        life
+    }
+
+    pub(crate) fn configure(&mut self, config: Config) -> Vec<Effect> {
+        self.step(Event::Configured(Arc::new(config)))
+    }
+
+    /// One step, followed by a check of all invariants. Gives the transitions; keeps the orders.
+    pub(crate) fn step(&mut self, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.control.step(self.now, event, &mut effects);
+        self.control.check_invariants();
+        let is_transition = |effect: &Effect| matches!(effect, Effect::Transition(_));
+        let (transitions, orders): (Vec<Effect>, Vec<Effect>) = effects.into_iter().partition(is_transition);
+        self.under_way
+            .extend(orders.into_iter().filter_map(|effect| match effect {
+                Effect::Probe(order) => Some(order),
+                Effect::Transition(_) => None,
+            }));
+        transitions
+    }
+
+    /// Waits until a probe of endpoint number `n` is under way, answering those of others with
+    /// `PASSED`, and gives it.
+    pub(crate) fn await_probe(&mut self, n: usize) -> ProbeOrder {
+        loop {
+            if let Some(at) = self.under_way.iter().position(|order| order.key.address == address(n)) {
+                return self.under_way.remove(at);
+            }
+            match self.under_way.pop() {
+                Some(other) => drop(self.answer(&other, PASSED)),
+                None => self.tick(),
+            }
+        }
+    }
+
+    /// Lets time pass until something is due.
+    pub(crate) fn tick(&mut self) {
+        self.now = self.control.next_due().expect("something is due").max(self.now);
+        self.step(Event::Tick);
+    }
+
+    pub(crate) fn answer(&mut self, order: &ProbeOrder, result: ProbeResult) -> Vec<Effect> {
+        let outcome = ProbeOutcome {
+            result,
+            took: Duration::from_millis(1),
+        };
+        self.step(Event::Probed(Probed { id: order.id, outcome }))
+    }
+
+    pub(crate) fn publish(&mut self) -> Option<Arc<Snapshot>> {
+        self.control.publish(self.now)
+    }
+}

@@ -1,0 +1,224 @@
+//! What each address answers.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use weir_core::endpoint::Status;
+
+use super::guard::{self, Refusal};
+use super::{Service, page, status};
+use crate::control::{Phase, ReloadOutcome, Trigger};
+use crate::env::Env;
+use crate::observe::journal::{rfc3339, timestamp};
+use crate::observe::metrics;
+
+type Answer = Response<Full<Bytes>>;
+
+const JSON: &str = "application/json";
+const PROBLEM: &str = "application/problem+json";
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+
+/// Events in one answer: when nothing is said, and at the most.
+const EVENTS_DEFAULT: usize = 100;
+const EVENTS_MAX: usize = 1000;
+
+impl<E: Env> Service<E> {
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+        // No request here needs its body: it is never read, and hyper closes after a large one.
+        let (head, _) = request.into_parts();
+        if let Err(Refusal { status, detail }) = guard::check(&head, peer) {
+            return problem(status, detail, json!({}));
+        }
+        let query = Query(head.uri.query().unwrap_or_default());
+        let read = matches!(head.method, Method::GET | Method::HEAD);
+        match (head.uri.path(), read) {
+            ("/api/v1/config:reload", _) if head.method == Method::POST => self.reload().await,
+            ("/api/v1/config:reload", _) => not_allowed("POST"),
+            (path, true) => self.read(path, query),
+            (path, false) => match self.read(path, query).status() {
+                StatusCode::NOT_FOUND => not_found(),
+                _ => not_allowed("GET, HEAD"),
+            },
+        }
+    }
+
+    fn read(&self, path: &str, query: Query<'_>) -> Answer {
+        match path {
+            "/" => answer(StatusCode::OK, HTML, page::PAGE),
+            // That this is answered at all is the news.
+            "/livez" | "/healthz" | "/ping" => answer(StatusCode::OK, TEXT, "alive\n"),
+            "/readyz" | "/ready" => self.ready(query.get("verbose").is_some()),
+            "/metrics" => match self.metrics.render() {
+                Ok(text) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
+                Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
+            },
+            "/api/v1/status" => self.status(),
+            "/api/v1/config" => self.config(),
+            "/api/v1/events" => self.events(query),
+            _ => not_found(),
+        }
+    }
+
+    fn ready(&self, verbose: bool) -> Answer {
+        let phase = self.handle.phase();
+        let snapshot = self.handle.snapshot();
+        let members = || snapshot.clusters.iter().flat_map(|cluster| &cluster.members);
+        let unjudged = members().filter(|member| member.status == Status::Unknown).count();
+        let (status, word) = match phase {
+            Phase::Serving => (StatusCode::OK, "ready".to_owned()),
+            Phase::Starting => {
+                let word = format!("starting: {unjudged} of {} endpoints not judged yet", members().count());
+                (StatusCode::SERVICE_UNAVAILABLE, word)
+            }
+            Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining".to_owned()),
+        };
+        if !verbose {
+            return answer(status, TEXT, word + "\n");
+        }
+        let mark = |good: bool| if good { "[+]" } else { "[-]" };
+        let mut text = format!("[+]config: generation {} in force\n", snapshot.generation);
+        text += &format!("[+]listeners: {} addresses served\n", self.handle.bound().len());
+        text += &format!("{}endpoints: {unjudged} not judged yet\n", mark(phase != Phase::Starting));
+        text += &format!("{}phase: {}\n", mark(phase == Phase::Serving), phase.as_str());
+        for cluster in &snapshot.clusters {
+            let healthy = cluster.members.iter().filter(|member| member.status == Status::Healthy).count();
+            // For people: an instance without healthy endpoints is no worse than its neighbours.
+            text += &format!(
+                "{}cluster {}: {healthy} of {} endpoints healthy\n",
+                mark(healthy > 0),
+                cluster.config.name,
+                cluster.members.len()
+            );
+        }
+        answer(status, TEXT, text + &word + "\n")
+    }
+
+    fn status(&self) -> Answer {
+        let (now, wall) = (self.env.now(), self.env.wall());
+        match serde_json::to_vec(&status::of(&self.handle, &self.instance, now, wall)) {
+            Ok(body) => answer(StatusCode::OK, JSON, body),
+            Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
+        }
+    }
+
+    fn config(&self) -> Answer {
+        let in_force = self.handle.in_force();
+        let value = json!({
+            "path": self.handle.source().path(),
+            "hash": in_force.hash,
+            "generation": in_force.generation,
+            "since": rfc3339(timestamp(in_force.since)),
+            "text": &*in_force.text,
+        });
+        json_answer(StatusCode::OK, JSON, &value)
+    }
+
+    fn events(&self, query: Query<'_>) -> Answer {
+        let (since, limit) = match (query.number("since"), query.number("limit")) {
+            (Ok(since), Ok(limit)) => (since, limit),
+            (Err(name), _) | (_, Err(name)) => {
+                let detail = format!("The parameter {name} is no whole number.");
+                return problem(StatusCode::BAD_REQUEST, &detail, json!({}));
+            }
+        };
+        let limit = limit.map_or(EVENTS_DEFAULT, |limit| usize::try_from(limit).unwrap_or(EVENTS_MAX).min(EVENTS_MAX));
+        let stretch = self.handle.journal().read(since, limit);
+        let events: Vec<_> = stretch.events.iter().map(|event| &**event).collect();
+        json_answer(StatusCode::OK, JSON, &json!({ "events": events, "last": stretch.last, "lost": stretch.lost }))
+    }
+
+    async fn reload(&self) -> Answer {
+        match self.handle.reload(Trigger::Api).await {
+            ReloadOutcome::Applied(applied) => json_answer(
+                StatusCode::OK,
+                JSON,
+                &json!({
+                    "result": "applied",
+                    "generation": applied.generation,
+                    "text": applied.changes,
+                    "changes": applied.changes_json,
+                    "warnings_text": applied.warnings,
+                    "warnings": applied.warnings_json["mistakes"],
+                }),
+            ),
+            ReloadOutcome::Unchanged { generation } => {
+                json_answer(StatusCode::OK, JSON, &json!({ "result": "unchanged", "generation": generation }))
+            }
+            ReloadOutcome::Rejected(rejection) => problem(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                &rejection.first,
+                json!({
+                    "result": "rejected",
+                    "text": rejection.text,
+                    "count": rejection.count,
+                    "mistakes": rejection.json["mistakes"],
+                }),
+            ),
+        }
+    }
+}
+
+/// The parameters after `?`. Names and numbers only, so nothing is ever percent-encoded.
+#[derive(Clone, Copy)]
+struct Query<'a>(&'a str);
+
+impl<'a> Query<'a> {
+    fn get(self, name: &str) -> Option<&'a str> {
+        self.0.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).find_map(|(key, value)| {
+            (key == name).then_some(value)
+        })
+    }
+
+    /// The parameter as a number, if it is there; its name if it is none.
+    fn number<'n>(self, name: &'n str) -> Result<Option<u64>, &'n str> {
+        self.get(name).map(str::parse).transpose().map_err(|_| name)
+    }
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}
+
+fn json_answer(status: StatusCode, content_type: &'static str, value: &Value) -> Answer {
+    answer(status, content_type, format!("{value}\n"))
+}
+
+/// An error as RFC 9457 has it, with `more` members.
+fn problem(status: StatusCode, detail: &str, more: Value) -> Answer {
+    let mut value = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+        value.extend(more);
+    }
+    json_answer(status, PROBLEM, &value)
+}
+
+fn not_found() -> Answer {
+    problem(StatusCode::NOT_FOUND, "There is nothing at this address; / lists what there is.", json!({}))
+}
+
+fn not_allowed(allowed: &'static str) -> Answer {
+    let mut response = problem(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &format!("This address takes {allowed}; reading is GET, changing is POST."),
+        json!({}),
+    );
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}

@@ -1,0 +1,113 @@
+//! `weir check` and `weir diff`: configurations looked at, none put in force.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+use weir_config::{Config, Parsed, Style};
+
+use super::{Format, emit, failed};
+use crate::cli::paint::Paint;
+use crate::control::in_numbers;
+use crate::control::source::Source;
+
+/// `weir check`.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The configuration file
+    #[arg(env = "WEIR_CONFIG")]
+    config: PathBuf,
+    /// Form of the verdict
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// `weir diff`.
+#[derive(Debug, Args)]
+pub(super) struct Diff {
+    /// The configuration as it is
+    old: PathBuf,
+    /// The configuration as it would be
+    new: PathBuf,
+    /// Form of the difference
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Check {
+    pub(super) fn run(self) -> ExitCode {
+        let source = Source::new(&self.config);
+        let text = match source.read() {
+            Ok(text) => text,
+            Err(error) => return failed(&error.to_string()),
+        };
+        let parsed = source.understand(&text);
+        let code = if parsed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        let printed = match (self.format, parsed) {
+            (Format::Json, parsed) => {
+                let valid = parsed.is_ok();
+                let mistakes = parsed.map_or_else(|mistakes| mistakes, |parsed| parsed.warnings);
+                let mut value = json!({ "valid": valid });
+                if let (Some(value), serde_json::Value::Object(more)) = (value.as_object_mut(), mistakes.to_json()) {
+                    value.extend(more);
+                }
+                emit(&format!("{value:#}\n"))
+            }
+            (Format::Text, Ok(Parsed { config, warnings })) => {
+                let warnings = if warnings.is_empty() { String::new() } else { warnings.render(style()) };
+                emit(&format!("{warnings}{} is valid: {}\n", source.shown(), summary(&config)))
+            }
+            (Format::Text, Err(mistakes)) => {
+                eprint!("{}", mistakes.render(style_of(Paint::for_stderr())));
+                ExitCode::SUCCESS
+            }
+        };
+        if printed == ExitCode::SUCCESS { code } else { printed }
+    }
+}
+
+impl Diff {
+    pub(super) fn run(self) -> ExitCode {
+        let (old, new) = match (read(&self.old), read(&self.new)) {
+            (Ok(old), Ok(new)) => (old, new),
+            (old, new) => {
+                for wrong in [old.err(), new.err()].into_iter().flatten() {
+                    eprint!("{wrong}");
+                }
+                return ExitCode::FAILURE;
+            }
+        };
+        let changes = weir_config::diff(&old, &new);
+        match self.format {
+            Format::Json => emit(&format!("{:#}\n", changes.to_json())),
+            Format::Text => emit(&format!("{}\n", changes.to_string().trim_end())),
+        }
+    }
+}
+
+/// A configuration, or what is wrong with it, ready to print.
+fn read(path: &Path) -> Result<Config, String> {
+    let source = Source::new(path);
+    let text = source.read().map_err(|error| format!("weir: {error}\n"))?;
+    let parsed = source.understand(&text).map_err(|mistakes| mistakes.render(style_of(Paint::for_stderr())))?;
+    Ok(parsed.config)
+}
+
+/// What the configuration has, and what its checks will cost.
+fn summary(config: &Config) -> String {
+    let probes: f64 = config.clusters.iter().map(|cluster| {
+        let each: f64 = cluster.health_checks.iter().map(|check| 1.0 / check.interval.as_secs_f64()).sum();
+        each * cluster.endpoints.len() as f64
+    }).sum();
+    let cost = if probes > 0.0 { format!("; about {probes:.1} health probes a second") } else { String::new() };
+    format!("{}{cost}", in_numbers(config))
+}
+
+fn style() -> Style {
+    style_of(Paint::for_stdout())
+}
+
+fn style_of(paint: Paint) -> Style {
+    if paint.is_on() { Style::Colour } else { Style::Plain }
+}

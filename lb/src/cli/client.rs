@@ -1,0 +1,138 @@
+//! Asks a running instance over its admin address.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HOST, USER_AGENT};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Where an instance is asked unless told otherwise.
+pub(super) const DEFAULT_ADMIN: &str = "127.0.0.1:9900";
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// For a whole answer; a reload may take its time.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest answer: the status of some ten thousand endpoints.
+const BODY_MAX: usize = 64 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    #[error("{0:?} is no address to ask; write it as HOST:PORT: {1}")]
+    Address(String, io::Error),
+    #[error("no instance answers at {address}: {why}; is `weir run` up? --admin or WEIR_ADMIN_ADDR says where to ask")]
+    Connect { address: String, why: String },
+    #[error("{0} does not answer as weir's admin address does: {1}")]
+    Answer(String, String),
+    #[error("{address} says: {status}: {detail}")]
+    Refused { address: String, status: StatusCode, detail: String },
+    #[error("cannot start: {0}")]
+    Runtime(io::Error),
+}
+
+/// An answer: its status and its body.
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+}
+
+/// Asks one instance, as often as wanted.
+pub(super) struct Client {
+    runtime: tokio::runtime::Runtime,
+    name: String,
+    address: SocketAddr,
+}
+
+impl Client {
+    /// For the instance whose admin address is `name`, as `HOST:PORT`.
+    pub(super) fn new(name: &str) -> Result<Self, ClientError> {
+        let found = name.to_socket_addrs().and_then(|mut found| {
+            found.next().ok_or_else(|| io::Error::other("the name has no address"))
+        });
+        let address = found.map_err(|error| ClientError::Address(name.to_owned(), error))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Ok(Self { runtime: runtime.map_err(ClientError::Runtime)?, name: name.to_owned(), address })
+    }
+
+    /// Reads `path`; anything but 200 is an error.
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let reply = self.ask(Method::GET, path)?;
+        if reply.status != StatusCode::OK {
+            return Err(self.refused(&reply));
+        }
+        self.read(&reply)
+    }
+
+    /// Asks for a change; the answer may be a refusal, with what it says.
+    pub(super) fn post(&self, path: &str) -> Result<Reply, ClientError> {
+        self.ask(Method::POST, path)
+    }
+
+    /// The body of an answer, understood.
+    pub(super) fn read<T: DeserializeOwned>(&self, reply: &Reply) -> Result<T, ClientError> {
+        serde_json::from_slice(&reply.body).map_err(|error| ClientError::Answer(self.name.clone(), error.to_string()))
+    }
+
+    /// An answer that is none.
+    pub(super) fn refused(&self, reply: &Reply) -> ClientError {
+        let problem: Option<serde_json::Value> = serde_json::from_slice(&reply.body).ok();
+        let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str()).unwrap_or("(no reason given)");
+        ClientError::Refused { address: self.name.clone(), status: reply.status, detail: detail.to_owned() }
+    }
+
+    fn ask(&self, method: Method, path: &str) -> Result<Reply, ClientError> {
+        self.runtime.block_on(self.exchange(method, path))
+    }
+
+    async fn exchange(&self, method: Method, path: &str) -> Result<Reply, ClientError> {
+        let unreachable = |why: String| ClientError::Connect { address: self.name.clone(), why };
+        let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(self.address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                return Err(unreachable("connection refused".into()));
+            }
+            Ok(Err(error)) => return Err(unreachable(error.to_string())),
+            Err(_) => return Err(unreachable(format!("no connection within {CONNECT_TIMEOUT:?}"))),
+        };
+        match timeout(ANSWER_TIMEOUT, self.converse(stream, method, path)).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(error)) => Err(ClientError::Answer(self.name.clone(), error.to_string())),
+            Err(_) => Err(ClientError::Answer(self.name.clone(), format!("no answer within {ANSWER_TIMEOUT:?}"))),
+        }
+    }
+
+    async fn converse(
+        &self,
+        stream: TcpStream,
+        method: Method,
+        path: &str,
+    ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            // By address: names other than localhost are not answered.
+            .header(HOST, self.address.to_string())
+            .header(USER_AGENT, concat!("weir/", env!("CARGO_PKG_VERSION")))
+            .body(Empty::<Bytes>::new())?;
+        let answered = async {
+            let response = sender.send_request(request).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), BODY_MAX).collect().await?.to_bytes();
+            Ok(Reply { status, body })
+        };
+        tokio::pin!(answered, connection);
+        tokio::select! {
+            // The connection only moves bytes; if it ends first, the answer says what is missing.
+            _ = &mut connection => answered.await,
+            answer = &mut answered => answer,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `weir events`: what happened, and why.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::client::{Client, ClientError};
+use super::paint::{Paint, harmless};
+use super::{Format, Instance, emit, failed};
+
+/// Between two looks of `--follow`.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// `weir events`.
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    #[command(flatten)]
+    instance: Instance,
+    /// Go on, and print what happens from now on
+    #[arg(long, short)]
+    follow: bool,
+    /// Only what happened after the event of this number
+    #[arg(long, value_name = "ID")]
+    since: Option<u64>,
+    /// At most so many, 1 to 1000: the newest, or with --since the first after it
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    limit: u64,
+    /// Form of the events; JSON is one object a line
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// An answer of `/api/v1/events`.
+#[derive(Debug, Deserialize)]
+struct Stretch {
+    events: Vec<Event>,
+    last: u64,
+    lost: u64,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Event {
+    id: u64,
+    time: String,
+    kind: String,
+    level: String,
+    message: String,
+    fields: Value,
+}
+
+impl Show {
+    pub(super) fn run(self) -> ExitCode {
+        match self.show() {
+            Ok(code) => code,
+            Err(error) => failed(&error.to_string()),
+        }
+    }
+
+    fn show(&self) -> Result<ExitCode, ClientError> {
+        let client = Client::new(&self.instance.admin)?;
+        let mut seen = self.since;
+        let stretch = self.read(&client, seen, self.limit)?;
+        let mut code = self.print(&stretch);
+        seen = Some(stretch.events.last().map_or(stretch.last, |event| event.id));
+        let mut reachable = true;
+        while self.follow && code == ExitCode::SUCCESS {
+            std::thread::sleep(PAUSE);
+            match self.read(&client, seen, 1000) {
+                // Numbers that fell are those of another process.
+                Ok(stretch) if seen.is_some_and(|seen| stretch.last < seen) => {
+                    eprintln!("weir: the instance was restarted");
+                    seen = Some(0);
+                }
+                Ok(stretch) => {
+                    code = self.print(&stretch);
+                    seen = stretch.events.last().map(|event| event.id).or(seen);
+                    reachable = true;
+                }
+                Err(error) if reachable => {
+                    eprintln!("weir: {error}; still trying");
+                    reachable = false;
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(code)
+    }
+
+    fn read(&self, client: &Client, since: Option<u64>, limit: u64) -> Result<Stretch, ClientError> {
+        let since = since.map(|since| format!("&since={since}")).unwrap_or_default();
+        client.get(&format!("/api/v1/events?limit={limit}{since}"))
+    }
+
+    fn print(&self, stretch: &Stretch) -> ExitCode {
+        if stretch.lost > 0 {
+            eprintln!("weir: {} older events are no longer kept", stretch.lost);
+        }
+        let paint = Paint::for_stdout();
+        let lines = stretch.events.iter().map(|event| match self.format {
+            Format::Json => serde_json::to_string(event).unwrap_or_default() + "\n",
+            Format::Text => line(event, paint),
+        });
+        emit(&lines.collect::<String>())
+    }
+}
+
+fn line(event: &Event, paint: Paint) -> String {
+    let level = paint.state(&event.level, &format!("{:<5}", event.level.to_uppercase()));
+    let message = harmless(&event.message).replace('\n', "; ");
+    format!("{} {} {level} {message}\n", paint.dim(&event.time), paint.dim(&format!("#{:<4}", event.id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line() {
+        let event: Event = serde_json::from_value(serde_json::json!({
+            "id": 7, "time": "2026-01-02T03:04:05.678Z", "kind": "started", "level": "info",
+            "message": "a\nb\u{1b}[2J", "fields": {}
+        }))
+        .unwrap();
+        assert_eq!(line(&event, Paint::plain()), "2026-01-02T03:04:05.678Z #7    INFO  a; b\u{fffd}[2J\n");
+    }
+}

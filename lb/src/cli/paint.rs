@@ -1,0 +1,61 @@
+//! Colours, where somebody can see them.
+
+use std::io::{self, IsTerminal};
+
+/// Colours text, or does not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    /// For standard output: on a terminal, unless NO_COLOR says no (<https://no-color.org>).
+    pub(super) fn for_stdout() -> Self {
+        Self { on: wanted() && io::stdout().is_terminal() }
+    }
+
+    /// The same for standard error.
+    pub(super) fn for_stderr() -> Self {
+        Self { on: wanted() && io::stderr().is_terminal() }
+    }
+
+    #[cfg(test)]
+    pub(super) const fn plain() -> Self {
+        Self { on: false }
+    }
+
+    pub(super) const fn is_on(self) -> bool {
+        self.on
+    }
+
+    pub(super) fn bold(self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    pub(super) fn dim(self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    /// A state, or a level, in the colour everybody expects.
+    pub(super) fn state(self, word: &str, text: &str) -> String {
+        match word {
+            "healthy" | "serving" | "applied" | "info" => self.with("32", text),
+            "unknown" | "starting" | "draining" | "warn" => self.with("33", text),
+            "unhealthy" | "rejected" | "error" => self.with("31", text),
+            _ => text.to_owned(),
+        }
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+fn wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Text from a running instance, free of terminal control.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,164 @@
+//! How the rest of the control thread talks to the loop, and what it may look at.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+use weir_core::control::Control;
+use weir_core::snapshot::Snapshot;
+
+use super::reload::{InForce, LastReload, Rejection, ReloadOutcome, Trigger};
+use super::source::Source;
+use super::{BoundListener, Command, Shared};
+use crate::observe::journal::{Journal, Kind, Level};
+
+/// Where in its life the process stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Endpoints are still being judged for the first time.
+    Starting,
+    /// Ready for traffic.
+    Serving,
+    /// Taking no new work.
+    Draining,
+}
+
+impl Phase {
+    /// The word in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// Talks to the control loop. Clones talk to the same.
+#[derive(Clone)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    shared: Rc<Shared>,
+}
+
+impl Handle {
+    pub(super) fn new(commands: mpsc::Sender<Command>, shared: Rc<Shared>) -> Self {
+        Self { commands, shared }
+    }
+
+    /// Reads the file again and takes it, or not; waits for the verdict.
+    pub async fn reload(&self, trigger: Trigger) -> ReloadOutcome {
+        let (reply, verdict) = oneshot::channel();
+        // Either fails only once the loop has ended.
+        let _ = self.commands.send(Command::Reload { trigger, reply }).await;
+        verdict.await.unwrap_or_else(|_| ReloadOutcome::Rejected(Rejection::stopping()))
+    }
+
+    /// Ends the loop. What workers do is not touched.
+    pub async fn stop(&self) {
+        // Fails only once the loop has ended.
+        let _ = self.commands.send(Command::Stop).await;
+    }
+
+    /// From now on the process is not ready, and takes no new configuration. `why` ends the
+    /// sentence "draining: ...".
+    pub fn drain_started(&self, why: &str) {
+        if self.shared.phase.replace(Phase::Draining) == Phase::Draining {
+            return;
+        }
+        self.shared.metrics.set_ready(false);
+        self.shared.journal.record(
+            Kind::DrainStarted,
+            Level::Info,
+            format!("draining: {why}"),
+            json!({ "why": why }),
+        );
+    }
+
+    /// Tells the journal how draining ended: how many connections had to be cut.
+    pub fn drain_finished(&self, cut: u64) {
+        let (level, message) = match cut {
+            0 => (Level::Info, "drained: every request was finished".to_owned()),
+            1 => (Level::Warn, "drained: the deadline passed and 1 connection was cut".to_owned()),
+            _ => (Level::Warn, format!("drained: the deadline passed and {cut} connections were cut")),
+        };
+        self.shared.journal.record(Kind::DrainFinished, level, message, json!({ "cut": cut }));
+    }
+
+    /// Where in its life the process stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.shared.phase.get()
+    }
+
+    /// The truth now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.truth.load_full()
+    }
+
+    /// The journal.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.shared.journal
+    }
+
+    /// Where the configuration comes from.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.shared.source
+    }
+
+    /// The configuration's text in force.
+    #[must_use]
+    pub fn in_force(&self) -> InForce {
+        self.shared.in_force.borrow().clone()
+    }
+
+    /// How the newest attempt to load the configuration ended.
+    #[must_use]
+    pub fn last_reload(&self) -> LastReload {
+        self.shared.last_reload.borrow().clone()
+    }
+
+    /// The addresses that are served.
+    #[must_use]
+    pub fn bound(&self) -> Vec<BoundListener> {
+        self.shared.bound.borrow().clone()
+    }
+
+    /// The address `name` is served on, the first if there are several.
+    #[must_use]
+    pub fn bound_addr(&self, name: &str) -> Option<SocketAddr> {
+        self.shared.bound.borrow().iter().find(|bound| bound.name.as_str() == name).map(|bound| bound.actual)
+    }
+
+    /// When the process began, by the wall clock.
+    #[must_use]
+    pub fn started(&self) -> SystemTime {
+        self.shared.started
+    }
+
+    /// Looks at what the core knows. `look` must not call this handle.
+    pub fn view<T>(&self, look: impl FnOnce(&Control) -> T) -> T {
+        look(&self.shared.control.borrow())
+    }
+}
+
+impl Shared {
+    pub(super) fn become_ready(&self) {
+        self.phase.set(Phase::Serving);
+        self.metrics.set_ready(true);
+        let snapshot = self.truth.load();
+        self.journal.record(
+            Kind::Ready,
+            Level::Info,
+            "ready: every endpoint has had its first verdict",
+            json!({ "generation": snapshot.generation }),
+        );
+    }
+}

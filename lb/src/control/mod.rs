@@ -1,0 +1,354 @@
+//! The control loop: gathers events, steps the core, carries out effects, publishes once a batch.
+//!
+//! The shell around `weir_core::control::Control`. It decides nothing about health; it reads the
+//! file, runs the probes, keeps the journal, and is the only one that stores a new truth.
+//! Everything here lives on one thread; [`Handle`] is how the rest of that thread talks to it.
+
+mod handle;
+mod lag;
+pub mod probe;
+mod reload;
+pub mod tell;
+pub mod source;
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+use weir_config::model::{Config, ListenerName};
+use weir_core::control::{Control, Effect, Event, Probed, Transition};
+use weir_core::endpoint::Status;
+use weir_core::snapshot::Snapshot;
+
+pub use handle::{Handle, Phase};
+pub use reload::{Applied, InForce, LastReload, Rejection, ReloadOutcome, Trigger, in_numbers};
+
+use crate::env::Env;
+use crate::observe::journal::{Journal, Kind, Level};
+use crate::observe::metrics::control::ControlMetrics;
+use lag::Lag;
+use probe::{Finished, Prober};
+use source::Source;
+
+/// The sockets of the listeners, as control sees them: what makes a reload a transaction.
+pub trait Sockets {
+    /// What has been bound for a configuration that is not in force yet.
+    type Reserved;
+
+    /// Binds what `config` needs and is not bound yet.
+    ///
+    /// # Errors
+    /// Every address that cannot be bound; then nothing is kept.
+    fn reserve(&mut self, config: &Config) -> Result<Self::Reserved, Vec<ReserveError>>;
+
+    /// Serves what was reserved, and stops serving what `snapshot` no longer has.
+    fn open(&mut self, reserved: Self::Reserved, snapshot: &Arc<Snapshot>);
+
+    /// What is being served.
+    fn bound(&self) -> Vec<BoundListener>;
+}
+
+/// Something the configuration asks of this host that cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReserveError {
+    /// The listener and the address that cannot be bound; nothing if it is not about one.
+    pub address: Option<(ListenerName, SocketAddr)>,
+    /// Why, in words; who holds it, if that is known.
+    pub message: String,
+}
+
+impl ReserveError {
+    /// `address` of `listener` cannot be bound.
+    #[must_use]
+    pub fn address(listener: ListenerName, address: SocketAddr, message: String) -> Self {
+        Self { address: Some((listener, address)), message }
+    }
+
+    /// A file cannot be used; `message` says which, and why.
+    #[must_use]
+    pub const fn file(message: String) -> Self {
+        Self { address: None, message }
+    }
+}
+
+impl std::fmt::Display for ReserveError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.address {
+            Some((listener, address)) => write!(f, "listener {listener}: cannot bind {address}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+/// An address that is being served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundListener {
+    /// Whose address it is.
+    pub name: ListenerName,
+    /// As configured.
+    pub configured: SocketAddr,
+    /// As bound: where the system chose the port, the chosen one.
+    pub actual: SocketAddr,
+}
+
+/// What the loop is asked to do.
+enum Command {
+    Reload { trigger: Trigger, reply: oneshot::Sender<ReloadOutcome> },
+    FileChanged,
+    Stop,
+}
+
+/// Commands that may wait; whoever asks faster waits in turn.
+const COMMANDS_MAX: usize = 32;
+/// Results of probes taken in before what they come to is published.
+const BATCH_MAX: usize = 1024;
+/// Between two ticks: the grain of the timers underneath.
+const TICK_MIN: Duration = Duration::from_millis(1);
+/// Between two ticks when the core wants none.
+const TICK_MAX: Duration = Duration::from_secs(60);
+
+/// What the loop and its handles share. Written by the loop (and `phase` by handles), read by the
+/// admin API; all on one thread, borrowed for moments.
+struct Shared {
+    control: RefCell<Control>,
+    truth: Arc<ArcSwap<Snapshot>>,
+    source: Source,
+    in_force: RefCell<InForce>,
+    last_reload: RefCell<LastReload>,
+    bound: RefCell<Vec<BoundListener>>,
+    phase: Cell<Phase>,
+    journal: Journal,
+    metrics: ControlMetrics,
+    started: SystemTime,
+}
+
+/// The control loop and all it owns.
+pub struct Shell<E: Env, S: Sockets> {
+    env: E,
+    sockets: S,
+    shared: Rc<Shared>,
+    reserved: Option<S::Reserved>,
+    prober: Prober<E>,
+    lag: Rc<Lag>,
+    results: mpsc::UnboundedReceiver<Finished>,
+    commands: mpsc::Receiver<Command>,
+    sender: mpsc::Sender<Command>,
+    effects: Vec<Effect>,
+    /// The text last looked at, in force or refused: what a file event is compared with.
+    seen: Seen,
+}
+
+/// What was found where the configuration should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    Text(Arc<str>),
+    Unreadable(String),
+}
+
+impl<E: Env, S: Sockets> Shell<E, S> {
+    /// Binds the sockets of the first configuration and makes the first truth of it. Nothing is
+    /// served before [`Self::run`].
+    ///
+    /// `first` is what [`source::Source::understand`] made of `text`.
+    ///
+    /// # Errors
+    /// When an address cannot be bound.
+    pub fn begin(
+        env: E,
+        mut sockets: S,
+        mut control: Control,
+        source: Source,
+        text: Arc<str>,
+        first: Config,
+        journal: Journal,
+        metrics: ControlMetrics,
+    ) -> Result<Self, Rejection> {
+        let config = Arc::new(first);
+        let reserved = sockets.reserve(&config).map_err(|errors| Rejection::of_sockets(&errors))?;
+        let mut effects = Vec::new();
+        let now = env.now();
+        control.step(now, Event::Configured(Arc::clone(&config)), &mut effects);
+        let snapshot = control.publish(now).ok_or_else(Rejection::of_ourselves)?;
+        metrics.adopt(None, &config);
+        metrics.reloaded(crate::observe::metrics::control::Reload::Applied, env.wall());
+
+        let lag = Rc::new(Lag::default());
+        let (report, results) = mpsc::unbounded_channel();
+        let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let shared = Shared {
+            control: RefCell::new(control),
+            in_force: RefCell::new(InForce::new(Arc::clone(&text), snapshot.generation, env.wall())),
+            last_reload: RefCell::new(LastReload::applied(Trigger::Start, env.wall())),
+            truth: Arc::new(ArcSwap::new(snapshot)),
+            source,
+            bound: RefCell::default(),
+            phase: Cell::new(Phase::Starting),
+            journal,
+            metrics,
+            started: env.wall(),
+        };
+        let prober = Prober::new(env.clone(), Rc::clone(&lag), report);
+        let seen = Seen::Text(text);
+        let (shared, reserved) = (Rc::new(shared), Some(reserved));
+        Ok(Self { env, sockets, shared, reserved, prober, lag, results, commands, sender, effects, seen })
+    }
+
+    /// The truth; what workers read.
+    #[must_use]
+    pub fn truth(&self) -> Arc<ArcSwap<Snapshot>> {
+        Arc::clone(&self.shared.truth)
+    }
+
+    /// How to talk to the loop.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.sender.clone(), Rc::clone(&self.shared))
+    }
+
+    /// Serves, until somebody says stop. Must run where tasks can be spawned locally.
+    pub async fn run(mut self) {
+        self.open_first();
+        let lag = Rc::clone(&self.lag);
+        let (env, metrics) = (self.env.clone(), self.shared.metrics.clone());
+        let (source, sender) = (self.shared.source.clone(), self.sender.clone());
+        tokio::select! {
+            () = lag.watch(&env, |worst| metrics.set_lag(worst)) => {}
+            () = source::watch(&source, async || _ = sender.send(Command::FileChanged).await) => {}
+            () = self.serve() => {}
+        }
+    }
+
+    fn open_first(&mut self) {
+        let snapshot = self.shared.truth.load_full();
+        if let Some(reserved) = self.reserved.take() {
+            self.sockets.open(reserved, &snapshot);
+        }
+        let config = &snapshot.config;
+        self.shared.journal.record(
+            Kind::Started,
+            Level::Info,
+            format!(
+                "weir {} runs {} with {}",
+                env!("CARGO_PKG_VERSION"),
+                self.shared.source.shown(),
+                in_numbers(config)
+            ),
+            json!({ "generation": snapshot.generation, "config": self.shared.source.path(), "zone": config.zone.as_ref().map(|zone| zone.as_str()) }),
+        );
+        self.note_listeners();
+    }
+
+    async fn serve(&mut self) {
+        self.carry_out();
+        loop {
+            let pause = self.until_next_tick();
+            tokio::select! {
+                Some(command) = self.commands.recv() => match command {
+                    Command::Reload { trigger, reply } => {
+                        let outcome = self.reload(trigger);
+                        // Whoever asked may have gone; the journal has it.
+                        let _ = reply.send(outcome);
+                    }
+                    Command::FileChanged => self.look_at_file(),
+                    Command::Stop => return,
+                },
+                Some(finished) = self.results.recv() => self.take_in(finished),
+                () = sleep(pause) => self.step(Event::Tick),
+            }
+            self.publish();
+        }
+    }
+
+    fn until_next_tick(&self) -> Duration {
+        let due = self.shared.control.borrow().next_due();
+        due.map_or(TICK_MAX, |due| due.since(self.env.now()).clamp(TICK_MIN, TICK_MAX))
+    }
+
+    /// Takes in this result and those that wait behind it.
+    fn take_in(&mut self, first: Finished) {
+        let mut next = Some(first);
+        let mut room = BATCH_MAX;
+        while let Some(Finished { id, key, check, outcome }) = next {
+            self.shared.metrics.probed(key.cluster.as_str(), &check.kind, &outcome);
+            self.step(Event::Probed(Probed { id, outcome }));
+            room -= 1;
+            next = if room > 0 { self.results.try_recv().ok() } else { None };
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        self.shared.control.borrow_mut().step(self.env.now(), event, &mut self.effects);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Probe(order) => self.prober.start(order),
+                Effect::Transition(transition) => self.note_transition(&transition),
+            }
+        }
+    }
+
+    /// Makes what was decided the truth.
+    fn publish(&mut self) {
+        let (next, settled) = {
+            let mut control = self.shared.control.borrow_mut();
+            (control.publish(self.env.now()), control.settled())
+        };
+        if let Some(snapshot) = next {
+            self.shared.truth.store(snapshot);
+        }
+        if settled && self.shared.phase.get() == Phase::Starting {
+            self.shared.become_ready();
+        }
+    }
+
+    fn note_transition(&self, transition: &Transition) {
+        let Transition { key, zone, from, to, evidence } = transition;
+        self.shared.metrics.transition(key, *to, self.env.wall());
+        let level = if *to == Status::Unhealthy { Level::Warn } else { Level::Info };
+        let place = zone.as_ref().map(|zone| format!(" in {zone}")).unwrap_or_default();
+        self.shared.journal.record(
+            Kind::EndpointTransition,
+            level,
+            format!("{key}{place} went from {from} to {to}: {evidence}"),
+            json!({
+                "cluster": key.cluster.as_str(),
+                "endpoint": key.address.to_string(),
+                "zone": zone.as_ref().map(|zone| zone.as_str()),
+                "from": from.as_str(),
+                "to": to.as_str(),
+                "evidence": evidence.to_string(),
+                "probe": tell::evidence(evidence),
+            }),
+        );
+    }
+
+    /// Tells the journal which addresses are served that were not, and the other way round.
+    fn note_listeners(&self) {
+        let bound = self.sockets.bound();
+        let before = self.shared.bound.replace(bound.clone());
+        let note = |kind, did: &str, list: &[BoundListener], not_in: &[BoundListener]| {
+            for one in list.iter().filter(|one| !not_in.contains(one)) {
+                self.shared.journal.record(
+                    kind,
+                    Level::Info,
+                    format!("listener {} {did} {}", one.name, one.actual),
+                    json!({ "listener": one.name.as_str(), "address": one.actual.to_string(), "configured": one.configured.to_string() }),
+                );
+            }
+        };
+        note(Kind::ListenerClosed, "no longer accepts on", &before, &bound);
+        note(Kind::ListenerOpened, "accepts on", &bound, &before);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! One health probe: connect, ask, judge.
+//!
+//! A probe says what it saw; what that means for the endpoint is decided in `weir_core::health`.
+//! What goes wrong on our own side (no descriptor left, a thread that did not get to run) says
+//! nothing about the endpoint and is reported as inconclusive.
+
+mod http;
+mod tcp;
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use weir_config::model::{CheckKind, HealthCheck};
+use weir_core::control::{ProbeId, ProbeOrder};
+use weir_core::endpoint::EndpointKey;
+use weir_core::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
+
+use super::lag::Lag;
+use crate::env::{Env, Stream};
+
+/// A probe that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Which one it was.
+    pub id: ProbeId,
+    /// Of which endpoint.
+    pub key: Arc<EndpointKey>,
+    /// What was asked.
+    pub check: Arc<HealthCheck>,
+    /// What came of it.
+    pub outcome: ProbeOutcome,
+}
+
+/// Runs probes, each in a task of its own. How many at once, and when, is the core's decision: it
+/// orders no more than may run.
+pub struct Prober<E: Env> {
+    env: E,
+    lag: Rc<Lag>,
+    results: mpsc::UnboundedSender<Finished>,
+    // Dropped with the prober, and its probes with it.
+    tasks: JoinSet<()>,
+}
+
+impl<E: Env> Prober<E> {
+    /// A prober that reports to `results`. That channel needs no bound: it holds at most one
+    /// result for each probe that was ordered.
+    pub fn new(env: E, lag: Rc<Lag>, results: mpsc::UnboundedSender<Finished>) -> Self {
+        Self { env, lag, results, tasks: JoinSet::new() }
+    }
+
+    /// Probes as ordered, now. Should the probe panic, no result comes: the core gives it up.
+    pub fn start(&mut self, order: ProbeOrder) {
+        // Reap, so that the set holds only what runs.
+        while self.tasks.try_join_next().is_some() {}
+        let (env, lag, results) = (self.env.clone(), Rc::clone(&self.lag), self.results.clone());
+        self.tasks.spawn_local(async move {
+            let ProbeOrder { id, key, address, check, .. } = order;
+            let outcome = attempt(&env, &lag, address, &check).await;
+            // Fails only when the loop has ended, and then nobody wants it.
+            let _ = results.send(Finished { id, key, check, outcome });
+        });
+    }
+}
+
+/// One attempt: `check` at `address`.
+pub(crate) async fn attempt<E: Env>(
+    env: &E,
+    lag: &Lag,
+    address: SocketAddr,
+    check: &HealthCheck,
+) -> ProbeOutcome {
+    let (began, stalled_before) = (env.now(), lag.stalled());
+    let connected = Cell::new(false);
+    let asked = async {
+        let mut stream = match env.connect(address).await {
+            Ok(stream) => stream,
+            Err(error) => return connect_failed(&error),
+        };
+        connected.set(true);
+        let result = match &check.kind {
+            CheckKind::Tcp => tcp::judge(),
+            CheckKind::Http(http) => http::ask(&mut stream, http, address).await,
+        };
+        // A thousand closes a second would leave a thousand ports a second in TIME_WAIT.
+        stream.abort_on_close();
+        result
+    };
+    let result = timeout(check.timeout, asked).await;
+    let took = env.now().since(began);
+    let result = result.unwrap_or_else(|_| {
+        timed_out(check.timeout, took, lag.stalled().saturating_sub(stalled_before), connected.get())
+    });
+    ProbeOutcome { result, took }
+}
+
+/// A probe was given up after `took`, while this thread stood still for `stalled`. If we ourselves
+/// were late by more than a quarter of `limit` (and 100 ms), the endpoint may well have answered.
+fn timed_out(limit: Duration, took: Duration, stalled: Duration, connected: bool) -> ProbeResult {
+    let late = took.saturating_sub(limit).max(stalled);
+    if late > (limit / 4).max(Duration::from_millis(100)) {
+        ProbeResult::Inconclusive(Inconclusive::Late)
+    } else if connected {
+        ProbeResult::Failed(ProbeFailure::Timeout)
+    } else {
+        ProbeResult::Failed(ProbeFailure::ConnectTimeout)
+    }
+}
+
+fn connect_failed(error: &io::Error) -> ProbeResult {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        // Nothing was sent: these are about this host.
+        Some(Errno::MFILE | Errno::NFILE | Errno::ADDRNOTAVAIL | Errno::NOBUFS | Errno::NOMEM | Errno::AGAIN) => {
+            return ProbeResult::Inconclusive(Inconclusive::LocalResource);
+        }
+        _ => {}
+    }
+    ProbeResult::Failed(match error.kind() {
+        io::ErrorKind::ConnectionRefused => ProbeFailure::ConnectRefused,
+        io::ErrorKind::TimedOut => ProbeFailure::ConnectTimeout,
+        io::ErrorKind::ConnectionReset => ProbeFailure::Reset,
+        _ => ProbeFailure::ConnectFailed,
+    })
+}
+
+#[cfg(test)]
+mod tests;

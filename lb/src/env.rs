@@ -1,0 +1,191 @@
+//! The three doors to the world: network, clock, chance. One trait, so that a whole server runs
+//! over real sockets ([`Os`]) or inside a simulation, in the same test binary.
+//!
+//! Timers use `tokio::time` directly: it is virtual wherever the world is.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::{Duration, SystemTime};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use weir_core::dice::Dice;
+use weir_core::time::Moment;
+
+/// A byte stream to a client or an endpoint.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Our address on it.
+    ///
+    /// # Errors
+    /// When the socket is no longer connected.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// Makes the coming close an abort (RST), which no peer can take for a clean end.
+    fn abort_on_close(&self);
+}
+
+/// The world a server lives in.
+pub trait Env: Clone + Send + 'static {
+    /// An address that is bound but not served: what makes a reload a transaction.
+    type Reserved: Send + 'static;
+    /// A socket that accepts.
+    type Listener: 'static;
+    /// A connection.
+    type Stream: Stream;
+
+    /// Binds `address` once for each of `workers`. `beside_ours`: an overlapping address (its
+    /// wildcard, or the wildcard's address) is already ours.
+    ///
+    /// # Errors
+    /// Those of the system; `AddrInUse` also where another process would share its port with us.
+    fn reserve(
+        &self,
+        address: SocketAddr,
+        workers: NonZeroUsize,
+        beside_ours: bool,
+    ) -> io::Result<Vec<Self::Reserved>>;
+
+    /// The address that was bound: where the system chose the port, the chosen one.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn bound_addr(&self, reserved: &Self::Reserved) -> io::Result<SocketAddr>;
+
+    /// Begins to accept, on the calling thread's runtime.
+    fn listen(&self, reserved: Self::Reserved) -> impl Future<Output = io::Result<Self::Listener>>;
+
+    /// The next connection.
+    fn accept(&self, listener: &Self::Listener) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>>;
+
+    /// A connection that already waits, without waiting for one.
+    fn accept_waiting(&self, listener: &Self::Listener) -> Option<(Self::Stream, SocketAddr)>;
+
+    /// Connects. Bounded by the caller.
+    fn connect(&self, to: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// The time since this world began.
+    fn now(&self) -> Moment;
+
+    /// The wall clock, for people and logs only; nothing is decided by it.
+    fn wall(&self) -> SystemTime;
+
+    /// Dice for `who`.
+    fn dice(&self, who: &str) -> Dice;
+}
+
+/// The real world.
+#[derive(Clone, Copy, Debug)]
+pub struct Os {
+    origin: Instant,
+}
+
+impl Os {
+    /// The real world, beginning now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { origin: Instant::now() }
+    }
+}
+
+impl Default for Os {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Connections the kernel holds for us between two accepts; the kernel caps it at `somaxconn`.
+const BACKLOG: i32 = 4096;
+
+impl Env for Os {
+    type Reserved = std::net::TcpListener;
+    type Listener = TcpListener;
+    type Stream = TcpStream;
+
+    fn reserve(
+        &self,
+        address: SocketAddr,
+        workers: NonZeroUsize,
+        beside_ours: bool,
+    ) -> io::Result<Vec<Self::Reserved>> {
+        // SO_REUSEPORT would let us share a port with a stranger of the same user in silence, and
+        // each of us would get half of the connections: so first ask for the port alone.
+        let chosen = if beside_ours {
+            address
+        } else {
+            open(address, false)?.local_addr()?.as_socket().unwrap_or(address)
+        };
+        (0..workers.get()).map(|_| open(chosen, true).map(Into::into)).collect()
+    }
+
+    fn bound_addr(&self, reserved: &Self::Reserved) -> io::Result<SocketAddr> {
+        reserved.local_addr()
+    }
+
+    async fn listen(&self, reserved: Self::Reserved) -> io::Result<TcpListener> {
+        TcpListener::from_std(reserved)
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok((stream, peer))
+    }
+
+    fn accept_waiting(&self, listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match listener.poll_accept(&mut context) {
+            std::task::Poll::Ready(Ok((stream, peer))) => stream.set_nodelay(true).ok().map(|()| (stream, peer)),
+            _ => None,
+        }
+    }
+
+    async fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    fn now(&self) -> Moment {
+        Moment::from(self.origin.elapsed())
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn dice(&self, who: &str) -> Dice {
+        use std::hash::{BuildHasher, RandomState};
+        // The standard library's per-process random keys: the one chance it offers.
+        Dice::new(RandomState::new().hash_one((who, std::process::id())))
+    }
+}
+
+impl Stream for TcpStream {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Self::local_addr(self)
+    }
+
+    fn abort_on_close(&self) {
+        // If the socket is already gone there is nothing left to abort.
+        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
+}
+
+/// A bound, listening, non-blocking socket.
+fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // `[::]` is IPv6 alone: with `0.0.0.0` beside it in the file both mean what they say.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}

@@ -1,0 +1,19 @@
+//! Weir, a high-availability, health-checking load balancer: the part that does things.
+//!
+//! Decisions are made elsewhere: `weir-config` says what is wanted, `weir-core` what shall be done.
+//! Here are the sockets, the clock, the files and the terminal.
+//!
+//! Read in this order: [`env`] (the three doors to the world), [`control`] (the loop that steps
+//! the core: configuration source and probes), [`observe`] (journal, metrics, logs), [`admin`]
+//! (HTTP API over all that), [`cli`] (what a person types).
+
+pub mod admin;
+pub mod cli;
+pub mod control;
+pub mod demo;
+pub mod env;
+mod http1;
+pub mod observe;
+mod process;
+pub mod server;
+mod worker;

@@ -1,0 +1,365 @@
+//! The access log: one line a request.
+//!
+//! Workers format lines into a buffer of their own and hand it over by the batch; one thread
+//! writes. Nobody waits: when the writer cannot keep up, batches are dropped and counted.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use weir_config::model::{LogFormat, LogTarget};
+
+use super::ProcessCounts;
+
+/// Everything one line says.
+#[derive(Debug)]
+pub(crate) struct Line<'a> {
+    pub(crate) wall: SystemTime,
+    pub(crate) took: Duration,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) listener: &'a str,
+    pub(crate) route: Option<&'a str>,
+    pub(crate) cluster: Option<&'a str>,
+    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) attempts: u8,
+    pub(crate) method: &'a str,
+    pub(crate) host: &'a str,
+    pub(crate) target: &'a [u8],
+    pub(crate) version: &'static str,
+    pub(crate) status: u16,
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) id: Option<&'a str>,
+    pub(crate) body_in: u64,
+    pub(crate) body_out: u64,
+}
+
+impl Line<'_> {
+    fn json(&self, out: &mut Vec<u8>, clock: &mut Clock) {
+        let text = |out: &mut Vec<u8>, key: &str, value: &[u8]| {
+            put(out, format_args!(",\"{key}\":\""));
+            escape(out, value);
+            out.push(b'"');
+        };
+        put(out, format_args!("{{\"ts\":\"{}\"", clock.text(self.wall)));
+        if let Some(id) = self.id {
+            text(out, "request_id", id.as_bytes());
+        }
+        put(out, format_args!(",\"client\":\"{}\"", self.peer));
+        text(out, "method", self.method.as_bytes());
+        text(out, "host", self.host.as_bytes());
+        text(out, "path", self.target);
+        put(out, format_args!(",\"version\":\"{}\",\"status\":{}", self.version, self.status));
+        put(out, format_args!(",\"duration_ms\":{:.3}", millis(self.took)));
+        if let Some(first_byte) = self.first_byte {
+            put(out, format_args!(",\"first_byte_ms\":{:.3}", millis(first_byte)));
+        }
+        put(out, format_args!(",\"bytes_in\":{},\"bytes_out\":{}", self.body_in, self.body_out));
+        text(out, "listener", self.listener.as_bytes());
+        if let Some(route) = self.route {
+            text(out, "route", route.as_bytes());
+        }
+        if let Some(cluster) = self.cluster {
+            text(out, "cluster", cluster.as_bytes());
+        }
+        if let Some(endpoint) = self.endpoint {
+            put(out, format_args!(",\"endpoint\":\"{endpoint}\""));
+        }
+        put(out, format_args!(",\"attempts\":{}", self.attempts));
+        if let Some(reason) = self.reason {
+            text(out, "reason", reason.as_bytes());
+        }
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn text(&self, out: &mut Vec<u8>, clock: &mut Clock) {
+        put(out, format_args!("{} {} \"", clock.text(self.wall), self.peer));
+        escape(out, self.method.as_bytes());
+        out.push(b' ');
+        escape(out, self.host.as_bytes());
+        escape(out, self.target);
+        put(out, format_args!("\" {} {}B {:.3}ms {}", self.status, self.body_out, millis(self.took), self.listener));
+        put(out, format_args!(" -> {}", self.cluster.unwrap_or("-")));
+        match self.endpoint {
+            Some(endpoint) => put(out, format_args!("/{endpoint}")),
+            None => put(out, format_args!("/-")),
+        }
+        put(out, format_args!(" {} {}\n", self.reason.unwrap_or("-"), self.id.unwrap_or("-")));
+    }
+}
+
+/// A worker's end of the log.
+#[derive(Debug)]
+pub(crate) struct AccessWriter {
+    buffer: Vec<u8>,
+    clock: Clock,
+    writer: Option<SyncSender<Message>>,
+    counts: Arc<ProcessCounts>,
+    lines: u64,
+}
+
+/// A batch is handed over when it has this many bytes, or at the worker's next tick.
+const BATCH: usize = 32 * 1024;
+/// Batches that may wait for the writer: 8 MiB, a second or so of a busy machine.
+const WAITING: usize = 256;
+
+impl AccessWriter {
+    /// A log that goes nowhere: for worlds without files.
+    pub(crate) fn nowhere(counts: Arc<ProcessCounts>) -> Self {
+        Self { buffer: Vec::new(), clock: Clock::default(), writer: None, counts, lines: 0 }
+    }
+
+    /// Adds a line.
+    pub(crate) fn record(&mut self, format: LogFormat, line: &Line<'_>) {
+        if self.writer.is_none() {
+            return;
+        }
+        match format {
+            LogFormat::Json => line.json(&mut self.buffer, &mut self.clock),
+            LogFormat::Text => line.text(&mut self.buffer, &mut self.clock),
+        }
+        self.lines += 1;
+        if self.buffer.len() >= BATCH {
+            self.flush();
+        }
+    }
+
+    /// Hands over what has gathered.
+    pub(crate) fn flush(&mut self) {
+        let Some(writer) = self.writer.as_ref().filter(|_| !self.buffer.is_empty()) else { return };
+        let batch = std::mem::take(&mut self.buffer);
+        match writer.try_send(Message::Batch(batch)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.counts.access_log_dropped.fetch_add(self.lines, Relaxed);
+            }
+        }
+        self.lines = 0;
+    }
+}
+
+#[derive(Debug)]
+enum Message {
+    Batch(Vec<u8>),
+    Target(Option<LogTarget>),
+    Reopen,
+}
+
+/// The writing thread's handle, for whoever owns the process.
+#[derive(Debug)]
+pub(crate) struct AccessLog {
+    sender: Option<SyncSender<Message>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AccessLog {
+    /// Starts the writer; it writes nothing until it has a [target](Self::retarget).
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn start() -> io::Result<Self> {
+        let (sender, receiver) = sync_channel(WAITING);
+        let thread = std::thread::Builder::new().name("weir-access-log".into()).spawn(move || write_all(&receiver))?;
+        Ok(Self { sender: Some(sender), thread: Some(thread) })
+    }
+
+    /// An end for a worker.
+    pub(crate) fn writer(&self, counts: Arc<ProcessCounts>) -> AccessWriter {
+        AccessWriter { writer: self.sender.clone(), ..AccessWriter::nowhere(counts) }
+    }
+
+    /// A hand on the log for whoever knows where it is to go.
+    pub(crate) fn remote(&self) -> AccessRemote {
+        AccessRemote(self.sender.clone())
+    }
+
+    /// Opens the file again: it was renamed by whoever rotates logs.
+    pub(crate) fn reopen(&self) {
+        self.remote().send(Message::Reopen);
+    }
+
+    /// Whether `target` can be written to.
+    ///
+    /// # Errors
+    /// The system's, when it cannot.
+    pub(crate) fn probe(target: &LogTarget) -> io::Result<()> {
+        match target {
+            LogTarget::Stdout => Ok(()),
+            LogTarget::File(path) => open(path).map(drop),
+        }
+    }
+}
+
+/// Says where the log goes.
+#[derive(Debug)]
+pub(crate) struct AccessRemote(Option<SyncSender<Message>>);
+
+impl AccessRemote {
+    /// Writes to `target` from now on.
+    pub(crate) fn retarget(&self, target: Option<LogTarget>) {
+        self.send(Message::Target(target));
+    }
+
+    fn send(&self, message: Message) {
+        if let Some(sender) = &self.0 {
+            // Fails only once the writer has ended, with nothing left to write.
+            let _ = sender.send(message);
+        }
+    }
+}
+
+impl Drop for AccessLog {
+    /// Writes out what has been handed over. The workers' ends must be gone by then.
+    fn drop(&mut self) {
+        drop(self.sender.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open(path: &std::path::Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn write_all(messages: &Receiver<Message>) {
+    let mut target = None;
+    let mut file = None;
+    while let Ok(message) = messages.recv() {
+        let failed = match message {
+            Message::Batch(batch) => match (&mut file, &target) {
+                (Some(file), _) => File::write_all(file, &batch).err(),
+                (None, Some(LogTarget::Stdout)) => io::stdout().lock().write_all(&batch).err(),
+                (None, _) => None,
+            },
+            Message::Target(new) => {
+                target = new;
+                reopen(&target, &mut file)
+            }
+            Message::Reopen => reopen(&target, &mut file),
+        };
+        if let Some(error) = failed {
+            tracing::warn!(%error, "cannot write the access log");
+        }
+    }
+}
+
+fn reopen(target: &Option<LogTarget>, file: &mut Option<File>) -> Option<io::Error> {
+    match target {
+        Some(LogTarget::File(path)) => match open(path) {
+            Ok(opened) => {
+                *file = Some(opened);
+                None
+            }
+            // The old one goes on, if there is one: better a moved file than none.
+            Err(error) => Some(error),
+        },
+        _ => {
+            *file = None;
+            None
+        }
+    }
+}
+
+/// Renders wall time; the part down to the second is made once a second.
+#[derive(Debug, Default)]
+struct Clock {
+    second: u64,
+    text: String,
+}
+
+impl Clock {
+    fn text(&mut self, wall: SystemTime) -> &str {
+        let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if self.text.is_empty() || self.second != since.as_secs() {
+            self.second = since.as_secs();
+            let stamp = jiff::Timestamp::from_second(i64::try_from(self.second).unwrap_or_default());
+            self.text = format!("{}", stamp.unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%S.000Z"));
+        }
+        let millis = format!("{:03}", since.subsec_millis());
+        self.text.replace_range(20..23, &millis);
+        &self.text
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    // Writing to a Vec cannot fail.
+    let _ = out.write_fmt(text);
+}
+
+/// Appends `text` so that it stays inside of its quotes and on its line.
+fn escape(out: &mut Vec<u8>, text: &[u8]) {
+    for byte in text {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
+            b' '..=b'~' => out.push(*byte),
+            _ => put(out, format_args!("\\u{byte:04x}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> Line<'static> {
+        Line {
+            wall: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_410_000_123),
+            took: Duration::from_micros(1500),
+            first_byte: None,
+            peer: ([127, 0, 0, 1], 5).into(),
+            listener: "web",
+            route: None,
+            cluster: Some("shop"),
+            endpoint: None,
+            attempts: 1,
+            method: "GET",
+            host: "a",
+            target: b"/\"\\\x01",
+            version: "HTTP/1.1",
+            status: 503,
+            reason: Some("no_healthy_endpoint"),
+            id: Some("id"),
+            body_in: 0,
+            body_out: 3,
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_json_object() {
+        let mut out = Vec::new();
+        line().json(&mut out, &mut Clock::default());
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(value["ts"], "2026-11-23T05:00:00.123Z");
+        assert_eq!(value["path"], "/\"\\\u{1}");
+        assert_eq!(value["duration_ms"], 1.5);
+    }
+
+    #[test]
+    fn a_file_gets_every_line_and_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let log = AccessLog::start().unwrap();
+        log.remote().retarget(Some(LogTarget::File(path.clone())));
+        let mut writer = log.writer(Arc::default());
+        writer.record(LogFormat::Text, &line());
+        writer.flush();
+        std::fs::rename(&path, folder.path().join("old")).unwrap_or_default();
+        log.reopen();
+        writer.record(LogFormat::Json, &line());
+        writer.flush();
+        drop((writer, log));
+        let lines = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default().lines().count();
+        assert_eq!(lines("access.log") + lines("old"), 2);
+    }
+}

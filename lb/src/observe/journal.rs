@@ -1,0 +1,260 @@
+//! The memory of an incident: the last things that happened, in order, each with its evidence.
+//!
+//! A bounded ring, written on the control thread, read by the admin API. Each event also goes out
+//! as one structured log line. Not an audit log: it lives as long as the process.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Events kept; the oldest go first.
+pub const CAPACITY: usize = 10_000;
+
+/// What kind of thing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The process runs with its first configuration.
+    Started,
+    /// Every endpoint has its first verdict: the process is ready.
+    Ready,
+    /// The health of an endpoint changed.
+    EndpointTransition,
+    /// A new configuration is in force.
+    ConfigApplied,
+    /// The configuration was read again and says the same.
+    ConfigUnchanged,
+    /// A configuration was refused; the one before stays in force.
+    ConfigRejected,
+    /// The configuration file is missing, or back.
+    ConfigSource,
+    /// A listener accepts.
+    ListenerOpened,
+    /// A listener no longer accepts.
+    ListenerClosed,
+    /// The process takes no new work.
+    DrainStarted,
+    /// The process has no work left, or cut what was left.
+    DrainFinished,
+    /// A task or a worker panicked.
+    Panicked,
+}
+
+impl Kind {
+    /// The word in logs and the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Ready => "ready",
+            Self::EndpointTransition => "endpoint_transition",
+            Self::ConfigApplied => "config_applied",
+            Self::ConfigUnchanged => "config_unchanged",
+            Self::ConfigRejected => "config_rejected",
+            Self::ConfigSource => "config_source",
+            Self::ListenerOpened => "listener_opened",
+            Self::ListenerClosed => "listener_closed",
+            Self::DrainStarted => "drain_started",
+            Self::DrainFinished => "drain_finished",
+            Self::Panicked => "panicked",
+        }
+    }
+}
+
+/// How much an event matters to whoever is on call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// All is as intended.
+    Info,
+    /// Worth a look.
+    Warn,
+    /// Something is lost or refused.
+    Error,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// Rises by one with each event, from 1.
+    pub id: u64,
+    /// The wall clock, UTC.
+    #[serde(serialize_with = "as_rfc3339")]
+    pub time: Timestamp,
+    /// What kind of thing.
+    pub kind: Kind,
+    /// How much it matters.
+    pub level: Level,
+    /// One sentence for people.
+    pub message: String,
+    /// The evidence, for programs.
+    pub fields: Map<String, Value>,
+}
+
+/// The journal: a handle; clones share one ring.
+#[derive(Clone)]
+pub struct Journal(Rc<RefCell<Ring>>);
+
+struct Ring {
+    clock: Box<dyn Fn() -> SystemTime>,
+    events: VecDeque<Rc<Event>>,
+    last: u64,
+    capacity: usize,
+}
+
+/// A stretch of the journal.
+#[derive(Clone, Debug)]
+pub struct Stretch {
+    /// In the order they happened.
+    pub events: Vec<Rc<Event>>,
+    /// The newest event there is, 0 if none ever was.
+    pub last: u64,
+    /// Events after `since` that have left the ring.
+    pub lost: u64,
+}
+
+impl Journal {
+    /// An empty journal that takes its time from `clock`.
+    #[must_use]
+    pub fn new(clock: impl Fn() -> SystemTime + 'static) -> Self {
+        Self::with_capacity(CAPACITY, clock)
+    }
+
+    fn with_capacity(capacity: usize, clock: impl Fn() -> SystemTime + 'static) -> Self {
+        Self(Rc::new(RefCell::new(Ring { clock: Box::new(clock), events: VecDeque::new(), last: 0, capacity })))
+    }
+
+    /// Notes that something happened, and logs it. `fields` that is no JSON object is left out.
+    pub fn record(&self, kind: Kind, level: Level, message: impl Into<String>, fields: Value) {
+        let fields = match fields {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        };
+        let mut ring = self.0.borrow_mut();
+        ring.last += 1;
+        let time = timestamp((ring.clock)());
+        let event = Rc::new(Event { id: ring.last, time, kind, level, message: message.into(), fields });
+        if ring.events.len() >= ring.capacity {
+            ring.events.pop_front();
+        }
+        ring.events.push_back(Rc::clone(&event));
+        drop(ring);
+        log(&event);
+    }
+
+    /// Up to `limit` events: those right after event `since`, or without it the newest.
+    #[must_use]
+    pub fn read(&self, since: Option<u64>, limit: usize) -> Stretch {
+        let ring = self.0.borrow();
+        let first = ring.events.front().map_or(ring.last + 1, |event| event.id);
+        let (skip, lost) = match since {
+            // Ids have no gaps, so an event's place follows from its id.
+            Some(since) => (
+                usize::try_from(since.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX),
+                first.saturating_sub(since.saturating_add(1)),
+            ),
+            None => (ring.events.len().saturating_sub(limit), 0),
+        };
+        let events = ring.events.iter().skip(skip).take(limit).cloned().collect();
+        Stretch { events, last: ring.last, lost }
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Journal({} events)", self.0.borrow().last)
+    }
+}
+
+/// `time` for people and JSON; a clock beyond the year 9999 reads as the epoch.
+#[must_use]
+pub fn timestamp(time: SystemTime) -> Timestamp {
+    Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// RFC 3339 in UTC with milliseconds: the one form of time in logs and the API.
+#[must_use]
+pub fn rfc3339(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+fn as_rfc3339<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.3}"))
+}
+
+fn log(event: &Event) {
+    let (id, kind, message) = (event.id, event.kind.as_str(), event.message.as_str());
+    // `json` is merged into the line by our own formatter; see `observe::log`.
+    let json = serde_json::to_string(&event.fields).unwrap_or_default();
+    match event.level {
+        Level::Info => tracing::info!(target: "weir::journal", event = kind, id, json, "{message}"),
+        Level::Warn => tracing::warn!(target: "weir::journal", event = kind, id, json, "{message}"),
+        Level::Error => tracing::error!(target: "weir::journal", event = kind, id, json, "{message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn journal(capacity: usize, events: u64) -> Journal {
+        let journal = Journal::with_capacity(capacity, || SystemTime::UNIX_EPOCH);
+        for n in 0..events {
+            journal.record(Kind::Started, Level::Info, format!("event {n}"), json!({ "n": n }));
+        }
+        journal
+    }
+
+    fn ids(stretch: &Stretch) -> Vec<u64> {
+        stretch.events.iter().map(|event| event.id).collect()
+    }
+
+    #[test]
+    fn reads_after_an_id_or_the_newest() {
+        let journal = journal(10, 5);
+        for (since, limit, expected) in [
+            (None, 2, vec![4, 5]),
+            (None, 99, vec![1, 2, 3, 4, 5]),
+            (Some(0), 3, vec![1, 2, 3]),
+            (Some(3), 99, vec![4, 5]),
+            (Some(5), 99, vec![]),
+            (Some(99), 99, vec![]),
+        ] {
+            assert_eq!(ids(&journal.read(since, limit)), expected, "since {since:?} limit {limit}");
+        }
+    }
+
+    #[test]
+    fn the_ring_is_bounded_and_says_what_it_lost() {
+        let journal = journal(3, 5);
+        let stretch = journal.read(Some(0), 99);
+        assert_eq!((ids(&stretch), stretch.lost, stretch.last), (vec![3, 4, 5], 2, 5));
+        assert_eq!(journal.read(Some(2), 99).lost, 0);
+        assert_eq!(ids(&journal.read(Some(u64::MAX - 1), 9)), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn an_event_reads_well_as_json() {
+        let stretch = journal(3, 1).read(None, 1);
+        let value = serde_json::to_value(&*stretch.events[0]).unwrap();
+        assert_eq!(
+            value,
+            json!({"id": 1, "time": "1970-01-01T00:00:00.000Z", "kind": "started", "level": "info",
+                   "message": "event 0", "fields": {"n": 0}})
+        );
+    }
+
+    #[test]
+    fn an_empty_journal_is_no_special_case() {
+        let stretch = journal(3, 0).read(Some(0), 9);
+        assert_eq!((stretch.events.len(), stretch.last, stretch.lost), (0, 0, 0));
+    }
+}

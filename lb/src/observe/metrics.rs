@@ -1,0 +1,61 @@
+//! Every metric: name, type, labels, help; and how a scrape comes about.
+//!
+//! Workers count into shards of their own ([`weir_core::load`]); nothing here is called for a
+//! request. A scrape walks the snapshot in force and sums the shards. What control counts lies in
+//! [`control::ControlMetrics`]. The registry is a parameter: there is no global one.
+
+pub mod control;
+mod family;
+mod process;
+mod snapshot;
+pub mod table;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use prometheus::{Registry, TextEncoder};
+use weir_core::snapshot::Snapshot;
+
+use super::ProcessCounts;
+use control::ControlMetrics;
+
+/// The content type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Clusters with more endpoints than this get one set of endpoint series a zone, not one an
+/// endpoint: a scrape must stay a scrape.
+pub const ENDPOINT_SERIES_MAX: usize = 1000;
+
+/// Everything a scrape shows.
+pub struct Metrics {
+    registry: Registry,
+}
+
+impl Metrics {
+    /// Registers every metric of [`table::ALL`] with `registry`.
+    ///
+    /// # Errors
+    /// When the registry already holds one of that name.
+    pub fn new(
+        registry: Registry,
+        truth: Arc<ArcSwap<Snapshot>>,
+        control: &ControlMetrics,
+        counts: Arc<ProcessCounts>,
+    ) -> Result<Self, prometheus::Error> {
+        control.register(&registry)?;
+        registry.register(Box::new(snapshot::SnapshotCollector::new(truth, control.transitions_at())?))?;
+        registry.register(Box::new(process::ProcessCollector::new(counts)?))?;
+        Ok(Self { registry })
+    }
+
+    /// The exposition text, format 0.0.4.
+    ///
+    /// # Errors
+    /// When a metric cannot be encoded: a mistake of ours.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! What control counts: reloads, probes, transitions, and how late its thread runs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
+use weir_config::model::{CheckKind, Config};
+use weir_core::endpoint::{EndpointKey, Status};
+use weir_core::health::{ProbeOutcome, ProbeResult};
+use weir_core::load::Histogram;
+
+use super::table::{self, Metric};
+
+/// When each endpoint's state last changed, as Unix time in seconds. Written by control, read by
+/// a scrape; a lock is good enough for a few writes a second.
+pub(super) type TransitionTimes = Arc<Mutex<BTreeMap<Arc<EndpointKey>, f64>>>;
+
+/// How a reload ended, for the metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// A new configuration is in force.
+    Applied,
+    /// It says the same as the one in force.
+    Unchanged,
+    /// It was refused.
+    Rejected,
+}
+
+impl Reload {
+    const ALL: [Self; 3] = [Self::Applied, Self::Unchanged, Self::Rejected];
+
+    /// The label, and the word in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// Written by control alone. Clones count into the same metrics.
+#[derive(Clone)]
+pub struct ControlMetrics {
+    ready: IntGauge,
+    config_ok: IntGauge,
+    config_time: Gauge,
+    reloads: IntCounterVec,
+    lag: Gauge,
+    checks: IntCounterVec,
+    check_duration: HistogramVec,
+    transitions: IntCounterVec,
+    transitions_at: TransitionTimes,
+}
+
+impl ControlMetrics {
+    /// New metrics, all 0, registered nowhere yet.
+    ///
+    /// # Errors
+    /// Never with the table as it is; the crate cannot know.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let this = Self {
+            ready: IntGauge::with_opts(opts(&table::READY))?,
+            config_ok: IntGauge::with_opts(opts(&table::CONFIG_OK))?,
+            config_time: Gauge::with_opts(opts(&table::CONFIG_TIME))?,
+            reloads: IntCounterVec::new(opts(&table::CONFIG_RELOADS), table::CONFIG_RELOADS.labels)?,
+            lag: Gauge::with_opts(opts(&table::LAG))?,
+            checks: IntCounterVec::new(opts(&table::CHECKS), table::CHECKS.labels)?,
+            check_duration: HistogramVec::new(
+                HistogramOpts { common_opts: opts(&table::CHECK_DURATION), buckets: Histogram::BOUNDS.to_vec() },
+                table::CHECK_DURATION.labels,
+            )?,
+            transitions: IntCounterVec::new(opts(&table::TRANSITIONS), table::TRANSITIONS.labels)?,
+            transitions_at: TransitionTimes::default(),
+        };
+        for result in Reload::ALL {
+            this.reloads.with_label_values(&[result.as_str()]);
+        }
+        Ok(this)
+    }
+
+    pub(super) fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.ready.clone()))?;
+        registry.register(Box::new(self.config_ok.clone()))?;
+        registry.register(Box::new(self.config_time.clone()))?;
+        registry.register(Box::new(self.reloads.clone()))?;
+        registry.register(Box::new(self.lag.clone()))?;
+        registry.register(Box::new(self.checks.clone()))?;
+        registry.register(Box::new(self.check_duration.clone()))?;
+        registry.register(Box::new(self.transitions.clone()))
+    }
+
+    pub(super) fn transitions_at(&self) -> TransitionTimes {
+        Arc::clone(&self.transitions_at)
+    }
+
+    /// Says whether the process is ready.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.set(ready.into());
+    }
+
+    /// Counts one attempt to load the configuration, ended at `wall`.
+    pub fn reloaded(&self, result: Reload, wall: SystemTime) {
+        self.reloads.with_label_values(&[result.as_str()]).inc();
+        self.config_ok.set((result != Reload::Rejected).into());
+        if result != Reload::Rejected {
+            self.config_time.set(unix_seconds(wall));
+        }
+    }
+
+    /// Shows how late the control thread ran.
+    pub fn set_lag(&self, lag: Duration) {
+        self.lag.set(lag.as_secs_f64());
+    }
+
+    /// Every series of `next`'s clusters exists from now on; those of clusters only `previous`
+    /// had are gone.
+    pub fn adopt(&self, previous: Option<&Config>, next: &Config) {
+        for cluster in &next.clusters {
+            for check in &cluster.health_checks {
+                for result in ["passed", "failed", "inconclusive"] {
+                    self.checks.with_label_values(&[cluster.name.as_str(), kind(&check.kind), result]);
+                }
+                self.check_duration.with_label_values(&[cluster.name.as_str()]);
+            }
+            for status in Status::ALL {
+                self.transitions.with_label_values(&[cluster.name.as_str(), status.as_str()]);
+            }
+        }
+        let gone = previous.into_iter().flat_map(|config| &config.clusters);
+        for cluster in gone.filter(|old| !next.clusters.iter().any(|new| new.name == old.name)) {
+            let name = cluster.name.as_str();
+            // A series that was never made is as good as removed.
+            for result in ["passed", "failed", "inconclusive"] {
+                for kind in ["http", "tcp"] {
+                    let _ = self.checks.remove_label_values(&[name, kind, result]);
+                }
+            }
+            let _ = self.check_duration.remove_label_values(&[name]);
+            for status in Status::ALL {
+                let _ = self.transitions.remove_label_values(&[name, status.as_str()]);
+            }
+        }
+        let mut times = self.transitions_at.lock().unwrap_or_else(PoisonError::into_inner);
+        times.retain(|key, _| next.clusters.iter().any(|cluster| cluster.name == key.cluster));
+    }
+
+    /// Counts one probe of `cluster`.
+    pub fn probed(&self, cluster: &str, check: &CheckKind, outcome: &ProbeOutcome) {
+        let result = match outcome.result {
+            ProbeResult::Passed => "passed",
+            ProbeResult::Failed(_) => "failed",
+            ProbeResult::Inconclusive(_) => "inconclusive",
+        };
+        self.checks.with_label_values(&[cluster, kind(check), result]).inc();
+        if result != "inconclusive" {
+            self.check_duration.with_label_values(&[cluster]).observe(outcome.took.as_secs_f64());
+        }
+    }
+
+    /// Counts one change of state, at `wall`.
+    pub fn transition(&self, key: &Arc<EndpointKey>, to: Status, wall: SystemTime) {
+        self.transitions.with_label_values(&[key.cluster.as_str(), to.as_str()]).inc();
+        let mut times = self.transitions_at.lock().unwrap_or_else(PoisonError::into_inner);
+        times.insert(Arc::clone(key), unix_seconds(wall));
+    }
+}
+
+fn opts(metric: &Metric) -> Opts {
+    Opts::new(metric.name, metric.help)
+}
+
+const fn kind(check: &CheckKind) -> &'static str {
+    match check {
+        CheckKind::Tcp => "tcp",
+        CheckKind::Http(_) => "http",
+    }
+}
+
+fn unix_seconds(wall: SystemTime) -> f64 {
+    wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}

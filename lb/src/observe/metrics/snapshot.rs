@@ -1,0 +1,254 @@
+//! Listeners, clusters and endpoints of the snapshot in force, with every worker's counts added up.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use arc_swap::ArcSwap;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use weir_core::endpoint::Status;
+use weir_core::load::{Count, EndpointLoad, LaneLoad, ListenerLoad, Shards};
+use weir_core::reason::Reason;
+use weir_core::snapshot::{Cluster, Listener, Member, Snapshot};
+
+use super::ENDPOINT_SERIES_MAX;
+use super::control::TransitionTimes;
+use super::family::{Family, describe};
+use super::table::{self, Metric};
+
+const OURS: &[Metric] = &[
+    table::GENERATION,
+    table::LISTENER_ACCEPTED,
+    table::LISTENER_OPEN,
+    table::LISTENER_REJECTED,
+    table::LISTENER_RECEIVED,
+    table::LISTENER_SENT,
+    table::RESPONSES,
+    table::REQUESTS,
+    table::IN_FLIGHT,
+    table::DURATION,
+    table::FIRST_BYTE,
+    table::CLUSTER_ENDPOINTS,
+    table::CLUSTER_HEALTHY,
+    table::ENDPOINT_UP,
+    table::ENDPOINT_STATE,
+    table::ENDPOINT_WEIGHT,
+    table::ENDPOINT_SINCE,
+    table::SERIES_DROPPED,
+    table::UPSTREAM_REQUESTS,
+    table::UPSTREAM_IN_FLIGHT,
+    table::UPSTREAM_ANSWERS,
+    table::UPSTREAM_ERRORS,
+    table::UPSTREAM_OPEN,
+    table::UPSTREAM_CONNECTS,
+    table::UPSTREAM_REUSES,
+    table::UPSTREAM_SENT,
+    table::UPSTREAM_RECEIVED,
+];
+
+const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
+
+pub(super) struct SnapshotCollector {
+    truth: Arc<ArcSwap<Snapshot>>,
+    transitions_at: TransitionTimes,
+    descs: Vec<Desc>,
+}
+
+impl SnapshotCollector {
+    pub(super) fn new(
+        truth: Arc<ArcSwap<Snapshot>>,
+        transitions_at: TransitionTimes,
+    ) -> Result<Self, prometheus::Error> {
+        Ok(Self { truth, transitions_at, descs: describe(OURS)? })
+    }
+}
+
+impl Collector for SnapshotCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let snapshot = self.truth.load_full();
+        let mut generation = Family::new(&table::GENERATION);
+        generation.count(&[], snapshot.generation);
+        let mut families = vec![generation.finish()];
+        listeners(&snapshot.listeners, &mut families);
+        lanes(&snapshot.listeners, &mut families);
+        self.endpoints(&snapshot.clusters, &mut families);
+        upstream(&snapshot.clusters, &mut families);
+        families
+    }
+}
+
+fn listeners(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
+    type Pick = fn(&ListenerLoad) -> &Count;
+    let counts: [(Metric, Pick); 5] = [
+        (table::LISTENER_ACCEPTED, |load| &load.accepted),
+        (table::LISTENER_OPEN, |load| &load.open),
+        (table::LISTENER_REJECTED, |load| &load.rejected),
+        (table::LISTENER_RECEIVED, |load| &load.bytes_received),
+        (table::LISTENER_SENT, |load| &load.bytes_sent),
+    ];
+    for (metric, count) in counts {
+        let mut family = Family::new(&metric);
+        for listener in listeners {
+            family.count(&[listener.config.name.as_str()], settled(listener.load.sum(count)));
+        }
+        families.push(family.finish());
+    }
+    let mut responses = Family::new(&table::RESPONSES);
+    for listener in listeners {
+        for reason in Reason::ALL {
+            let count = listener.load.sum(|load| &load.reasons[reason.index()]);
+            responses.count(&[listener.config.name.as_str(), reason.as_str()], count);
+        }
+    }
+    families.push(responses.finish());
+}
+
+fn lanes(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
+    let mut requests = Family::new(&table::REQUESTS);
+    let mut in_flight = Family::new(&table::IN_FLIGHT);
+    let mut duration = Family::new(&table::DURATION);
+    let mut first_byte = Family::new(&table::FIRST_BYTE);
+    for listener in listeners {
+        let name = listener.config.name.as_str();
+        let mut lane = |cluster: &str, load: &Shards<LaneLoad>| {
+            for (at, class) in CLASSES.into_iter().enumerate() {
+                requests.count(&[name, cluster, class], load.sum(|lane| &lane.requests[at]));
+            }
+            in_flight.count(&[name, cluster], settled(load.sum(|lane| &lane.in_flight)));
+            duration.histogram(&[name, cluster], load.iter().map(|lane| &lane.duration));
+            if !cluster.is_empty() {
+                first_byte.histogram(&[name, cluster], load.iter().map(|lane| &lane.first_byte));
+            }
+        };
+        // Requests that never came to a cluster have an empty name in its place.
+        lane("", &listener.unrouted);
+        for (cluster, load) in &listener.lanes {
+            lane(cluster.as_str(), load);
+        }
+    }
+    families.extend([requests, in_flight, duration, first_byte].map(Family::finish));
+}
+
+impl SnapshotCollector {
+    /// Health and weight.
+    fn endpoints(&self, clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily>) {
+        let mut total = Family::new(&table::CLUSTER_ENDPOINTS);
+        let mut healthy = Family::new(&table::CLUSTER_HEALTHY);
+        let mut dropped = Family::new(&table::SERIES_DROPPED);
+        let mut up = Family::new(&table::ENDPOINT_UP);
+        let mut state = Family::new(&table::ENDPOINT_STATE);
+        let mut weight = Family::new(&table::ENDPOINT_WEIGHT);
+        let mut since = Family::new(&table::ENDPOINT_SINCE);
+        let times = self.transitions_at.lock().unwrap_or_else(PoisonError::into_inner);
+        for cluster in clusters {
+            let name = cluster.config.name.as_str();
+            let well = cluster.members.iter().filter(|member| member.status == Status::Healthy).count();
+            total.count(&[name], cluster.members.len() as u64);
+            healthy.count(&[name], well as u64);
+            dropped.count(&[name], if crowded(cluster) { cluster.members.len() as u64 } else { 0 });
+            if crowded(cluster) {
+                continue;
+            }
+            for member in &cluster.members {
+                let (address, zone) = (member.address().to_string(), zone(member));
+                let labels = [name, &address, zone];
+                up.count(&labels, u64::from(member.status == Status::Healthy));
+                weight.count(&labels, member.weight.get().into());
+                for status in Status::ALL {
+                    state.count(&[name, &address, zone, status.as_str()], u64::from(member.status == status));
+                }
+                if let Some(&at) = times.get(&member.key) {
+                    since.add(&labels, at);
+                }
+            }
+        }
+        families.extend([total, healthy, dropped, up, state, weight, since].map(Family::finish));
+    }
+}
+
+/// Traffic to endpoints.
+fn upstream(clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily>) {
+    type Pick = fn(&EndpointLoad) -> &Count;
+    let counts: [(Metric, Pick); 7] = [
+        (table::UPSTREAM_REQUESTS, |load| &load.requests),
+        (table::UPSTREAM_IN_FLIGHT, |load| &load.in_flight),
+        (table::UPSTREAM_OPEN, |load| &load.connections),
+        (table::UPSTREAM_CONNECTS, |load| &load.connects),
+        (table::UPSTREAM_REUSES, |load| &load.reuses),
+        (table::UPSTREAM_SENT, |load| &load.bytes_sent),
+        (table::UPSTREAM_RECEIVED, |load| &load.bytes_received),
+    ];
+    let groups: Vec<Group<'_>> = clusters.iter().flat_map(|cluster| grouped(cluster)).collect();
+    for (metric, count) in counts {
+        let mut family = Family::new(&metric);
+        for group in &groups {
+            family.count(&group.labels(), settled(group.sum(count)));
+        }
+        families.push(family.finish());
+    }
+    let mut answers = Family::new(&table::UPSTREAM_ANSWERS);
+    let mut errors = Family::new(&table::UPSTREAM_ERRORS);
+    for group in &groups {
+        let [cluster, endpoint, zone] = group.labels();
+        for (at, class) in CLASSES.into_iter().take(5).enumerate() {
+            answers.count(&[cluster, endpoint, zone, class], group.sum(|load| &load.answers[at]));
+        }
+        for reason in Reason::ALL {
+            // Most endpoints never fail in most ways: a series for each would be most of a scrape.
+            let count = group.sum(|load| &load.failures[reason.index()]);
+            if count > 0 {
+                errors.count(&[cluster, endpoint, zone, reason.as_str()], count);
+            }
+        }
+    }
+    families.extend([answers, errors].map(Family::finish));
+}
+
+/// Endpoints that share one series: one, or in a crowded cluster all of one zone.
+struct Group<'c> {
+    cluster: &'c str,
+    endpoint: String,
+    zone: &'c str,
+    loads: Vec<&'c Shards<EndpointLoad>>,
+}
+
+impl Group<'_> {
+    fn labels(&self) -> [&str; 3] {
+        [self.cluster, &self.endpoint, self.zone]
+    }
+
+    fn sum(&self, count: impl Fn(&EndpointLoad) -> &Count) -> u64 {
+        self.loads.iter().fold(0, |sum: u64, shards| sum.wrapping_add(shards.sum(&count)))
+    }
+}
+
+fn grouped(cluster: &Cluster) -> Vec<Group<'_>> {
+    let name = cluster.config.name.as_str();
+    let group = |endpoint, zone, loads| Group { cluster: name, endpoint, zone, loads };
+    if !crowded(cluster) {
+        let one = |member| group(Member::address(member).to_string(), zone(member), vec![&*member.load]);
+        return cluster.members.iter().map(one).collect();
+    }
+    let mut zones: BTreeMap<&str, Vec<&Shards<EndpointLoad>>> = BTreeMap::new();
+    for member in &cluster.members {
+        zones.entry(zone(member)).or_default().push(&member.load);
+    }
+    zones.into_iter().map(|(zone, loads)| group(String::new(), zone, loads)).collect()
+}
+
+fn crowded(cluster: &Cluster) -> bool {
+    cluster.members.len() > ENDPOINT_SERIES_MAX
+}
+
+fn zone(member: &Member) -> &str {
+    member.zone.as_ref().map_or("", |zone| zone.as_str())
+}
+
+/// A gauge whose shards were read at different moments can seem negative; then it was near 0.
+const fn settled(sum: u64) -> u64 {
+    if sum > i64::MAX as u64 { 0 } else { sum }
+}

@@ -1,0 +1,141 @@
+//! The one table of metrics. Documentation is made from it; dashboards and alerts are held
+//! against it.
+
+use prometheus::proto::MetricType;
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its whole name.
+    pub name: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: MetricType,
+    /// Its labels, in order.
+    pub labels: &'static [&'static str],
+    /// One sentence.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($id:ident = $name:literal $kind:ident [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $id: Metric =
+                Metric { name: $name, kind: MetricType::$kind, labels: &[$($label),*], help: $help };
+        )*
+
+        /// All of them.
+        pub const ALL: &[Metric] = &[$($id),*];
+    };
+}
+
+metrics! {
+    BUILD_INFO = "weir_build_info" GAUGE ["version", "revision"]
+        "Always 1; the labels say which build runs.";
+    READY = "weir_ready" GAUGE []
+        "1 while the process answers that it is ready for traffic.";
+    PANICS = "weir_panics_total" COUNTER []
+        "Panics caught; each cost one connection.";
+    ACCESS_LOG_DROPPED = "weir_access_log_dropped_total" COUNTER []
+        "Access log lines thrown away because their writer could not keep up.";
+
+    CONFIG_OK = "weir_config_last_reload_successful" GAUGE []
+        "1 if the newest attempt to load the configuration was accepted.";
+    CONFIG_TIME = "weir_config_last_reload_success_timestamp_seconds" GAUGE []
+        "When a configuration was last accepted, Unix time.";
+    CONFIG_RELOADS = "weir_config_reloads_total" COUNTER ["result"]
+        "Attempts to load the configuration by result: applied, unchanged, rejected.";
+    GENERATION = "weir_snapshot_generation" GAUGE []
+        "The generation in force; rises with every reload and every change of health.";
+    LAG = "weir_control_loop_lag_seconds" GAUGE []
+        "How late the control thread woke up, the worst of the last 10 to 20 seconds.";
+
+    LISTENER_ACCEPTED = "weir_listener_connections_total" COUNTER ["listener"]
+        "Client connections accepted.";
+    LISTENER_OPEN = "weir_listener_connections" GAUGE ["listener"]
+        "Client connections open.";
+    LISTENER_REJECTED = "weir_listener_connections_rejected_total" COUNTER ["listener"]
+        "Client connections closed at once because the limit was reached.";
+    LISTENER_RECEIVED = "weir_bytes_received_total" COUNTER ["listener"]
+        "Bytes received from clients.";
+    LISTENER_SENT = "weir_bytes_sent_total" COUNTER ["listener"]
+        "Bytes sent to clients.";
+    RESPONSES = "weir_responses_total" COUNTER ["listener", "reason"]
+        "Requests that ended in an answer of our own or an abort, by reason.";
+    REQUESTS = "weir_requests_total" COUNTER ["listener", "cluster", "code_class"]
+        "Requests finished, by the class of the status the client got; none if it got none.";
+    IN_FLIGHT = "weir_requests_in_flight" GAUGE ["listener", "cluster"]
+        "Requests under way.";
+    DURATION = "weir_request_duration_seconds" HISTOGRAM ["listener", "cluster"]
+        "From a request's head to the end of its answer.";
+    FIRST_BYTE = "weir_upstream_first_byte_seconds" HISTOGRAM ["listener", "cluster"]
+        "From a request's head to the head of the endpoint's answer.";
+
+    CLUSTER_ENDPOINTS = "weir_cluster_endpoints" GAUGE ["cluster"]
+        "Endpoints configured.";
+    CLUSTER_HEALTHY = "weir_cluster_healthy_endpoints" GAUGE ["cluster"]
+        "Endpoints known to be healthy.";
+    ENDPOINT_UP = "weir_endpoint_up" GAUGE ["cluster", "endpoint", "zone"]
+        "1 if the endpoint is known to be healthy.";
+    ENDPOINT_STATE = "weir_endpoint_state" GAUGE ["cluster", "endpoint", "zone", "state"]
+        "1 for the state the endpoint is in, 0 for the others.";
+    ENDPOINT_WEIGHT = "weir_endpoint_weight" GAUGE ["cluster", "endpoint", "zone"]
+        "The endpoint's configured share.";
+    ENDPOINT_SINCE = "weir_endpoint_last_transition_timestamp_seconds" GAUGE ["cluster", "endpoint", "zone"]
+        "When the endpoint's state last changed, Unix time.";
+    SERIES_DROPPED = "weir_metric_series_dropped" GAUGE ["cluster"]
+        "Endpoints without series of their own because their cluster has too many.";
+
+    UPSTREAM_REQUESTS = "weir_upstream_requests_total" COUNTER ["cluster", "endpoint", "zone"]
+        "Attempts begun at the endpoint.";
+    UPSTREAM_IN_FLIGHT = "weir_upstream_requests_in_flight" GAUGE ["cluster", "endpoint", "zone"]
+        "Attempts under way at the endpoint.";
+    UPSTREAM_ANSWERS = "weir_upstream_answers_total" COUNTER ["cluster", "endpoint", "zone", "code_class"]
+        "Answers of the endpoint, by class of status.";
+    UPSTREAM_ERRORS = "weir_upstream_errors_total" COUNTER ["cluster", "endpoint", "zone", "reason"]
+        "Attempts that failed without a whole answer, by reason; series appear with the first failure.";
+    UPSTREAM_OPEN = "weir_upstream_connections" GAUGE ["cluster", "endpoint", "zone"]
+        "Connections to the endpoint, idle ones included.";
+    UPSTREAM_CONNECTS = "weir_upstream_connects_total" COUNTER ["cluster", "endpoint", "zone"]
+        "Connections opened to the endpoint.";
+    UPSTREAM_REUSES = "weir_upstream_connection_reuses_total" COUNTER ["cluster", "endpoint", "zone"]
+        "Attempts that took a connection that was already open.";
+    UPSTREAM_SENT = "weir_upstream_bytes_sent_total" COUNTER ["cluster", "endpoint", "zone"]
+        "Bytes sent to the endpoint.";
+    UPSTREAM_RECEIVED = "weir_upstream_bytes_received_total" COUNTER ["cluster", "endpoint", "zone"]
+        "Bytes received from the endpoint.";
+
+    CHECKS = "weir_health_checks_total" COUNTER ["cluster", "type", "result"]
+        "Health probes finished, by result: passed, failed, inconclusive.";
+    CHECK_DURATION = "weir_health_check_duration_seconds" HISTOGRAM ["cluster"]
+        "How long health probes took, from connecting to the verdict.";
+    TRANSITIONS = "weir_health_transitions_total" COUNTER ["cluster", "to"]
+        "Changes of an endpoint's state, by the state it changed to.";
+
+    CPU = "process_cpu_seconds_total" COUNTER []
+        "User and system CPU time spent, in seconds.";
+    RESIDENT = "process_resident_memory_bytes" GAUGE []
+        "Resident memory in bytes.";
+    VIRTUAL = "process_virtual_memory_bytes" GAUGE []
+        "Virtual memory in bytes.";
+    OPEN_FDS = "process_open_fds" GAUGE []
+        "Open file descriptors.";
+    MAX_FDS = "process_max_fds" GAUGE []
+        "Most file descriptors the process may open.";
+    THREADS = "process_threads" GAUGE []
+        "Threads of the process.";
+    START_TIME = "process_start_time_seconds" GAUGE []
+        "When the process started, Unix time.";
+}
+
+/// The table as Markdown, for the documentation.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text = String::from("| metric | type | labels | meaning |\n|---|---|---|---|\n");
+    for metric in ALL {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let kind = format!("{:?}", metric.kind).to_ascii_lowercase();
+        text.push_str(&format!("| `{}` | {kind} | {} | {} |\n", metric.name, labels.join(", "), metric.help));
+    }
+    text
+}

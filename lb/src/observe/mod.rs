@@ -1,0 +1,20 @@
+//! What can be seen from outside: the journal of what happened, the metrics of how much, the log
+//! lines of both. Observes only; decides nothing.
+
+pub(crate) mod access;
+pub mod journal;
+pub mod log;
+pub mod metrics;
+
+use std::sync::atomic::AtomicU64;
+
+/// Counts of the whole process that belong to no listener and no endpoint.
+///
+/// Written by whoever meets the event, on any thread; read by [`metrics`].
+#[derive(Debug, Default)]
+pub struct ProcessCounts {
+    /// Panics caught; each cost one connection.
+    pub panics: AtomicU64,
+    /// Lines of the access log thrown away since its writer could not keep up.
+    pub access_log_dropped: AtomicU64,
+}

@@ -1,0 +1,371 @@
+//! Wires control, workers and admin; the only place that knows all three.
+//!
+//! [`run`] is `weir run`: one thread for control and admin, one for each worker. [`Server`] is the
+//! same for whoever embeds it, and, with one worker on the calling thread, for simulations.
+
+mod gate;
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use prometheus::Registry;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::{mpsc, oneshot};
+use weir_config::model::Config;
+use weir_core::control::Control;
+use weir_core::snapshot::Snapshot;
+
+use crate::admin::Admin;
+use crate::control::source::Source;
+use crate::control::{Handle, Rejection, Shell, Trigger};
+use crate::env::{Env, Os};
+use crate::observe::ProcessCounts;
+use crate::observe::access::{AccessLog, AccessWriter};
+use crate::observe::journal::Journal;
+use crate::observe::metrics::Metrics;
+use crate::observe::metrics::control::ControlMetrics;
+use crate::process::signals::{Asked, Signals};
+use crate::process::{limits, ports};
+use crate::worker::{Ended, Order, Worker};
+use gate::Gate;
+
+/// What `weir run` is told.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The configuration file.
+    pub config_path: PathBuf,
+    /// Where the admin API listens, over what the file says.
+    pub admin: Option<SocketAddr>,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration, or what it asks of this host, cannot be had.
+    #[error("{}", .0.text.trim_end())]
+    Rejected(Box<Rejection>),
+    /// The admin API has no address.
+    #[error("cannot bind the admin address {address}: {message}")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// Why, and who holds it.
+        message: String,
+    },
+    /// The system gave no thread, runtime or signal handler.
+    #[error("{what}: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// A whole balancer: sockets reserved, nothing served yet.
+pub struct Server<E: Env> {
+    env: E,
+    shell: Shell<E, Gate<E>>,
+    handle: Handle,
+    truth: Arc<ArcSwap<Snapshot>>,
+    counts: Arc<ProcessCounts>,
+    admin: Option<(Admin, E::Reserved)>,
+    access: Option<AccessLog>,
+    orders: Vec<mpsc::UnboundedSender<Order<E::Reserved>>>,
+    seats: Vec<mpsc::UnboundedReceiver<Order<E::Reserved>>>,
+}
+
+impl<E: Env> Server<E> {
+    /// Reserves every socket that `config`, read from `source` as `text`, asks for. `workers` and
+    /// `admin` stand over what it says; without `access` there is no access log.
+    ///
+    /// # Errors
+    /// Everything that is missing, at once.
+    pub fn bind(
+        env: E,
+        source: Source,
+        text: Arc<str>,
+        config: Config,
+        workers: NonZeroUsize,
+        admin: Option<SocketAddr>,
+        access: Option<AccessLog>,
+    ) -> Result<Self, StartError> {
+        let (orders, seats): (Vec<_>, Vec<_>) = (0..workers.get()).map(|_| mpsc::unbounded_channel()).unzip();
+        let counts = Arc::new(ProcessCounts::default());
+        let control = Control::new(workers.get(), env.dice("control"));
+        let journal = {
+            let env = env.clone();
+            Journal::new(move || env.wall())
+        };
+        let metrics = ControlMetrics::new().map_err(|error| StartError::System {
+            what: "cannot make the metrics",
+            source: io::Error::other(error),
+        })?;
+        let admin_address = admin.or(config.admin);
+        let gate = Gate::new(env.clone(), orders.clone(), access.as_ref().map(AccessLog::remote));
+        let shell = Shell::begin(env.clone(), gate, control, source, text, config, journal, metrics.clone())
+            .map_err(|rejection| StartError::Rejected(Box::new(rejection)))?;
+        let (handle, truth) = (shell.handle(), shell.truth());
+        let admin = match admin_address {
+            None => None,
+            Some(address) => {
+                let reserved = reserve_admin(&env, address)?;
+                let bound = env.bound_addr(&reserved).unwrap_or(address);
+                let metrics = Metrics::new(Registry::new(), Arc::clone(&truth), &metrics, Arc::clone(&counts));
+                let metrics = metrics.map_err(|error| StartError::System {
+                    what: "cannot make the metrics",
+                    source: io::Error::other(error),
+                })?;
+                Some((Admin::new(handle.clone(), metrics, bound), reserved))
+            }
+        };
+        Ok(Self { env, shell, handle, truth, counts, admin, access, orders, seats })
+    }
+
+    /// How to talk to it.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Where the admin API will be, if anywhere.
+    #[must_use]
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|(admin, _)| admin.address())
+    }
+
+    /// Serves with every worker on the calling thread, until dropped or until [`Handle::stop`].
+    /// Must run where tasks can be spawned locally.
+    pub async fn run_local(self) {
+        let Self { env, shell, truth, counts, admin, access, seats, orders: _orders, .. } = self;
+        for (index, seat) in seats.into_iter().enumerate() {
+            let writer = writer(access.as_ref(), &counts);
+            let worker = Worker::new(env.clone(), index, Arc::clone(&truth), Arc::clone(&counts), writer);
+            tokio::task::spawn_local(worker.run(seat));
+        }
+        spawn_admin(&env, admin);
+        shell.run().await;
+    }
+}
+
+impl Server<Os> {
+    /// Serves with one thread for each worker until a signal says stop; how many requests were
+    /// cut. Must run where tasks can be spawned locally.
+    ///
+    /// # Errors
+    /// When the system gives no thread or signal handler.
+    pub async fn run(self) -> Result<usize, StartError> {
+        let Self { env, shell, handle, truth, counts, admin, access, orders, seats } = self;
+        let system = |what| move |source| StartError::System { what, source };
+        let mut signals = Signals::new().map_err(system("cannot handle signals"))?;
+        let mut ends = Vec::new();
+        for (index, seat) in seats.into_iter().enumerate() {
+            let (report, ended) = oneshot::channel();
+            let writer = writer(access.as_ref(), &counts);
+            let (truth, counts) = (Arc::clone(&truth), Arc::clone(&counts));
+            let work = move || work(env, index, truth, counts, writer, seat, report);
+            let thread = std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(work);
+            ends.push((thread.map_err(system("cannot start a worker"))?, ended));
+        }
+        spawn_admin(&env, admin);
+        tokio::task::spawn_local(shell.run());
+        let (threads, ends): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
+
+        let why = until_stop(&mut signals, &handle, access.as_ref()).await;
+        let cut = drain(&mut signals, &handle, &orders, ends, why).await;
+        handle.stop().await;
+        for thread in threads {
+            // A worker that panicked has been counted as cut already.
+            let _ = thread.join();
+        }
+        Ok(cut)
+    }
+}
+
+/// `weir run`: everything from the file to the exit code.
+#[must_use]
+pub fn run(options: &RunOptions) -> ExitCode {
+    let open_files = limits::raise_open_files();
+    tracing::debug!(?open_files, "limit on open files");
+    match start(options) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(3),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(options: &RunOptions) -> anyhow::Result<usize> {
+    let source = Source::new(&options.config_path);
+    let text = source.read()?;
+    let weir_config::Parsed { config, warnings } =
+        source.understand(&text).map_err(|mistakes| anyhow::anyhow!("{}", Rejection::of_text(&mistakes).text.trim_end()))?;
+    for warning in warnings.iter() {
+        tracing::warn!("{}:{warning}", warnings.file());
+    }
+    let workers = config.workers.map(NonZeroUsize::from);
+    let workers = workers.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let runtime = local_runtime()?;
+    runtime.block_on(async {
+        let access = AccessLog::start()?;
+        let server = Server::bind(Os::new(), source, text, config, workers, options.admin, Some(access))?;
+        Ok(server.run().await?)
+    })
+}
+
+/// One thread's runtime: tasks stay on it, so nothing they share needs a lock.
+fn local_runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+}
+
+/// A worker's thread.
+fn work(
+    env: Os,
+    index: usize,
+    truth: Arc<ArcSwap<Snapshot>>,
+    counts: Arc<ProcessCounts>,
+    writer: AccessWriter,
+    seat: mpsc::UnboundedReceiver<Order<<Os as Env>::Reserved>>,
+    report: oneshot::Sender<Ended>,
+) {
+    match local_runtime() {
+        Ok(runtime) => {
+            let ended = runtime.block_on(async { Worker::new(env, index, truth, counts, writer).run(seat).await });
+            // Nobody waits for it only if the process is on its way out.
+            let _ = report.send(ended);
+        }
+        Err(error) => tracing::error!(worker = index, %error, "cannot start a worker's runtime"),
+    }
+}
+
+async fn until_stop(signals: &mut Signals, handle: &Handle, access: Option<&AccessLog>) -> &'static str {
+    loop {
+        match signals.next().await {
+            Asked::Stop(why) => return why,
+            Asked::Reload => {
+                let handle = handle.clone();
+                // Its verdict is in the journal and the log.
+                tokio::task::spawn_local(async move { handle.reload(Trigger::Signal).await });
+            }
+            Asked::Reopen => {
+                if let Some(access) = access {
+                    access.reopen();
+                    tracing::info!("SIGUSR1: log files opened again");
+                }
+            }
+        }
+    }
+}
+
+/// Not ready, then no new connections, then nothing: how many requests did not make it.
+async fn drain<R>(
+    signals: &mut Signals,
+    handle: &Handle,
+    orders: &[mpsc::UnboundedSender<Order<R>>],
+    ends: Vec<oneshot::Receiver<Ended>>,
+    why: &'static str,
+) -> usize {
+    let shutdown = handle.snapshot().config.shutdown.clone();
+    handle.drain_started(why);
+    let tell = |order: fn() -> Order<R>| {
+        for worker in orders {
+            // A worker that is gone needs no order.
+            let _ = worker.send(order());
+        }
+    };
+    let mut hurried = wait(signals, shutdown.delay).await;
+    tell(|| Order::Drain);
+    let mut ends = ends;
+    let mut cut = 0;
+    if !hurried {
+        let all = collect(&mut ends, &mut cut);
+        tokio::select! {
+            () = all => {}
+            asked = stop_asked_again(signals) => hurried = asked,
+            () = tokio::time::sleep(shutdown.timeout) => {}
+        }
+    }
+    if !ends.is_empty() {
+        if hurried {
+            tracing::warn!("asked to stop a second time: stopping now");
+        }
+        tell(|| Order::Cut);
+        collect(&mut ends, &mut cut).await;
+    }
+    handle.drain_finished(cut as u64);
+    cut
+}
+
+/// Takes in the workers that have ended, in order; adds up what they cut.
+async fn collect(ends: &mut Vec<oneshot::Receiver<Ended>>, cut: &mut usize) {
+    while let Some(end) = ends.last_mut() {
+        *cut += match end.await {
+            Ok(ended) => ended.cut,
+            // Its thread died: whatever it served is lost.
+            Err(_) => 1,
+        };
+        ends.pop();
+    }
+}
+
+/// Waits, unless asked to stop a second time: then true.
+async fn wait(signals: &mut Signals, pause: Duration) -> bool {
+    if pause.is_zero() {
+        return false;
+    }
+    tokio::select! {
+        asked = stop_asked_again(signals) => asked,
+        () = tokio::time::sleep(pause) => false,
+    }
+}
+
+async fn stop_asked_again(signals: &mut Signals) -> bool {
+    while !matches!(signals.next().await, Asked::Stop(_)) {}
+    true
+}
+
+fn writer(access: Option<&AccessLog>, counts: &Arc<ProcessCounts>) -> AccessWriter {
+    match access {
+        Some(log) => log.writer(Arc::clone(counts)),
+        None => AccessWriter::nowhere(Arc::clone(counts)),
+    }
+}
+
+fn reserve_admin<E: Env>(env: &E, address: SocketAddr) -> Result<E::Reserved, StartError> {
+    let reserved = env.reserve(address, NonZeroUsize::MIN, false);
+    let reserved = reserved.map(|mut sockets| sockets.pop());
+    match reserved {
+        Ok(Some(reserved)) => Ok(reserved),
+        Ok(None) => Err(StartError::Admin { address, message: "the system gave no socket".into() }),
+        Err(error) => Err(StartError::Admin { address, message: cannot_bind(address, &error) }),
+    }
+}
+
+fn spawn_admin<E: Env>(env: &E, admin: Option<(Admin, E::Reserved)>) {
+    if let Some((admin, reserved)) = admin {
+        tokio::task::spawn_local(admin.serve(env.clone(), reserved));
+    }
+}
+
+/// Why an address cannot be bound, and what to do about it.
+fn cannot_bind(address: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => match ports::holder(address) {
+            Some(holder) => format!("the port is taken by {holder}; stop it or choose another port"),
+            None => "the port is taken by another process; `ss -ltnp` shows which".into(),
+        },
+        io::ErrorKind::PermissionDenied => {
+            format!("not allowed: ports under 1024 need CAP_NET_BIND_SERVICE or root ({error})")
+        }
+        io::ErrorKind::AddrNotAvailable => format!("this host has no address {} ({error})", address.ip()),
+        _ => error.to_string(),
+    }
+}

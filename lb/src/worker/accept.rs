@@ -1,0 +1,122 @@
+//! Step 1: sockets -> connections, each in a task of its own.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use weir_config::model::ListenerName;
+
+use super::{Worker, World, serve};
+use crate::env::Env;
+
+/// A socket this worker accepts on, as its connections know it.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    /// The listener it was opened for.
+    pub(crate) listener: ListenerName,
+    /// The address as it stands in the configuration: what finds the listener in a newer world.
+    pub(crate) address: SocketAddr,
+    closed: Cell<bool>,
+    /// The last world that knew it, once newer ones do not.
+    last: RefCell<Option<(Rc<World>, usize)>>,
+}
+
+impl Bound {
+    /// Whether its connections are to end.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Where its connections find their listener: in the newest world, or in the last that knew it.
+    pub(crate) fn place<E: Env>(&self, worker: &Worker<E>) -> Option<(Rc<World>, usize)> {
+        let world = worker.world();
+        match world.listener_of(self) {
+            Some(index) => Some((world, index)),
+            None => self.last.borrow().clone(),
+        }
+    }
+
+    /// Remembers `older` if it knew this address and `newer` does not.
+    pub(crate) fn keep_if_gone(&self, older: &Rc<World>, newer: &World) {
+        if newer.listener_of(self).is_none() {
+            if let Some(index) = older.listener_of(self) {
+                *self.last.borrow_mut() = Some((Rc::clone(older), index));
+            }
+        }
+    }
+}
+
+/// The accept loop of one socket, and the hand that ends it.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) bound: Rc<Bound>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Door {
+    pub(crate) fn open<E: Env>(
+        worker: &Rc<Worker<E>>,
+        listener: ListenerName,
+        address: SocketAddr,
+        socket: E::Reserved,
+    ) -> Self {
+        let bound = Rc::new(Bound { listener, address, closed: Cell::new(false), last: RefCell::default() });
+        let (stop, stopped) = oneshot::channel();
+        tokio::task::spawn_local(accept(Rc::clone(worker), Rc::clone(&bound), socket, stopped));
+        Self { bound, stop }
+    }
+
+    /// Stops accepting, and lets the connections know.
+    pub(crate) fn close(self) {
+        self.bound.closed.set(true);
+        // If the loop has ended already there is nobody to tell.
+        let _ = self.stop.send(());
+    }
+}
+
+async fn accept<E: Env>(worker: Rc<Worker<E>>, bound: Rc<Bound>, socket: E::Reserved, mut stop: oneshot::Receiver<()>) {
+    let socket = match worker.env.listen(socket).await {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(listener = %bound.listener, address = %bound.address, %error, "cannot accept");
+            return;
+        }
+    };
+    let mut pause = PAUSE_MIN;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = &mut stop => break,
+            accepted = worker.env.accept(&socket) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                pause = PAUSE_MIN;
+                serve::spawn(&worker, stream, peer, &bound);
+            }
+            Err(error) if is_the_clients(&error) => {}
+            Err(error) => {
+                tracing::warn!(listener = %bound.listener, %error, pause_ms = pause.as_millis() as u64, "accept failed");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+    // Who is in the queue has a connection as far as they know: closing now would reset it.
+    while let Some((stream, peer)) = worker.env.accept_waiting(&socket) {
+        serve::spawn(&worker, stream, peer, &bound);
+    }
+}
+
+/// Pauses after an accept that failed for want of descriptors or memory: at once is no better.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Errors of the one connection that was to be accepted, not of the socket.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, TimedOut};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | TimedOut)
+}

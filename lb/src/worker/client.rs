@@ -1,0 +1,221 @@
+//! The client's side of a connection: step 3 of the trunk, bytes -> a checked head, and how a
+//! connection ends.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weir_config::model::{Listener, ListenerLimits};
+use weir_core::reason::Reason;
+
+use super::Worker;
+use super::accept::Bound;
+use super::deadline::Deadline;
+use crate::env::{Env, Stream};
+use crate::http1::head::{RequestHead, ResponseHead};
+use crate::http1::parse::{self, HeadEnd};
+use crate::http1::wire::Wire;
+
+/// A client's connection.
+pub(crate) struct Client<S> {
+    pub(crate) wire: Wire<S>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) bound: Rc<Bound>,
+    pub(crate) deadline: Deadline,
+}
+
+/// The heads of a request and its answer: lent to a connection for as long as a request is under
+/// way, so that idle connections hold none.
+#[derive(Debug, Default)]
+pub(crate) struct Heads {
+    pub(crate) request: RequestHead,
+    pub(crate) response: ResponseHead,
+}
+
+/// What the wait for a request ended in.
+pub(crate) enum Next {
+    /// A head that may be forwarded.
+    Request(Box<Heads>),
+    /// One that may not.
+    Refused(Box<Heads>, Reason),
+    /// Nothing more will come.
+    Closed,
+}
+
+/// After a drain began, an idle connection is kept for this long: a request that is already on
+/// its way is answered rather than reset.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
+/// How long, and how much, we read on after our last word so that the client can read it: data
+/// that arrives at a closed socket resets the connection and takes our answer with it.
+const LINGER: Duration = Duration::from_secs(5);
+const LINGER_BYTES: u64 = 4 * 1024 * 1024;
+
+impl<S: Stream> Client<S> {
+    pub(crate) fn new(io: S, peer: SocketAddr, bound: Rc<Bound>, now: Instant) -> Self {
+        Self { wire: Wire::new(io), peer, bound, deadline: Deadline::new(now + LINGER) }
+    }
+
+    /// The next request's head.
+    pub(crate) async fn next<E: Env<Stream = S>>(&mut self, worker: &Worker<E>, listener: &Listener) -> Next {
+        let mut reading = Reading { heads: None, end: HeadEnd::default(), began: false, going: false };
+        self.deadline.set_after(Instant::now(), listener.timeouts.idle);
+        poll_fn(|context| reading.poll(self, worker, listener, context)).await
+    }
+
+    /// Ends the connection so that what was sent arrives.
+    pub(crate) async fn close<E: Env<Stream = S>>(mut self, worker: &Worker<E>, unread: bool) {
+        let shut = poll_fn(|context| Pin::new(&mut self.wire.io).poll_shutdown(context)).await;
+        if shut.is_err() || !(unread || !self.wire.inbox.is_empty()) {
+            return;
+        }
+        self.deadline.set(Instant::now() + LINGER);
+        let until = self.wire.received + LINGER_BYTES;
+        let wire = &mut self.wire;
+        let deadline = &mut self.deadline;
+        poll_fn(|context| {
+            loop {
+                match wire.poll_take(&worker.scratch, context, |bytes, _, _| bytes.len()) {
+                    Poll::Ready(Ok(count)) if count > 0 && wire.received < until => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return deadline.poll(context),
+                }
+            }
+        })
+        .await;
+    }
+
+    /// Ends the connection so that nobody can take it for a complete answer.
+    pub(crate) fn abort(self) {
+        self.wire.io.abort_on_close();
+    }
+}
+
+struct Reading {
+    heads: Option<Box<Heads>>,
+    end: HeadEnd,
+    /// The first byte of the request is here.
+    began: bool,
+    /// The connection is to close, unless a request comes within the grace.
+    going: bool,
+}
+
+impl Reading {
+    fn poll<E: Env>(
+        &mut self,
+        client: &mut Client<E::Stream>,
+        worker: &Worker<E>,
+        listener: &Listener,
+        context: &mut Context<'_>,
+    ) -> Poll<Next> {
+        let Client { wire, deadline, bound, .. } = client;
+        // What a pipelining client sent ahead.
+        skip_empty_lines(&mut wire.inbox);
+        if !wire.inbox.is_empty() {
+            match self.parse(wire.inbox.as_slice(), worker, &listener.limits) {
+                Ok(Some(used)) => {
+                    wire.inbox.consume(used);
+                    return self.done(None);
+                }
+                Ok(None) => self.begin(deadline, listener),
+                Err(reason) => return self.done(Some(reason)),
+            }
+        }
+        loop {
+            let read = wire.poll_take(&worker.scratch, context, |bytes, inbox, _| {
+                if bytes.is_empty() {
+                    return None;
+                }
+                if !inbox.is_empty() {
+                    inbox.push(bytes);
+                    skip_empty_lines(inbox);
+                    let parsed = self.parse(inbox.as_slice(), worker, &listener.limits);
+                    if let Ok(Some(used)) = parsed {
+                        inbox.consume(used);
+                    }
+                    return Some(parsed);
+                }
+                // The usual case: a whole head in one read, parsed where it lies.
+                let skipped = bytes.chunks_exact(2).take_while(|pair| pair == b"\r\n").count() * 2;
+                let parsed = self.parse(&bytes[skipped..], worker, &listener.limits);
+                let used = if let Ok(Some(used)) = parsed { used } else { 0 };
+                inbox.push(&bytes[skipped + used..]);
+                Some(parsed)
+            });
+            match read {
+                Poll::Ready(Ok(Some(Ok(Some(_))))) => return self.done(None),
+                Poll::Ready(Ok(Some(Err(reason)))) => return self.done(Some(reason)),
+                Poll::Ready(Ok(Some(Ok(None)))) => self.begin(deadline, listener),
+                Poll::Ready(Ok(None) | Err(_)) => return Poll::Ready(Next::Closed),
+                Poll::Pending => break,
+            }
+        }
+        if !self.began && !self.going && (worker.is_draining() || bound.is_closed()) {
+            self.going = true;
+            deadline.set(Instant::now() + IDLE_GRACE);
+        }
+        if deadline.poll(context).is_pending() {
+            if !self.began {
+                wire.inbox.release();
+                wire.outbox.release();
+            }
+            return Poll::Pending;
+        }
+        if self.began {
+            self.heads.get_or_insert_with(|| worker.lend_heads());
+            self.done(Some(Reason::HeaderTimeout))
+        } else {
+            Poll::Ready(Next::Closed)
+        }
+    }
+
+    /// The clock for the head runs from its first byte.
+    fn begin(&mut self, deadline: &mut Deadline, listener: &Listener) {
+        if !self.began {
+            self.began = true;
+            deadline.set_after(Instant::now(), listener.timeouts.header);
+        }
+    }
+
+    /// The length of the head `bytes` begins with, parsed, if it is complete.
+    fn parse<E: Env>(&mut self, bytes: &[u8], worker: &Worker<E>, limits: &ListenerLimits) -> Result<Option<usize>, Reason> {
+        let found = self.end.find(bytes);
+        let heads = self.heads.get_or_insert_with(|| worker.lend_heads());
+        let length = found.map_err(|_| {
+            heads.request.fields.clear();
+            Reason::BadRequest
+        })?;
+        let so_far = length.unwrap_or(bytes.len());
+        if so_far > limits.header_bytes as usize {
+            return Err(if self.end.has_line() { Reason::HeaderTooLarge } else { Reason::UriTooLong });
+        }
+        if !self.end.has_line() && so_far > limits.uri_bytes as usize + REQUEST_LINE_REST {
+            return Err(Reason::UriTooLong);
+        }
+        match length {
+            Some(length) => parse::request(&bytes[..length], limits, &mut heads.request).map(|()| Some(length)),
+            None => Ok(None),
+        }
+    }
+
+    fn done(&mut self, refused: Option<Reason>) -> Poll<Next> {
+        let heads = self.heads.take().unwrap_or_default();
+        Poll::Ready(match refused {
+            None => Next::Request(heads),
+            Some(reason) => Next::Refused(heads, reason),
+        })
+    }
+}
+
+/// What a request line may hold beside its target: method, version, spaces.
+const REQUEST_LINE_REST: usize = 64;
+
+/// RFC 9112 2.2: empty lines before a request are ignored.
+fn skip_empty_lines(inbox: &mut crate::http1::wire::Buffer) {
+    while inbox.as_slice().starts_with(b"\r\n") {
+        inbox.consume(2);
+    }
+}

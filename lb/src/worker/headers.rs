@@ -1,0 +1,347 @@
+//! What a head looks like on the other side: hop-by-hop fields gone, ours added, framing made anew.
+//!
+//! Writes bytes, decides nothing about routes, endpoints or connections.
+
+use std::net::{IpAddr, SocketAddr};
+
+use weir_config::model::HeaderPolicy;
+use weir_core::dice::Dice;
+
+use crate::http1::framing::Framing;
+use crate::http1::head::{Field, Known, RequestHead, ResponseHead, Version};
+
+/// The id a request carries from us to the endpoint, into the answer and into the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestId {
+    text: [u8; Self::MAX],
+    len: u8,
+}
+
+impl RequestId {
+    /// Longest id taken over from a trusted peer.
+    const MAX: usize = 64;
+
+    /// A new one: a random UUID (RFC 9562, version 4).
+    pub(crate) fn roll(dice: &mut Dice) -> Self {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut bits = (u128::from(dice.roll()) << 64) | u128::from(dice.roll());
+        bits = bits & !(0xf << 76) | 0x4 << 76;
+        bits = bits & !(0x3 << 62) | 0x2 << 62;
+        let mut text = [b'-'; Self::MAX];
+        let mut shift = 128;
+        for at in (0..36).filter(|at| !matches!(at, 8 | 13 | 18 | 23)) {
+            shift -= 4;
+            text[at] = HEX[(bits >> shift & 0xf) as usize];
+        }
+        Self { text, len: 36 }
+    }
+
+    /// One that somebody trusted gave, if it is printable and short.
+    pub(crate) fn given(value: &[u8]) -> Option<Self> {
+        let fits = !value.is_empty() && value.len() <= Self::MAX && value.iter().all(u8::is_ascii_graphic);
+        fits.then(|| {
+            let mut text = [0; Self::MAX];
+            text[..value.len()].copy_from_slice(value);
+            Self { text, len: value.len() as u8 }
+        })
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.text[..usize::from(self.len)]
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        // ASCII by both constructors.
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
+
+/// What the request's head says on the endpoint's side.
+pub(crate) struct Onward<'a> {
+    pub(crate) head: &'a RequestHead,
+    pub(crate) policy: &'a HeaderPolicy,
+    /// Where the request came from.
+    pub(crate) peer: IpAddr,
+    /// Whether what `peer` says about those before it is believed.
+    pub(crate) trusted: bool,
+    pub(crate) endpoint: SocketAddr,
+    pub(crate) id: Option<&'a RequestId>,
+}
+
+/// Appends the request's head as the endpoint gets it.
+pub(crate) fn request(out: &mut Vec<u8>, onward: &Onward<'_>) {
+    let Onward { head, policy, id, .. } = *onward;
+    let fields = &head.fields;
+    push(out, &[head.fields.text(head.method), b" ", head.target(), b" HTTP/1.1\r\nHost: "]);
+    if head.authority.is_empty() {
+        // An HTTP/1.0 client may leave it out; the endpoint speaks 1.1 and needs one.
+        push_display(out, onward.endpoint);
+    } else {
+        out.extend_from_slice(fields.text(head.authority));
+    }
+    out.extend_from_slice(b"\r\n");
+    for field in fields.list.iter().filter(|field| is_onward(field.known, onward) && !fields.is_nominated(field)) {
+        push(out, &[fields.name(field), b": ", fields.value(field), b"\r\n"]);
+    }
+    match head.framing {
+        Framing::Length(length) => push_length(out, length),
+        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        // Endpoints answer 411 to a POST that says nothing of its length.
+        Framing::None if fields.all(Known::ContentLength).next().is_some() => push_length(out, 0),
+        Framing::None | Framing::UntilClose => {}
+    }
+    if policy.x_forwarded {
+        x_forwarded(out, onward);
+    }
+    if policy.forwarded {
+        forwarded(out, onward);
+    }
+    if let Some(id) = id {
+        push(out, &[b"X-Request-Id: ", id.as_bytes(), b"\r\n"]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether a field goes on as it is; those that do not are dropped or written anew.
+fn is_onward(known: Known, onward: &Onward<'_>) -> bool {
+    match known {
+        Known::Other => true,
+        Known::Connection
+        | Known::ContentLength
+        | Known::HopByHop
+        | Known::Host
+        | Known::TransferEncoding
+        | Known::XWeirReason => false,
+        Known::Expect => onward.head.expects_continue,
+        // Written anew where we write them; believed or dropped where we do not.
+        Known::XForwardedFor => onward.trusted && !onward.policy.x_forwarded,
+        Known::XForwardedHost | Known::XForwardedProto => onward.trusted,
+        Known::Forwarded => onward.trusted && !onward.policy.forwarded,
+        Known::XRequestId => onward.id.is_none() && onward.trusted,
+    }
+}
+
+fn x_forwarded(out: &mut Vec<u8>, onward: &Onward<'_>) {
+    let fields = &onward.head.fields;
+    let has = |known| onward.trusted && fields.all(known).next().is_some();
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    if onward.trusted {
+        for value in fields.all(Known::XForwardedFor) {
+            push(out, &[value, b", "]);
+        }
+    }
+    push_display(out, onward.peer);
+    out.extend_from_slice(b"\r\n");
+    if !has(Known::XForwardedProto) {
+        out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+    }
+    if !has(Known::XForwardedHost) && !onward.head.authority.is_empty() {
+        push(out, &[b"X-Forwarded-Host: ", fields.text(onward.head.authority), b"\r\n"]);
+    }
+}
+
+/// RFC 7239.
+fn forwarded(out: &mut Vec<u8>, onward: &Onward<'_>) {
+    let fields = &onward.head.fields;
+    out.extend_from_slice(b"Forwarded: ");
+    if onward.trusted {
+        for value in fields.all(Known::Forwarded) {
+            push(out, &[value, b", "]);
+        }
+    }
+    match onward.peer {
+        IpAddr::V4(peer) => push_display(out, format_args!("for={peer}")),
+        IpAddr::V6(peer) => push_display(out, format_args!("for=\"[{peer}]\"")),
+    }
+    if !onward.head.authority.is_empty() {
+        push(out, &[b";host=\"", fields.text(onward.head.authority), b"\""]);
+    }
+    out.extend_from_slice(b";proto=http\r\n");
+}
+
+/// What the answer's head says on the client's side.
+pub(crate) struct Backward<'a> {
+    pub(crate) head: &'a ResponseHead,
+    /// How the body goes out: `UntilClose` where only the connection's close can end it.
+    pub(crate) framing: Framing,
+    pub(crate) version: Version,
+    pub(crate) closing: bool,
+    pub(crate) id: Option<&'a RequestId>,
+}
+
+/// Appends the answer's head as the client gets it.
+pub(crate) fn response(out: &mut Vec<u8>, backward: &Backward<'_>) {
+    let Backward { head, .. } = *backward;
+    let bodiless = head.status == 204 || head.is_informational();
+    let fields = &head.fields;
+    push_status(out, head.status);
+    push(out, &[fields.text(head.phrase), b"\r\n"]);
+    for field in &fields.list {
+        if is_backward(field, backward) && !fields.is_nominated(field) {
+            push(out, &[fields.name(field), b": ", fields.value(field), b"\r\n"]);
+        }
+    }
+    match backward.framing {
+        Framing::Length(length) => push_length(out, length),
+        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        // To HEAD, and in a 304: the length the body would have had.
+        Framing::None if !bodiless => {
+            if let Some(length) = fields.all(Known::ContentLength).next() {
+                push(out, &[b"Content-Length: ", length, b"\r\n"]);
+            }
+        }
+        Framing::None | Framing::UntilClose => {}
+    }
+    if !head.is_informational() {
+        if let Some(id) = backward.id {
+            push(out, &[b"X-Request-Id: ", id.as_bytes(), b"\r\n"]);
+        }
+        connection(out, backward.version, backward.closing);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn is_backward(field: &Field, backward: &Backward<'_>) -> bool {
+    match field.known {
+        Known::Connection
+        | Known::ContentLength
+        | Known::HopByHop
+        | Known::TransferEncoding
+        // Only our own answers carry a reason of ours.
+        | Known::XWeirReason => false,
+        Known::XRequestId => backward.id.is_none(),
+        _ => true,
+    }
+}
+
+/// `Connection`, where the version's default does not say it.
+pub(crate) fn connection(out: &mut Vec<u8>, version: Version, closing: bool) {
+    match (version, closing) {
+        (_, true) => out.extend_from_slice(b"Connection: close\r\n"),
+        (Version::Http10, false) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (Version::Http11, false) => {}
+    }
+}
+
+/// `HTTP/1.1 200 ` and nothing after the space.
+pub(crate) fn push_status(out: &mut Vec<u8>, status: u16) {
+    let digit = |place: u16| b'0' + (status / place % 10) as u8;
+    push(out, &[b"HTTP/1.1 ", &[digit(100), digit(10), digit(1), b' ']]);
+}
+
+pub(crate) fn push_length(out: &mut Vec<u8>, length: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = length;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    push(out, &[b"Content-Length: ", &digits[at..], b"\r\n"]);
+}
+
+fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
+fn push_display(out: &mut Vec<u8>, value: impl std::fmt::Display) {
+    use std::io::Write;
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{value}");
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_config::model::ListenerLimits;
+
+    use super::*;
+    use crate::http1::parse;
+
+    const POLICY: HeaderPolicy = HeaderPolicy { x_forwarded: true, forwarded: false, request_id: true, reason: true };
+    const LIMITS: ListenerLimits = ListenerLimits {
+        connections: None,
+        header_bytes: 4096,
+        header_count: 100,
+        uri_bytes: 1024,
+        body_bytes: None,
+        body_min_rate: 0,
+    };
+
+    fn onward(text: &str, policy: &HeaderPolicy, trusted: bool) -> String {
+        let mut head = RequestHead::default();
+        parse::request(text.as_bytes(), &LIMITS, &mut head).unwrap();
+        let id = RequestId::given(b"id-1").unwrap();
+        let (peer, endpoint) = ("192.0.2.7".parse().unwrap(), "10.0.0.1:80".parse().unwrap());
+        let mut out = Vec::new();
+        request(&mut out, &Onward { head: &head, policy, peer, trusted, endpoint, id: Some(&id) });
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn hop_by_hop_fields_go_and_ours_come() {
+        let text = "POST /x HTTP/1.1\r\nHost: a\r\nConnection: X-Hop, Host, Content-Length, keep-alive\r\nX-Hop: 1\r\n\
+                    Keep-Alive: 5\r\nTE: trailers\r\nUpgrade: h2c\r\nX-Stay: 2\r\nContent-Length: 03\r\n\
+                    X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\nX-Request-Id: theirs\r\n\r\n";
+        assert_eq!(
+            onward(text, &POLICY, false),
+            "POST /x HTTP/1.1\r\nHost: a\r\nX-Stay: 2\r\nContent-Length: 3\r\nX-Forwarded-For: 192.0.2.7\r\n\
+             X-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nX-Request-Id: id-1\r\n\r\n"
+        );
+        assert_eq!(
+            onward(text, &POLICY, true),
+            "POST /x HTTP/1.1\r\nHost: a\r\nX-Stay: 2\r\nX-Forwarded-Proto: https\r\nContent-Length: 3\r\n\
+             X-Forwarded-For: 1.1.1.1, 192.0.2.7\r\nX-Forwarded-Host: a\r\nX-Request-Id: id-1\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn forwarded_is_written_when_asked_for() {
+        let policy = HeaderPolicy { x_forwarded: false, forwarded: true, ..POLICY };
+        let text = "GET / HTTP/1.1\r\nHost: a:80\r\nForwarded: for=1.1.1.1\r\nX-Forwarded-For: 1.1.1.1\r\n\r\n";
+        assert!(onward(text, &policy, false).contains("\r\nForwarded: for=192.0.2.7;host=\"a:80\";proto=http\r\n"));
+        assert!(!onward(text, &policy, false).contains("X-Forwarded-For"));
+        assert!(onward(text, &policy, true).contains("\r\nForwarded: for=1.1.1.1, for=192.0.2.7;"));
+    }
+
+    #[test]
+    fn a_request_without_host_gets_the_endpoints() {
+        assert!(onward("GET / HTTP/1.0\r\n\r\n", &POLICY, false).starts_with("GET / HTTP/1.1\r\nHost: 10.0.0.1:80\r\n"));
+    }
+
+    #[test]
+    fn answers_are_framed_anew() {
+        let mut head = ResponseHead::default();
+        let text = b"HTTP/1.1 200 All right\r\nServer: s\r\nConnection: close, x-hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n\
+                     X-Weir-Reason: no\r\nX-Request-Id: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        parse::response(text, false, &mut head).unwrap();
+        let id = RequestId::given(b"id-1").unwrap();
+        let mut render = |framing, version, closing| {
+            let mut out = Vec::new();
+            response(&mut out, &Backward { head: &head, framing, version, closing, id: Some(&id) });
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            render(Framing::Chunked, Version::Http11, false),
+            "HTTP/1.1 200 All right\r\nServer: s\r\nTransfer-Encoding: chunked\r\nX-Request-Id: id-1\r\n\r\n"
+        );
+        assert_eq!(
+            render(Framing::UntilClose, Version::Http10, true),
+            "HTTP/1.1 200 All right\r\nServer: s\r\nX-Request-Id: id-1\r\nConnection: close\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn ids_are_uuids() {
+        let id = RequestId::roll(&mut Dice::new(1));
+        assert_eq!(id.as_str().len(), 36);
+        assert_eq!((id.as_bytes()[14], &id.as_str()[8..9]), (b'4', "-"));
+        assert!(matches!(id.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
+        assert!(RequestId::given(b"a b").is_none() && RequestId::given(b"").is_none());
+    }
+}

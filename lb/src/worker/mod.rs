@@ -1,0 +1,244 @@
+//! A worker: one thread with its own sockets, pool, dice and cursors. It observes, and obeys what
+//! control published; it decides nothing about health and never waits for another thread.
+//!
+//! The way of a request: [`accept`] (1), [`client`] (3), [`forward`] (4 to 11, the trunk) with
+//! [`exchange`] (9, 10), [`reply`] (12).
+
+pub(crate) mod accept;
+mod client;
+mod deadline;
+mod exchange;
+mod forward;
+mod headers;
+mod pool;
+mod relay;
+mod reply;
+mod serve;
+mod story;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Cache};
+use slab::Slab;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use weir_config::model::ListenerName;
+use weir_core::balance::Cursors;
+use weir_core::dice::Dice;
+use weir_core::endpoint::{EndpointId, Status};
+use weir_core::snapshot::Snapshot;
+
+use crate::env::Env;
+use crate::http1::wire::Scratch;
+use crate::observe::ProcessCounts;
+use crate::observe::access::AccessWriter;
+use accept::{Bound, Door};
+use client::Heads;
+use pool::Pool;
+
+/// What a worker is told to do.
+#[derive(Debug)]
+pub(crate) enum Order<R> {
+    /// Accept on a socket, for the listener and configured address it belongs to.
+    Open(ListenerName, SocketAddr, R),
+    /// Stop accepting there; its connections end when they are idle.
+    Close(ListenerName, SocketAddr),
+    /// Stop accepting anywhere; end when the last connection has.
+    Drain,
+    /// Stop now.
+    Cut,
+}
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Requests that were under way and are lost.
+    pub(crate) cut: usize,
+}
+
+/// A worker's handle on one generation.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) snapshot: Arc<Snapshot>,
+}
+
+impl World {
+    /// The index of the listener that `bound` belongs to now, if any.
+    pub(crate) fn listener_of(&self, bound: &Bound) -> Option<usize> {
+        self.snapshot.listeners.iter().position(|listener| {
+            listener.config.bind.contains(&bound.address)
+                // Two listeners may both ask for "any port"; all other addresses are unique.
+                && (bound.address.port() != 0 || listener.config.name == bound.listener)
+        })
+    }
+}
+
+/// The state of one worker. Used by its own thread alone.
+pub(crate) struct Worker<E: Env> {
+    pub(crate) env: E,
+    /// Its number, from 0: which shard of every count is its own.
+    pub(crate) index: usize,
+    pub(crate) counts: Arc<ProcessCounts>,
+    pub(crate) scratch: Scratch,
+    pub(crate) dice: RefCell<Dice>,
+    pub(crate) cursors: RefCell<Cursors>,
+    pub(crate) pool: RefCell<Pool<E::Stream>>,
+    pub(crate) access: RefCell<AccessWriter>,
+    truth: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    world: RefCell<Rc<World>>,
+    doors: RefCell<HashMap<(ListenerName, SocketAddr), Door>>,
+    /// One for each connection, to wake the idle ones when they are to end.
+    connections: RefCell<Slab<Option<Waker>>>,
+    busy: Cell<usize>,
+    draining: Cell<bool>,
+    drained: tokio::sync::Notify,
+    heads: RefCell<Vec<Box<Heads>>>,
+}
+
+/// Between two looks at what idles in the pool.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Between two flushes of the access log.
+const FLUSH: Duration = Duration::from_millis(250);
+/// Heads kept for reuse: as many requests as one worker has under way at once, within reason.
+const HEADS_KEPT: usize = 256;
+
+impl<E: Env> Worker<E> {
+    pub(crate) fn new(
+        env: E,
+        index: usize,
+        truth: Arc<ArcSwap<Snapshot>>,
+        counts: Arc<ProcessCounts>,
+        access: AccessWriter,
+    ) -> Rc<Self> {
+        let dice = env.dice(&format!("worker-{index}"));
+        let mut truth = Cache::new(truth);
+        let world = Rc::new(World { snapshot: Arc::clone(truth.load()) });
+        Rc::new(Self {
+            env,
+            index,
+            counts,
+            scratch: Scratch::new(),
+            dice: RefCell::new(dice),
+            cursors: RefCell::default(),
+            pool: RefCell::new(Pool::new()),
+            access: RefCell::new(access),
+            truth: RefCell::new(truth),
+            world: RefCell::new(world),
+            doors: RefCell::default(),
+            connections: RefCell::default(),
+            busy: Cell::new(0),
+            draining: Cell::new(false),
+            drained: tokio::sync::Notify::new(),
+            heads: RefCell::default(),
+        })
+    }
+
+    /// Lives until told to stop and everything it served has ended.
+    pub(crate) async fn run(self: Rc<Self>, mut orders: UnboundedReceiver<Order<E::Reserved>>) -> Ended {
+        let mut sweep = interval(SWEEP);
+        let mut flush = interval(FLUSH);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if self.draining.get() && self.connections.borrow().is_empty() {
+                break;
+            }
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Open(listener, address, socket)) => self.open(listener, address, socket),
+                    Some(Order::Close(listener, address)) => self.close(&listener, address),
+                    Some(Order::Drain) => self.drain(),
+                    Some(Order::Cut) | None => break,
+                },
+                _ = sweep.tick() => self.sweep(),
+                _ = flush.tick() => self.access.borrow_mut().flush(),
+                () = self.drained.notified() => {}
+            }
+        }
+        self.access.borrow_mut().flush();
+        Ended { cut: self.busy.get() }
+    }
+
+    /// The newest generation. One comparison of pointers, unless there is a newer one.
+    pub(crate) fn world(&self) -> Rc<World> {
+        let mut truth = self.truth.borrow_mut();
+        let snapshot = truth.load();
+        let world = self.world.borrow();
+        if Arc::ptr_eq(snapshot, &world.snapshot) {
+            return Rc::clone(&world);
+        }
+        let newer = Rc::new(World { snapshot: Arc::clone(snapshot) });
+        for door in self.doors.borrow().values() {
+            door.bound.keep_if_gone(&world, &newer);
+        }
+        drop(world);
+        *self.world.borrow_mut() = Rc::clone(&newer);
+        newer
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    pub(crate) fn lend_heads(&self) -> Box<Heads> {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn take_back_heads(&self, mut heads: Box<Heads>) {
+        heads.request.clear();
+        heads.response.fields.clear();
+        let mut kept = self.heads.borrow_mut();
+        if kept.len() < HEADS_KEPT {
+            kept.push(heads);
+        }
+    }
+
+    fn open(self: &Rc<Self>, listener: ListenerName, address: SocketAddr, socket: E::Reserved) {
+        let door = Door::open(self, listener.clone(), address, socket);
+        self.doors.borrow_mut().insert((listener, address), door);
+    }
+
+    fn close(&self, listener: &ListenerName, address: SocketAddr) {
+        // What the bound's connections still ask for is answered by the last world that knew it.
+        self.world();
+        if let Some(door) = self.doors.borrow_mut().remove(&(listener.clone(), address)) {
+            door.close();
+        }
+        self.wake_all();
+    }
+
+    fn drain(&self) {
+        self.draining.set(true);
+        for (_, door) in self.doors.borrow_mut().drain() {
+            door.close();
+        }
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
+        for (_, waker) in self.connections.borrow().iter() {
+            if let Some(waker) = waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    fn sweep(&self) {
+        let world = self.world();
+        let now = Instant::now();
+        let mut kept: HashMap<EndpointId, Duration> = HashMap::new();
+        for cluster in &world.snapshot.clusters {
+            let timeout = cluster.config.pool.idle_timeout;
+            let usable = cluster.members.iter().filter(|member| member.status != Status::Unhealthy);
+            kept.extend(usable.map(|member| (member.id, timeout)));
+        }
+        self.pool.borrow_mut().sweep(now, |endpoint| kept.get(&endpoint).copied());
+        self.cursors.borrow_mut().keep(world.snapshot.clusters.iter().map(AsRef::as_ref));
+    }
+}

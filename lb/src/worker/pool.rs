@@ -1,0 +1,187 @@
+//! Idle connections to endpoints, kept by one worker for itself: no lock, keyed by endpoint.
+//!
+//! Lives through reloads: an endpoint that stays keeps its connections, one that goes loses them
+//! at the next [sweep](Pool::sweep).
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+use weir_core::endpoint::EndpointId;
+use weir_core::load::{EndpointLoad, Shards};
+
+use crate::http1::wire::Wire;
+
+/// A connection to an endpoint. Counted as open for as long as it exists.
+#[derive(Debug)]
+pub(crate) struct Upstream<S> {
+    pub(crate) wire: Wire<S>,
+    load: Arc<Shards<EndpointLoad>>,
+    worker: usize,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Upstream<S> {
+    /// Takes `io`, just opened, into the counts of its endpoint.
+    pub(crate) fn new(io: S, load: Arc<Shards<EndpointLoad>>, worker: usize) -> Self {
+        load.of(worker).connects.add(1);
+        load.of(worker).connections.add(1);
+        Self { wire: Wire::new(io), load, worker }
+    }
+
+    /// Whether the endpoint has neither closed it nor sent what nobody asked for.
+    fn is_quiet(&mut self) -> bool {
+        // The runtime already knows whether anything arrived, so this costs no system call.
+        let mut context = Context::from_waker(Waker::noop());
+        let mut byte = [0];
+        Pin::new(&mut self.wire.io).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
+    }
+}
+
+impl<S> Drop for Upstream<S> {
+    fn drop(&mut self) {
+        self.load.of(self.worker).connections.sub(1);
+    }
+}
+
+#[derive(Debug)]
+struct Idle<S> {
+    upstream: Upstream<S>,
+    since: Instant,
+}
+
+/// A worker's idle connections.
+#[derive(Debug)]
+pub(crate) struct Pool<S> {
+    idle: HashMap<EndpointId, Vec<Idle<S>>, BuildHasherDefault<IdHasher>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Pool<S> {
+    pub(crate) fn new() -> Self {
+        Self { idle: HashMap::default() }
+    }
+
+    /// The connection to `endpoint` that was used last, if one is left that still stands.
+    pub(crate) fn take(&mut self, endpoint: EndpointId, now: Instant, idle_timeout: Duration) -> Option<Upstream<S>> {
+        let idle = self.idle.get_mut(&endpoint)?;
+        while let Some(Idle { mut upstream, since }) = idle.pop() {
+            if now.saturating_duration_since(since) < idle_timeout && upstream.is_quiet() {
+                return Some(upstream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request, unless `max_idle` are kept already.
+    pub(crate) fn give(&mut self, endpoint: EndpointId, mut upstream: Upstream<S>, now: Instant, max_idle: u32) {
+        let idle = self.idle.entry(endpoint).or_default();
+        if idle.len() < max_idle as usize {
+            upstream.wire.inbox.release();
+            upstream.wire.outbox.release();
+            idle.push(Idle { upstream, since: now });
+        }
+    }
+
+    /// Closes what the endpoint closed, what idled for too long, and what leads to endpoints for
+    /// which `idle_timeout` has no answer.
+    pub(crate) fn sweep(&mut self, now: Instant, idle_timeout: impl Fn(EndpointId) -> Option<Duration>) {
+        self.idle.retain(|endpoint, idle| {
+            let Some(timeout) = idle_timeout(*endpoint) else { return false };
+            idle.retain_mut(|idle| now.saturating_duration_since(idle.since) < timeout && idle.upstream.is_quiet());
+            !idle.is_empty()
+        });
+    }
+}
+
+/// Endpoint numbers are given in sequence by control: multiplying spreads them well enough, and
+/// nobody outside chooses them.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    const ENDPOINT: EndpointId = EndpointId(7);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn connection(load: &Arc<Shards<EndpointLoad>>) -> (Upstream<DuplexStream>, DuplexStream) {
+        let (ours, theirs) = duplex(64);
+        (Upstream::new(ours, Arc::clone(load), 0), theirs)
+    }
+
+    fn open(load: &Shards<EndpointLoad>) -> u64 {
+        load.sum(|load| &load.connections)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_used_comes_first_and_the_closed_never() {
+        let load = Arc::new(Shards::new(1));
+        let mut pool = Pool::new();
+        let now = Instant::now();
+        let (first, _first_end) = connection(&load);
+        let (second, second_end) = connection(&load);
+        let (third, mut third_end) = connection(&load);
+        for upstream in [first, second, third] {
+            pool.give(ENDPOINT, upstream, now, 10);
+        }
+        assert_eq!(open(&load), 3);
+        drop(second_end);
+        third_end.write_all(b"HTTP/1.1 408 Too late\r\n").await.unwrap();
+        assert!(pool.take(ENDPOINT, now, MINUTE).is_some());
+        assert!(pool.take(ENDPOINT, now, MINUTE).is_none());
+        assert_eq!(open(&load), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_ones_are_bounded_in_number_and_time() {
+        let load = Arc::new(Shards::new(1));
+        let mut pool = Pool::new();
+        let now = Instant::now();
+        let ends: Vec<_> = (0..3)
+            .map(|_| {
+                let (upstream, end) = connection(&load);
+                pool.give(ENDPOINT, upstream, now, 2);
+                end
+            })
+            .collect();
+        assert_eq!(open(&load), 2);
+        pool.sweep(now + MINUTE, |_| Some(MINUTE * 2));
+        assert_eq!(open(&load), 2);
+        pool.sweep(now + MINUTE, |_| Some(MINUTE));
+        assert_eq!(open(&load), 0);
+        drop(ends);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_is_gone_loses_its_connections() {
+        let load = Arc::new(Shards::new(1));
+        let mut pool = Pool::new();
+        let (upstream, _end) = connection(&load);
+        pool.give(ENDPOINT, upstream, Instant::now(), 2);
+        pool.sweep(Instant::now(), |_| None);
+        assert_eq!(open(&load), 0);
+    }
+}

@@ -1,0 +1,316 @@
+//! Step 12: what the client gets, an endpoint's answer or one of ours, and what is told of it.
+//!
+//! The only file that makes a local answer: a [`Reason`] gives status, header and body.
+
+use std::future::poll_fn;
+use std::io::Write;
+use std::task::Poll;
+
+use tokio::time::Instant;
+use weir_core::reason::{Meaning, Reason};
+use weir_core::route::Headers;
+use weir_core::snapshot::Listener;
+
+use super::client::{Client, Heads};
+use super::exchange::{Answered, Leased, upload_failure};
+use super::headers::{self, Backward};
+use super::relay::{Broken, Outgoing, Relay};
+use super::story::Story;
+use super::{Worker, World};
+use crate::env::Env;
+use crate::http1::framing::Framing;
+use crate::http1::head::{RequestHead, Version};
+use crate::observe::access::Line;
+
+/// What becomes of the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It waits for the next request.
+    Keep,
+    /// It ends cleanly; `unread` bytes may still come.
+    Close {
+        /// The client may still be sending.
+        unread: bool,
+    },
+    /// It ends in a way nobody can take for a complete answer.
+    Abort,
+}
+
+/// Sends an endpoint's answer on, and the rest of the request to it.
+pub(crate) async fn finish<E: Env>(
+    worker: &Worker<E>,
+    listener: &Listener,
+    client: &mut Client<E::Stream>,
+    heads: &mut Heads,
+    answered: Answered<'_, E::Stream>,
+    upload: &mut Relay,
+    story: &mut Story,
+) -> Fate {
+    let Heads { request, response } = heads;
+    let Answered { mut leased, upload_broken } = answered;
+    let (framing, outgoing) = match (response.framing, request.version) {
+        (Framing::Chunked | Framing::UntilClose, Version::Http11) => (Framing::Chunked, Outgoing::Chunked),
+        (Framing::Chunked | Framing::UntilClose, Version::Http10) => (Framing::UntilClose, Outgoing::Plain),
+        (framing, _) => (framing, Outgoing::Plain),
+    };
+    // Whoever answers before the whole request is there may never read the rest of it.
+    let early = upload_broken || !upload.is_done();
+    let closing = !request.keep_alive
+        || early
+        || framing == Framing::UntilClose
+        || worker.is_draining()
+        || client.bound.is_closed();
+    let backward = Backward { head: response, framing, version: request.version, closing, id: story.id.as_ref() };
+    headers::response(client.wire.outbox.tail(), &backward);
+    story.status = response.status;
+
+    let mut download = Relay::new(response.framing, outgoing, None);
+    let mut both = Both { upload_over: upload_broken, ..Both::default() };
+    let streamed = poll_fn(|context| {
+        let over = both.poll(worker, client, &mut leased, upload, &mut download, context);
+        if over.is_pending() {
+            if both.has_moved(&download, upload, client.wire.sent) {
+                client.deadline.set_after(Instant::now(), listener.config.timeouts.stream_idle);
+            }
+            return client.deadline.poll(context).map(|()| Err(stalled(client)));
+        }
+        over
+    })
+    .await;
+    story.body_out = download.passed;
+    let Leased { upstream, flight, .. } = &mut leased;
+    flight.moved(std::mem::take(&mut upstream.wire.sent), std::mem::take(&mut upstream.wire.received));
+    match streamed {
+        Ok(()) => {
+            let spent = upload.is_done() && upstream.wire.outbox.is_empty() && upstream.wire.inbox.is_empty();
+            if response.keep_alive && response.framing != Framing::UntilClose && spent && !both.upload_broken {
+                leased.keep(worker);
+            }
+            if closing { Fate::Close { unread: early } } else { Fate::Keep }
+        }
+        Err(reason) => {
+            if reason != Reason::ClientGone {
+                flight.failed(reason);
+            }
+            story.reason = Some(reason);
+            Fate::Abort
+        }
+    }
+}
+
+/// Both directions of an exchange whose answer has begun.
+#[derive(Default)]
+struct Both {
+    upload_over: bool,
+    upload_broken: bool,
+    moved: (u64, u64, u64),
+    looked: bool,
+}
+
+impl Both {
+    fn poll<E: Env>(
+        &mut self,
+        worker: &Worker<E>,
+        client: &mut Client<E::Stream>,
+        leased: &mut Leased<'_, E::Stream>,
+        upload: &mut Relay,
+        download: &mut Relay,
+        context: &mut std::task::Context<'_>,
+    ) -> Poll<Result<(), Reason>> {
+        let upstream = &mut leased.upstream.wire;
+        if !self.upload_over {
+            match upload.poll(&mut client.wire, upstream, &worker.scratch, context) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.upload_over = true,
+                Poll::Ready(Err(Broken::Sink)) => (self.upload_over, self.upload_broken) = (true, true),
+                Poll::Ready(Err(broken)) => return Poll::Ready(Err(upload_failure(&broken))),
+            }
+        }
+        download.poll(upstream, &mut client.wire, &worker.scratch, context).map_err(|broken| match broken {
+            Broken::Sink => Reason::ClientGone,
+            Broken::Source | Broken::BadChunk | Broken::TooLarge => Reason::UpstreamCut,
+        })
+    }
+
+    /// Whether anything has moved since it was last asked; yes the first time.
+    fn has_moved(&mut self, download: &Relay, upload: &Relay, sent: u64) -> bool {
+        let now = (download.passed, upload.passed, sent);
+        let moved = !self.looked || self.moved != now;
+        (self.looked, self.moved) = (true, now);
+        moved
+    }
+}
+
+/// Whose fault it is that nothing moves.
+fn stalled<S>(client: &Client<S>) -> Reason {
+    if client.wire.outbox.is_empty() { Reason::UpstreamStalled } else { Reason::ClientGone }
+}
+
+/// Answers a request ourselves.
+pub(crate) async fn refuse<E: Env>(
+    worker: &Worker<E>,
+    listener: &Listener,
+    client: &mut Client<E::Stream>,
+    request: &RequestHead,
+    reason: Reason,
+    upload: &Relay,
+    story: &mut Story,
+) -> Fate {
+    story.reason = Some(reason);
+    let meaning = reason.meaning();
+    if meaning.status == 0 {
+        return Fate::Abort;
+    }
+    let unread = !take_body(client, request, upload);
+    let closing = unread || !request.keep_alive || worker.is_draining() || client.bound.is_closed();
+    story.status = meaning.status;
+    story.body_out = local_answer(listener, client, request, reason, meaning, closing, story) as u64;
+    let flushed = flush(client, listener).await;
+    match flushed {
+        Ok(()) if closing => Fate::Close { unread },
+        Ok(()) => Fate::Keep,
+        Err(()) => Fate::Abort,
+    }
+}
+
+/// Answers a head that could not be understood, and ends the connection.
+pub(crate) async fn refuse_head<E: Env>(
+    worker: &Worker<E>,
+    world: &World,
+    index: usize,
+    client: &mut Client<E::Stream>,
+    heads: &Heads,
+    reason: Reason,
+) -> Fate {
+    let listener = &*world.snapshot.listeners[index];
+    let request = &heads.request;
+    let meaning = reason.meaning();
+    let mut story = Story::begin(Instant::now());
+    story.reason = Some(reason);
+    story.status = meaning.status;
+    if listener.config.headers.request_id {
+        story.id = Some(headers::RequestId::roll(&mut worker.dice.borrow_mut()));
+    }
+    story.body_out = local_answer(listener, client, request, reason, meaning, true, &story) as u64;
+    let flushed = flush(client, listener).await;
+    let lane = listener.unrouted.of(worker.index);
+    lane.requests[story.class()].add(1);
+    lane.duration.observe(story.began.elapsed());
+    tell(worker, world, listener, client, request, &story);
+    match flushed {
+        Ok(()) => Fate::Close { unread: true },
+        Err(()) => Fate::Abort,
+    }
+}
+
+/// Skips the request's body if all of it is here already; whether it is out of the way.
+fn take_body<S>(client: &mut Client<S>, request: &RequestHead, upload: &Relay) -> bool {
+    match request.framing {
+        _ if upload.is_done() => true,
+        Framing::Length(length) if upload.passed == 0 && client.wire.inbox.len() as u64 >= length => {
+            // It fits an inbox, so it fits a usize.
+            client.wire.inbox.consume(length as usize);
+            true
+        }
+        _ => false,
+    }
+}
+
+async fn flush<S: crate::env::Stream>(client: &mut Client<S>, listener: &Listener) -> Result<(), ()> {
+    client.deadline.set_after(Instant::now(), listener.config.timeouts.stream_idle);
+    poll_fn(|context| match client.wire.poll_flush(context) {
+        Poll::Pending => client.deadline.poll(context).map(Err),
+        Poll::Ready(written) => Poll::Ready(written.map_err(drop)),
+    })
+    .await
+}
+
+/// Appends an answer of our own; the length of its body.
+fn local_answer<S>(
+    listener: &Listener,
+    client: &mut Client<S>,
+    request: &RequestHead,
+    reason: Reason,
+    meaning: Meaning,
+    closing: bool,
+    story: &Story,
+) -> usize {
+    let id = story.id.as_ref().map_or("", |id| id.as_str());
+    let json = wants_json(request);
+    let body = if json {
+        let id = serde_json::Value::from(id);
+        let Meaning { status, name, help, .. } = meaning;
+        // Names and helps are ours and hold nothing to escape.
+        format!("{{\"status\":{status},\"reason\":\"{name}\",\"message\":\"{help}\",\"request_id\":{id}}}\n")
+    } else {
+        format!("{} {}: {}\n", meaning.status, meaning.name, meaning.help)
+    };
+    let out = client.wire.outbox.tail();
+    headers::push_status(out, meaning.status);
+    let phrase = http::StatusCode::from_u16(meaning.status).ok().and_then(|status| status.canonical_reason());
+    let kind = if json { "application/json" } else { "text/plain; charset=utf-8" };
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{}\r\nContent-Type: {kind}\r\n", phrase.unwrap_or_default());
+    headers::push_length(out, body.len() as u64);
+    if listener.config.headers.reason {
+        let _ = write!(out, "X-Weir-Reason: {}\r\n", reason.as_str());
+    }
+    if !id.is_empty() {
+        let _ = write!(out, "X-Request-Id: {id}\r\n");
+    }
+    headers::connection(out, request.version, closing);
+    out.extend_from_slice(b"\r\n");
+    if request.is_head() {
+        return 0;
+    }
+    out.extend_from_slice(body.as_bytes());
+    body.len()
+}
+
+/// Whether the client would rather read JSON.
+fn wants_json(request: &RequestHead) -> bool {
+    request.fields.get("accept").is_some_and(|accept| accept.windows(4).any(|part| part.eq_ignore_ascii_case(b"json")))
+}
+
+/// Counts the reason, and writes the access line if one is wanted.
+pub(crate) fn tell<E: Env>(
+    worker: &Worker<E>,
+    world: &World,
+    listener: &Listener,
+    client: &Client<E::Stream>,
+    request: &RequestHead,
+    story: &Story,
+) {
+    if let Some(reason) = story.reason {
+        listener.load.of(worker.index).reasons[reason.index()].add(1);
+    }
+    let Some(log) = &world.snapshot.config.access_log else { return };
+    let must = story.reason.is_some() || story.status >= 500 || story.status == 0;
+    if must || log.sample >= 1.0 || worker.dice.borrow_mut().unit() < log.sample {
+        let route = story.route.map(|index| &listener.config.routes[index]);
+        let line = Line {
+            wall: worker.env.wall(),
+            took: story.began.elapsed(),
+            first_byte: story.answered.map(|answered| answered - story.began),
+            peer: client.peer,
+            listener: listener.config.name.as_str(),
+            route: route.and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
+            cluster: story.route.map(|index| world.snapshot.clusters[listener.targets[index].0].config.name.as_str()),
+            endpoint: story.endpoint,
+            attempts: story.attempts,
+            method: request.method(),
+            host: request.host(),
+            target: request.target(),
+            version: match request.version {
+                Version::Http10 => "HTTP/1.0",
+                Version::Http11 => "HTTP/1.1",
+            },
+            status: story.status,
+            reason: story.reason.map(Reason::as_str),
+            id: story.id.as_ref().map(headers::RequestId::as_str),
+            body_in: story.body_in,
+            body_out: story.body_out,
+        };
+        worker.access.borrow_mut().record(log.format, &line);
+    }
+}

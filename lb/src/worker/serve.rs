@@ -1,0 +1,125 @@
+//! One connection from accept to close: its requests, one after the other.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use tokio::time::Instant;
+use weir_core::load::{ListenerLoad, Shards};
+
+use super::Worker;
+use super::accept::Bound;
+use super::client::{Client, Next};
+use super::forward;
+use super::reply::{self, Fate};
+use crate::env::{Env, Stream};
+
+/// Serves a new connection in a task of its own, if there is room for it.
+pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: SocketAddr, bound: &Rc<Bound>) {
+    let Some((world, index)) = bound.place(&**worker) else { return };
+    let listener = &world.snapshot.listeners[index];
+    let load = listener.load.of(worker.index);
+    load.accepted.add(1);
+    if let Some(most) = listener.config.limits.connections {
+        let open = listener.load.sum(|load| &load.open);
+        if open >= u64::from(most.get()) && open <= i64::MAX as u64 {
+            load.rejected.add(1);
+            stream.abort_on_close();
+            return;
+        }
+    }
+    let guard = Guard::new(worker, Arc::clone(&listener.load));
+    let client = Client::new(stream, peer, Rc::clone(bound), Instant::now());
+    drop(world);
+    tokio::task::spawn_local(connection(guard, client));
+}
+
+async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::Stream>) {
+    let worker = &guard.worker;
+    guard.register().await;
+    loop {
+        let Some((world, index)) = client.bound.place(&**worker) else { return };
+        let listener = &world.snapshot.listeners[index].config;
+        let listener = Arc::clone(listener);
+        // Not held while idle: an idle connection must not keep an old generation alive.
+        drop(world);
+        let next = client.next(worker, &listener).await;
+        drop(listener);
+        let Some((world, index)) = client.bound.place(&**worker) else { return };
+        let (heads, fate) = match next {
+            Next::Closed => break,
+            Next::Request(mut heads) => {
+                let _busy = guard.busy();
+                let fate = forward::forward(worker, &world, index, &mut client, &mut heads).await;
+                (heads, fate)
+            }
+            Next::Refused(heads, reason) => {
+                let _busy = guard.busy();
+                let fate = reply::refuse_head(worker, &world, index, &mut client, &heads, reason).await;
+                (heads, fate)
+            }
+        };
+        worker.take_back_heads(heads);
+        let load = world.snapshot.listeners[index].load.of(worker.index);
+        load.bytes_received.add(std::mem::take(&mut client.wire.received));
+        load.bytes_sent.add(std::mem::take(&mut client.wire.sent));
+        match fate {
+            Fate::Keep => {}
+            Fate::Close { unread } => return client.close(worker, unread).await,
+            Fate::Abort => return client.abort(),
+        }
+    }
+}
+
+/// Counts a connection for as long as its task lives, however it ends.
+struct Guard<E: Env> {
+    worker: Rc<Worker<E>>,
+    load: Arc<Shards<ListenerLoad>>,
+    slot: usize,
+}
+
+impl<E: Env> Guard<E> {
+    fn new(worker: &Rc<Worker<E>>, load: Arc<Shards<ListenerLoad>>) -> Self {
+        load.of(worker.index).open.add(1);
+        let slot = worker.connections.borrow_mut().insert(None);
+        Self { worker: Rc::clone(worker), load, slot }
+    }
+
+    /// Leaves the task's waker with the worker, so that it can be woken to end.
+    async fn register(&self) {
+        poll_fn(|context| {
+            self.worker.connections.borrow_mut()[self.slot] = Some(context.waker().clone());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn busy(&self) -> Busy<'_, E> {
+        self.worker.busy.set(self.worker.busy.get() + 1);
+        Busy(&self.worker)
+    }
+}
+
+impl<E: Env> Drop for Guard<E> {
+    fn drop(&mut self) {
+        self.load.of(self.worker.index).open.sub(1);
+        self.worker.connections.borrow_mut().remove(self.slot);
+        if self.worker.is_draining() && self.worker.connections.borrow().is_empty() {
+            self.worker.drained.notify_one();
+        }
+        if std::thread::panicking() {
+            self.worker.counts.panics.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+/// A request under way.
+struct Busy<'w, E: Env>(&'w Worker<E>);
+
+impl<E: Env> Drop for Busy<'_, E> {
+    fn drop(&mut self) {
+        self.0.busy.set(self.0.busy.get() - 1);
+    }
+}

@@ -1,0 +1,53 @@
+//! What happened to one request, from head to end: for the counters and for the access line.
+
+use std::net::SocketAddr;
+
+use tokio::time::Instant;
+use weir_core::reason::Reason;
+
+use super::headers::RequestId;
+
+/// One request's story. Filled in as it goes; told once, at the end.
+#[derive(Debug)]
+pub(crate) struct Story {
+    pub(crate) began: Instant,
+    /// When the head of the endpoint's answer was there.
+    pub(crate) answered: Option<Instant>,
+    /// The index of its route, once found.
+    pub(crate) route: Option<usize>,
+    /// The endpoint of the last attempt.
+    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) attempts: u8,
+    /// The status the client got; 0 if none.
+    pub(crate) status: u16,
+    /// Why we answered ourselves, or why the answer broke off.
+    pub(crate) reason: Option<Reason>,
+    pub(crate) id: Option<RequestId>,
+    pub(crate) body_in: u64,
+    pub(crate) body_out: u64,
+}
+
+impl Story {
+    pub(crate) const fn begin(now: Instant) -> Self {
+        Self {
+            began: now,
+            answered: None,
+            route: None,
+            endpoint: None,
+            attempts: 0,
+            status: 0,
+            reason: None,
+            id: None,
+            body_in: 0,
+            body_out: 0,
+        }
+    }
+
+    /// The class of the status for counters: 0 to 4 for 1xx to 5xx, 5 for none.
+    pub(crate) const fn class(&self) -> usize {
+        match self.status {
+            100..=599 => self.status as usize / 100 - 1,
+            _ => 5,
+        }
+    }
+}
