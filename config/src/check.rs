@@ -68,6 +68,7 @@ fn check_object(node: &Node, object: &'static Object, path: &Path<'_>, report: &
     for key in object.keys {
         if let Need::Required(hint) = key.need
             && given(key.name).is_none()
+            && !has_slip(entries, object, &[key.name])
         {
             let message = format!("{} needs the key `{}`", object.noun, key.name);
             report.push(Mistake::error("missing_key", node.mark(), message).hint(hint), path);
@@ -92,10 +93,8 @@ fn check_choice(
         .filter(|key| choice.of.contains(&key.text.as_str()));
     match (given.next(), choice.needed) {
         (None, Some((code, hint))) => {
-            // A slip in the key was reported already, with the right hint.
-            let slip = |(key, _): &(Key, Node)| nearest(&key.text, choice.of.iter().copied()).is_some();
             let planned = |(key, _): &(Key, Node)| object.later.contains(&key.text.as_str());
-            if !entries.iter().any(|entry| slip(entry) || planned(entry)) {
+            if !has_slip(entries, object, choice.of) && !entries.iter().any(planned) {
                 let message = format!("{} needs {}", object.noun, list_keys(choice.of, "or"));
                 report.push(Mistake::error(code, node.mark(), message).hint(hint), path);
             }
@@ -109,6 +108,12 @@ fn check_choice(
         }
         (None, None) => {}
     }
+}
+
+/// Whether one of `names` is there but mistyped; that is reported already, with the right hint.
+fn has_slip(entries: &[(Key, Node)], object: &Object, names: &[&str]) -> bool {
+    let slip = |key: &Key| object.key(&key.text).is_none() && nearest(&key.text, names.iter().copied()).is_some();
+    entries.iter().any(|(key, _)| slip(key))
 }
 
 fn list_keys(keys: &[&str], joint: &str) -> String {
@@ -237,6 +242,7 @@ pub(crate) fn integer(node: &Node, range: &Integer) -> Result<u64, Wrong> {
         value => return Ok(value as u64),
     };
     Err(match special {
+        Some((code, message)) if message.contains(&max.to_string()) => Wrong::new(code, message),
         Some((code, message)) => Wrong::new(code, message).hint(format!("from {min} to {max}")),
         None if max == u64::MAX => Wrong::new("out_of_range", format!("{value} is out of range; it is at least {min}")),
         None => Wrong::new(

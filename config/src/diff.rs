@@ -214,7 +214,7 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
         clusters,
     } = new;
     let root = notes.subject("");
-    root.field(Touches::Nothing, "admin", &old.admin, admin, show::or("off"));
+    root.restart("admin", &old.admin, admin, show::or("off"));
     root.field(Touches::NewRequests, "zone", &old.zone, zone, show::or("none"));
     root.restart("workers", &old.workers, workers, show::or("one per core"));
     let probes = (&old.max_concurrent_probes, max_concurrent_probes);

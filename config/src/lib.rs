@@ -28,6 +28,7 @@ pub use diff::{Changes, Touches, diff};
 pub use mistake::{Mistake, Mistakes, Severity, Style};
 pub use model::Config;
 pub use shape::schema;
+pub use yaml::{MAX_ALIASED, MAX_DEPTH, MAX_NODES, MAX_TEXT};
 
 use report::{Path, Report};
 
@@ -51,6 +52,16 @@ pub struct Parsed {
 
 /// Reads a config.
 ///
+/// ```
+/// let text = "
+/// listeners: [{name: web, bind: '0.0.0.0:8080', cluster: shpo}]
+/// clusters: [{name: shop, endpoints: ['10.0.1.11:8080']}]
+/// ";
+/// let source = weir_config::Source { name: "weir.yaml", env: &|_| None };
+/// let mistakes = weir_config::parse(text, &source).unwrap_err();
+/// assert!(mistakes.to_string().contains("did you mean `shop`?"));
+/// ```
+///
 /// # Errors
 /// Everything that is wrong with the text, and the warnings along with it.
 pub fn parse(text: &str, source: &Source<'_>) -> Result<Parsed, Mistakes> {
@@ -63,6 +74,8 @@ pub fn parse(text: &str, source: &Source<'_>) -> Result<Parsed, Mistakes> {
     let list = mistakes(report.into_list());
     match config {
         Some(config) if !failed => Ok(Parsed { config, warnings: list }),
+        // Nothing comes out of nothing but an error; should that ever fail, say at least this.
+        _ if list.is_empty() => Err(mistakes(vec![yaml::unreadable()])),
         _ => Err(list),
     }
 }

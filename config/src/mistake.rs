@@ -97,6 +97,10 @@ impl Mistake {
         self
     }
 
+    pub(crate) fn in_place(self, span: Span) -> Self {
+        Self { span, ..self }
+    }
+
     pub(crate) fn at(mut self, path: String) -> Self {
         self.path = path;
         self

@@ -13,10 +13,12 @@ const MAX_KEPT: usize = 10_000;
 #[derive(Default)]
 pub(crate) struct Report {
     list: Vec<Mistake>,
+    errors: bool,
 }
 
 impl Report {
     pub(crate) fn push(&mut self, mistake: Mistake, path: &Path<'_>) {
+        self.errors |= mistake.severity == Severity::Error;
         if self.list.len() < MAX_KEPT {
             self.list.push(mistake.at(path.to_text()));
         }
@@ -33,8 +35,8 @@ impl Report {
         self.list.len() < MAX_TOLD
     }
 
-    pub(crate) fn has_errors(&self) -> bool {
-        self.list.iter().any(|mistake| mistake.severity == Severity::Error)
+    pub(crate) const fn has_errors(&self) -> bool {
+        self.errors
     }
 
     pub(crate) fn into_list(self) -> Vec<Mistake> {

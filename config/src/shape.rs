@@ -82,9 +82,9 @@ pub(crate) enum Kind {
     /// A list.
     List(&'static List),
     /// A map from names that the operator chooses.
-    Map(&'static Rule, &'static Kind),
+    Map(&'static Rule, &'static Self),
     /// The first whose YAML type fits.
-    Any(&'static [Kind]),
+    Any(&'static [Self]),
 }
 
 /// The range of a whole number.

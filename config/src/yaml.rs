@@ -18,13 +18,13 @@ use serde_yaml::{Error, Location, Spanned};
 use crate::mistake::Mistake;
 
 /// Longest text, in bytes.
-pub(crate) const MAX_TEXT: usize = 4 << 20;
+pub const MAX_TEXT: usize = 4 << 20;
 /// Deepest nesting of lists and maps.
-pub(crate) const MAX_DEPTH: usize = 32;
+pub const MAX_DEPTH: usize = 64;
 /// Most values in one file, aliases not counted.
-pub(crate) const MAX_NODES: usize = 500_000;
+pub const MAX_NODES: usize = 500_000;
 /// Most parser events that aliases may expand to.
-pub(crate) const MAX_ALIASED: usize = 100_000;
+pub const MAX_ALIASED: usize = 100_000;
 
 /// A stretch of the text. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -311,7 +311,14 @@ fn explain(error: &Error, text: &str) -> Mistake {
     };
     let mistake = |code, message: String| Mistake::error(code, span, message);
     match error {
-        Error::AliasError { error, .. } => explain(error, text),
+        Error::AliasError { error, locations, .. } => {
+            // Where the alias stands says more than where its value was defined.
+            let mistake = explain(error, text);
+            match locations.primary_location() {
+                Some(at) => mistake.in_place(Span::of(&at)),
+                None => mistake,
+            }
+        }
         Error::MultipleDocuments { .. } => several_documents(span),
         Error::Budget { breach, .. } => over_budget(breach, span),
         Error::AliasReplayLimitExceeded { .. }
@@ -340,6 +347,10 @@ fn syntax(error: &Error, span: Span, text: &str) -> Mistake {
     if whole.contains(KEY_NOT_TEXT) {
         return Mistake::error("key_not_text", span, KEY_NOT_TEXT);
     }
+    // The reader has limits of its own against flow collections nested without end.
+    if whole.contains("recursion limit") || whole.contains("nesting") {
+        return too_deep(span);
+    }
     // The reader repeats the place we print ourselves.
     let reason = match whole.rfind(" at line ") {
         Some(at) => &whole[..at],
@@ -354,6 +365,9 @@ fn syntax(error: &Error, span: Span, text: &str) -> Mistake {
     let line = text.lines().nth(span.line as usize - 1).unwrap_or("");
     if line[..line.len() - line.trim_start().len()].contains('\t') {
         return mistake.hint("YAML indents with spaces; there is a tab at the start of this line");
+    }
+    if reason.contains("expected ':'") {
+        return mistake.hint("a key is followed by a colon and a space, as in `name: web`");
     }
     mistake
 }
@@ -370,6 +384,14 @@ fn several_documents(span: Span) -> Mistake {
 fn aliases_explode(span: Span) -> Mistake {
     let message = format!("the aliases of this file expand to more than {MAX_ALIASED} values");
     Mistake::error("alias_limit", span, message).hint("write the repeated part out, or use fewer levels of aliases")
+}
+
+fn too_deep(span: Span) -> Mistake {
+    Mistake::error(
+        "too_deep",
+        span,
+        format!("lists and maps are nested more than {MAX_DEPTH} deep here"),
+    )
 }
 
 fn over_budget(breach: &BudgetBreach, span: Span) -> Mistake {
@@ -400,4 +422,17 @@ pub(crate) fn not_utf8(lossy: &str, offset: usize) -> Mistake {
         "the file is not UTF-8 from here on",
     )
     .hint("save it as UTF-8 (a UTF-16 file must be converted)")
+}
+
+/// What is said if a config can neither be read nor be faulted.
+pub(crate) fn unreadable() -> Mistake {
+    Mistake::error(
+        "unreadable",
+        Span {
+            line: 1,
+            column: 1,
+            ..Span::default()
+        },
+        "this config cannot be read",
+    )
 }

@@ -1,5 +1,7 @@
 //! The examples are documentation, so they must be true.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 use std::path::Path;
 
 #[test]

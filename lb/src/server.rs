@@ -23,7 +23,7 @@ use weir_core::snapshot::Snapshot;
 
 use crate::admin::Admin;
 use crate::control::source::Source;
-use crate::control::{Handle, Rejection, Shell, Trigger};
+use crate::control::{First, Handle, Rejection, Shell, Trigger};
 use crate::env::{Env, Os};
 use crate::observe::ProcessCounts;
 use crate::observe::access::{AccessLog, AccessWriter};
@@ -109,7 +109,7 @@ impl<E: Env> Server<E> {
         })?;
         let admin_address = admin.or(config.admin);
         let gate = Gate::new(env.clone(), orders.clone(), access.as_ref().map(AccessLog::remote));
-        let shell = Shell::begin(env.clone(), gate, control, source, text, config, journal, metrics.clone())
+        let shell = Shell::begin(env.clone(), gate, control, First { source, text, config }, journal, metrics.clone())
             .map_err(|rejection| StartError::Rejected(Box::new(rejection)))?;
         let (handle, truth) = (shell.handle(), shell.truth());
         let admin = match admin_address {

@@ -107,7 +107,7 @@ pub(crate) fn path(text: &str) -> Result<String, Wrong> {
 pub(crate) fn probe_path(text: &str) -> Result<String, Wrong> {
     let bad = |message: String| Wrong::new("bad_path", message);
     if !text.starts_with('/') {
-        return Err(bad(format!("the path {text:?} does not start with /")).hint(format!("/{text}")));
+        return Err(bad(format!("the path {text:?} does not start with /")).hint(format!("write /{text}")));
     }
     if text.len() > MAX_PATH {
         return Err(bad(format!(
@@ -137,7 +137,7 @@ pub(crate) fn method(text: &str) -> Result<String, Wrong> {
             "bad_method",
             format!("{text:?} is in lower case; methods are compared with case"),
         )
-        .hint(text.to_ascii_uppercase()));
+        .hint(format!("write {}", text.to_ascii_uppercase())));
     }
     Ok(text.to_owned())
 }

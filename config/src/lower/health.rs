@@ -26,7 +26,7 @@ pub(super) fn lower_all(fields: &Fields<'_>, path: &Path<'_>, report: &mut Repor
 
 fn lower(fields: &Fields<'_>, node: &Node, path: &Path<'_>, report: &mut Report) -> Option<HealthCheck> {
     let (timeout, interval) = (fields.duration("timeout"), fields.duration("interval"));
-    if timeout >= interval {
+    if timeout >= interval && !report.has_errors() {
         let place = fields.get("timeout").or_else(|| fields.get("interval")).unwrap_or(node);
         let message = format!("a probe may take {timeout:?}, which is not less than the interval of {interval:?}");
         let mistake = Mistake::warning("slow_probe", place.mark(), message);

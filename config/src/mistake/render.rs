@@ -229,3 +229,78 @@ impl Paint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::span_at;
+
+    fn shown(text: &str, marked: &str) -> (String, String) {
+        let at = text.find(marked).unwrap();
+        let mistake = Mistake::error("test", span_at(text, at, marked.len()), "a message");
+        let told = render(&Mistakes::new("f", text, vec![mistake]), Style::Plain);
+        let lines: Vec<&str> = told.lines().collect();
+        (lines[3].to_owned(), lines[4].to_owned())
+    }
+
+    #[test]
+    fn marks_stand_under_what_they_mark() {
+        assert_eq!(shown("a: bad", "bad"), ("1 | a: bad".into(), "  |    ^^^".into()));
+        assert_eq!(
+            shown("\ta: bad", "bad"),
+            ("1 |     a: bad".into(), "  |        ^^^".into())
+        );
+        assert_eq!(shown("é: bad", "bad"), ("1 | é: bad".into(), "  |    ^^^".into()));
+        assert_eq!(shown("堰: bad", "bad"), ("1 | 堰: bad".into(), "  |     ^^^".into()));
+        assert_eq!(shown("a: 堰堰", "堰堰"), ("1 | a: 堰堰".into(), "  |    ^^^^".into()));
+        assert_eq!(
+            shown("a: b\u{1b}[31mad", "b"),
+            ("1 | a: b\u{fffd}[31mad".into(), "  |    ^".into())
+        );
+        assert_eq!(
+            shown("a: bad\r\nb: c", "bad"),
+            ("1 | a: bad".into(), "  |    ^^^".into())
+        );
+    }
+
+    #[test]
+    fn what_spans_lines_is_marked_on_its_first() {
+        assert_eq!(
+            shown("a: |\n  b\n  c\n", "|\n  b\n  c\n"),
+            ("1 | a: |".into(), "  |    ^".into())
+        );
+    }
+
+    #[test]
+    fn long_lines_are_cut_to_what_matters() {
+        let text = format!("{}bad{}", "x".repeat(500), "y".repeat(500));
+        let (line, marks) = shown(&text, "bad");
+        assert!(
+            line.starts_with("1 | …xxx") && line.ends_with("yyy…") && line.chars().count() < 130,
+            "{line}"
+        );
+        assert_eq!(marks.find('^').unwrap(), line.chars().position(|c| c == 'b').unwrap());
+        let huge = "z".repeat(1 << 20);
+        let (line, marks) = shown(&huge, &huge);
+        assert!(line.chars().count() < 130 && marks.len() < 130);
+    }
+
+    #[test]
+    fn colour_only_adds_colour() {
+        let text = "a: bad";
+        let mistake = Mistake::error("test", span_at(text, 3, 3), "a \u{1b}message")
+            .hint("a hint")
+            .related(span_at(text, 0, 1), "here");
+        let mistakes = Mistakes::new("f", text, vec![mistake]);
+        let (plain, coloured) = (mistakes.render(Style::Plain), mistakes.render(Style::Colour));
+        assert!(coloured.contains("\u{1b}[1;31merror[test]\u{1b}[0m"), "{coloured:?}");
+        let mut stripped = String::new();
+        let mut rest = coloured.as_str();
+        while let Some((before, after)) = rest.split_once('\u{1b}') {
+            stripped.push_str(before);
+            rest = after.split_once('m').unwrap().1;
+        }
+        stripped.push_str(rest);
+        assert_eq!(stripped, plain);
+    }
+}

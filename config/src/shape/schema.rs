@@ -201,3 +201,89 @@ fn of_list(list: &List) -> Value {
         schema
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Path, Report};
+
+    const EXAMPLES: [&str; 3] = [
+        include_str!("../../examples/minimal.yaml"),
+        include_str!("../../examples/zones.yaml"),
+        include_str!("../../examples/full.yaml"),
+    ];
+
+    #[test]
+    fn the_schema_is_one_and_takes_every_example() {
+        let schema = schema();
+        jsonschema::draft202012::meta::validate(&schema).unwrap();
+        let validator = jsonschema::draft202012::new(&schema).unwrap();
+        for text in EXAMPLES {
+            let example = plain(text).unwrap();
+            let errors: Vec<_> = validator.iter_errors(&example).map(|error| error.to_string()).collect();
+            assert!(errors.is_empty(), "{errors:#?}");
+        }
+    }
+
+    #[test]
+    fn the_schema_refuses_what_an_editor_should_mark() {
+        let validator = jsonschema::draft202012::new(&schema()).unwrap();
+        let example = plain(EXAMPLES[0]).unwrap();
+        let edits: [(&str, Value); 7] = [
+            ("/colour", json!("blue")),
+            ("/workers", json!(0)),
+            ("/workers", json!("4")),
+            ("/access_log", json!({"path": "-", "sample": 2})),
+            ("/listeners/0/timeouts", json!({"idle": 60})),
+            ("/listeners/0/routes", json!([{"cluster": "shop"}])),
+            ("/clusters/0/balance", json!("fastest")),
+        ];
+        for (place, value) in edits {
+            let mut edited = example.clone();
+            let (parent, key) = place.rsplit_once('/').unwrap();
+            edited.pointer_mut(parent).unwrap()[key] = value;
+            assert!(!validator.is_valid(&edited), "{place} is taken");
+        }
+    }
+
+    #[test]
+    fn the_parser_takes_every_default_and_example_of_the_table() {
+        for object in objects() {
+            for key in object.keys {
+                let default = match key.need {
+                    Need::Default(yaml) => Some(yaml),
+                    Need::Required(_) | Need::Optional(_) => None,
+                };
+                for yaml in default.into_iter().chain([key.example]) {
+                    let node = crate::yaml::read(yaml).unwrap();
+                    let mut report = Report::default();
+                    crate::check::check(&node, &key.kind, &Path::Root, &mut report);
+                    let list = report.into_list();
+                    assert!(list.is_empty(), "{}.{}: {yaml}: {list:?}", object.title, key.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_is_well_formed() {
+        for object in objects() {
+            for (at, key) in object.keys.iter().enumerate() {
+                assert!(
+                    object.keys[..at].iter().all(|other| other.name != key.name),
+                    "{}",
+                    key.name
+                );
+                assert!(!object.later.contains(&key.name), "{} is planned and there", key.name);
+                assert!(key.doc.ends_with('.') && !key.doc.contains('\n'), "{}", key.doc);
+            }
+            for choice in object.choices {
+                assert!(
+                    choice.of.iter().all(|name| object.key(name).is_some()),
+                    "{}",
+                    object.title
+                );
+            }
+        }
+    }
+}

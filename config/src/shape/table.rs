@@ -19,7 +19,7 @@ pub(crate) static CONFIG: Object = Object {
     keys: &[
         Key {
             name: "admin",
-            doc: "Where the status page, metrics and API are served; `off` switches them off.",
+            doc: "Where the status page, metrics and API are served; `off` switches them off. Fixed for the life of the process.",
             kind: Kind::Text(&ADMIN),
             need: Default("127.0.0.1:9900"),
             example: "127.0.0.1:9900",

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use support::*;
 use weir_config::model::Balance;
-use weir_core::balance::{Cursors, Tried, pick};
+use weir_core::balance::{Cursors, Tried, Why, pick};
 use weir_core::dice::Dice;
 use weir_core::snapshot::Cluster;
 
@@ -105,6 +105,40 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+/// Drawing two means two: even next to one that has nearly all of the weight.
+#[test]
+fn the_two_draws_are_distinct() {
+    for weights in [&[1; 5][..], &[10_000, 1, 1], &[3, 2, 1]] {
+        let cluster = balanced(Balance::LeastRequest, weights);
+        let (mut cursors, mut dice) = (Cursors::new(), Dice::new(4));
+        for _ in 0..2000 {
+            let picked = pick(&cluster, &Tried::new(), &mut cursors, &mut dice).unwrap();
+            assert!(
+                matches!(picked.why, Why::LeastOfTwo { over } if over != picked.index),
+                "{picked:?}"
+            );
+        }
+    }
+}
+
+/// A weight cut from 10 000 to 1 leaves a large debt; it is paid within a round, not within hours.
+#[test]
+fn a_heavy_past_does_not_shut_out() {
+    let mut life = Life::new(3);
+    let (mut cursors, mut dice) = (Cursors::new(), Dice::new(9));
+    for (weights, picks) in [(&[10_000, 9_999, 1], 2), (&[2, 1, 1], 12)] {
+        life.configure(shop(endpoints(weights), vec![]));
+        let snapshot = life.publish().unwrap();
+        let mut got = [0; 3];
+        for _ in 0..picks {
+            got[pick(&snapshot.clusters[0], &Tried::new(), &mut cursors, &mut dice)
+                .unwrap()
+                .index] += 1;
+        }
+        assert!(picks == 2 || got.iter().all(|&got| got > 0), "{got:?}");
     }
 }
 

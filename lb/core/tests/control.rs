@@ -222,6 +222,53 @@ fn a_changed_check_inherits_the_verdict_until_it_has_spoken() {
 }
 
 #[test]
+fn a_check_that_is_changed_again_and_again_is_still_asked() {
+    let mut life = healthy(shop(endpoints(&[1]), vec![check()]));
+    life.under_way.clear();
+    let end = life.now + Duration::from_secs(5);
+    for round in 0.. {
+        life.configure(shop(
+            endpoints(&[1]),
+            vec![if round % 2 == 0 { other_check() } else { check() }],
+        ));
+        if !life.under_way.is_empty() {
+            break;
+        }
+        assert!(life.now <= end, "the turn it had is kept, if it comes sooner");
+        life.now = life.now + Duration::from_millis(10);
+    }
+}
+
+#[test]
+fn the_view_tells_since_when_and_why() {
+    let mut life = healthy(shop(endpoints(&[1, 1]), vec![check()]));
+    fell(&mut life, 1);
+    let at = life.now;
+    life.await_probe(0);
+    let view = life.control.endpoints().nth(1).unwrap();
+    assert_eq!((view.status, view.since), (Status::Unhealthy, at));
+    assert!(matches!(
+        view.evidence,
+        Evidence::Probe {
+            result: REFUSED,
+            streak: 3,
+            threshold: 3,
+            ..
+        }
+    ));
+    assert_eq!(
+        (view.checks[0].verdict, view.checks[0].streak, view.checks[0].threshold),
+        (Status::Unhealthy, 0, 2)
+    );
+    assert_eq!(
+        view.checks[0].last.map(|(at, outcome)| (at, outcome.result)),
+        Some((at, REFUSED))
+    );
+    assert_eq!(view.checks[0].next_due, Some(at + Duration::from_secs(10)));
+    assert_eq!(life.control.endpoint(view.key).map(|view| view.id), Some(view.id));
+}
+
+#[test]
 fn an_added_check_does_not_put_the_healthy_out() {
     let mut life = healthy(shop(endpoints(&[1]), vec![check()]));
     assert!(

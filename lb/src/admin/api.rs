@@ -84,10 +84,17 @@ impl<E: Env> Service<E> {
         let mark = |good: bool| if good { "[+]" } else { "[-]" };
         let mut text = format!("[+]config: generation {} in force\n", snapshot.generation);
         text += &format!("[+]listeners: {} addresses served\n", self.handle.bound().len());
-        text += &format!("{}endpoints: {unjudged} not judged yet\n", mark(phase != Phase::Starting));
+        text += &format!(
+            "{}endpoints: {unjudged} not judged yet\n",
+            mark(phase != Phase::Starting)
+        );
         text += &format!("{}phase: {}\n", mark(phase == Phase::Serving), phase.as_str());
         for cluster in &snapshot.clusters {
-            let healthy = cluster.members.iter().filter(|member| member.status == Status::Healthy).count();
+            let healthy = cluster
+                .members
+                .iter()
+                .filter(|member| member.status == Status::Healthy)
+                .count();
             // For people: an instance without healthy endpoints is no worse than its neighbours.
             text += &format!(
                 "{}cluster {}: {healthy} of {} endpoints healthy\n",
@@ -127,10 +134,16 @@ impl<E: Env> Service<E> {
                 return problem(StatusCode::BAD_REQUEST, &detail, json!({}));
             }
         };
-        let limit = limit.map_or(EVENTS_DEFAULT, |limit| usize::try_from(limit).unwrap_or(EVENTS_MAX).min(EVENTS_MAX));
+        let limit = limit.map_or(EVENTS_DEFAULT, |limit| {
+            usize::try_from(limit).unwrap_or(EVENTS_MAX).min(EVENTS_MAX)
+        });
         let stretch = self.handle.journal().read(since, limit);
         let events: Vec<_> = stretch.events.iter().map(|event| &**event).collect();
-        json_answer(StatusCode::OK, JSON, &json!({ "events": events, "last": stretch.last, "lost": stretch.lost }))
+        json_answer(
+            StatusCode::OK,
+            JSON,
+            &json!({ "events": events, "last": stretch.last, "lost": stretch.lost }),
+        )
     }
 
     async fn reload(&self) -> Answer {
@@ -147,9 +160,11 @@ impl<E: Env> Service<E> {
                     "warnings": applied.warnings_json["mistakes"],
                 }),
             ),
-            ReloadOutcome::Unchanged { generation } => {
-                json_answer(StatusCode::OK, JSON, &json!({ "result": "unchanged", "generation": generation }))
-            }
+            ReloadOutcome::Unchanged { generation } => json_answer(
+                StatusCode::OK,
+                JSON,
+                &json!({ "result": "unchanged", "generation": generation }),
+            ),
             ReloadOutcome::Rejected(rejection) => problem(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 &rejection.first,
@@ -170,13 +185,14 @@ struct Query<'a>(&'a str);
 
 impl<'a> Query<'a> {
     fn get(self, name: &str) -> Option<&'a str> {
-        self.0.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).find_map(|(key, value)| {
-            (key == name).then_some(value)
-        })
+        self.0
+            .split('&')
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .find_map(|(key, value)| (key == name).then_some(value))
     }
 
     /// The parameter as a number, if it is there; its name if it is none.
-    fn number<'n>(self, name: &'n str) -> Result<Option<u64>, &'n str> {
+    fn number(self, name: &str) -> Result<Option<u64>, &str> {
         self.get(name).map(str::parse).transpose().map_err(|_| name)
     }
 }
@@ -210,7 +226,11 @@ fn problem(status: StatusCode, detail: &str, more: Value) -> Answer {
 }
 
 fn not_found() -> Answer {
-    problem(StatusCode::NOT_FOUND, "There is nothing at this address; / lists what there is.", json!({}))
+    problem(
+        StatusCode::NOT_FOUND,
+        "There is nothing at this address; / lists what there is.",
+        json!({}),
+    )
 }
 
 fn not_allowed(allowed: &'static str) -> Answer {

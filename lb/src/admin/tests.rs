@@ -1,0 +1,232 @@
+//! The whole admin address over real sockets.
+
+use std::num::NonZeroUsize;
+
+use prometheus::Registry;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use weir_core::control::Control;
+
+use super::*;
+use crate::control::source::Source;
+use crate::control::testing::List;
+use crate::control::{First, Shell};
+use crate::env::Os;
+use crate::observe::ProcessCounts;
+use crate::observe::journal::Journal;
+use crate::observe::metrics::control::ControlMetrics;
+
+const CONFIG: &str = "\
+listeners: [{name: web, bind: '127.0.0.1:80', cluster: app}]
+clusters: [{name: app, endpoints: {az-a: ['10.0.0.1:80']}}]
+";
+
+struct Stage {
+    address: SocketAddr,
+    handle: Handle,
+    file: std::path::PathBuf,
+}
+
+struct Heard {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Heard {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+impl Stage {
+    async fn ask(&self, method: &str, path: &str) -> Heard {
+        self.say(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.address
+        ))
+        .await
+    }
+
+    async fn say(&self, request: &str) -> Heard {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        Heard {
+            status: head[9..12].parse().unwrap(),
+            head: head.to_lowercase(),
+            body: body.into(),
+        }
+    }
+}
+
+async fn play(story: impl AsyncFnOnce(&Stage)) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("weir.yaml");
+    std::fs::write(&file, CONFIG).unwrap();
+    let (env, source) = (Os::new(), Source::new(&file));
+    let config = source.understand(CONFIG).unwrap().config;
+    let (control, journal) = (Control::new(1, env.dice("")), Journal::new(move || env.wall()));
+    let control_metrics = ControlMetrics::new().unwrap();
+    let begun = Shell::begin(
+        env,
+        List::default(),
+        control,
+        First {
+            source,
+            text: CONFIG.into(),
+            config,
+        },
+        journal,
+        control_metrics.clone(),
+    );
+    let shell = begun.unwrap_or_else(|rejection| panic!("{}", rejection.text));
+    let counts = Arc::new(ProcessCounts::default());
+    let metrics = Metrics::new(Registry::new(), shell.truth(), &control_metrics, counts).unwrap();
+    let handle = shell.handle();
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let reserved = env.reserve(loopback, NonZeroUsize::MIN, false).unwrap().remove(0);
+    let address = env.bound_addr(&reserved).unwrap();
+    let stage = Stage {
+        address,
+        handle: handle.clone(),
+        file,
+    };
+    let played = async {
+        tokio::select! {
+            () = shell.run() => {}
+            () = Admin::new(handle, metrics, address).serve(env, reserved) => {}
+            () = story(&stage) => {}
+        }
+    };
+    tokio::task::LocalSet::new().run_until(played).await;
+}
+
+#[tokio::test]
+async fn everything_listed_is_there() {
+    play(async |stage| {
+        stage.handle.reload(crate::control::Trigger::Api).await;
+        for (path, content_type) in [
+            ("/", "text/html"),
+            ("/livez", "text/plain"),
+            ("/healthz", "text/plain"),
+            ("/ping", "text/plain"),
+            ("/readyz", "text/plain"),
+            ("/ready", "text/plain"),
+            ("/metrics", "text/plain; version=0.0.4"),
+            ("/api/v1/status", "application/json"),
+            ("/api/v1/config", "application/json"),
+            ("/api/v1/events", "application/json"),
+        ] {
+            let heard = stage.ask("GET", path).await;
+            assert_eq!(heard.status, 200, "{path}");
+            assert!(
+                heard.head.contains(&format!("content-type: {content_type}")),
+                "{path}: {}",
+                heard.head
+            );
+            assert!(!heard.body.is_empty());
+            assert_eq!(stage.ask("HEAD", path).await.body, "");
+            let refused = stage.ask("POST", path).await;
+            assert_eq!(refused.status, 405, "{path}");
+            assert!(refused.head.contains("allow: get, head"), "{path}");
+        }
+        assert_eq!(stage.ask("GET", "/nothing").await.status, 404);
+        assert_eq!(stage.ask("POST", "/nothing").await.json()["status"], 404);
+        let refused = stage.ask("GET", "/api/v1/config:reload").await;
+        assert_eq!((refused.status, refused.head.contains("allow: post")), (405, true));
+        assert!(refused.head.contains("application/problem+json"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn readiness_has_words() {
+    play(async |stage| {
+        stage.handle.reload(crate::control::Trigger::Api).await;
+        assert_eq!(stage.ask("GET", "/readyz").await.body, "ready\n");
+        let verbose = stage.ask("GET", "/readyz?verbose").await.body;
+        assert!(
+            verbose.contains("[+]cluster app: 1 of 1 endpoints healthy\n"),
+            "{verbose}"
+        );
+        stage.handle.drain_started("a test");
+        let heard = stage.ask("GET", "/readyz").await;
+        assert_eq!((heard.status, &*heard.body), (503, "draining\n"));
+        assert!(
+            stage
+                .ask("GET", "/readyz?verbose")
+                .await
+                .body
+                .contains("[-]phase: draining\n")
+        );
+        assert_eq!(stage.ask("GET", "/livez").await.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn status_config_and_events_say_what_is() {
+    play(async |stage| {
+        let status: status::Status = serde_json::from_str(&stage.ask("GET", "/api/v1/status").await.body).unwrap();
+        assert_eq!(status.listeners[0].addresses[0].bound.as_deref(), Some("127.0.0.1:80"));
+        let endpoint = &status.clusters[0].endpoints[0];
+        assert_eq!(
+            (&*endpoint.address, endpoint.zone.as_deref(), &*endpoint.status),
+            ("10.0.0.1:80", Some("az-a"), "healthy")
+        );
+        assert_eq!(endpoint.reason, "its cluster has no health checks");
+        assert_eq!(stage.ask("GET", "/api/v1/config").await.json()["text"], CONFIG);
+
+        let events = stage.ask("GET", "/api/v1/events?since=0&limit=1").await.json();
+        assert_eq!(
+            (&events["events"][0]["id"], &events["events"][0]["kind"]),
+            (&1.into(), &"started".into())
+        );
+        let last = events["last"].as_u64().unwrap();
+        let none = stage.ask("GET", &format!("/api/v1/events?since={last}")).await.json();
+        assert_eq!(none["events"], serde_json::json!([]));
+        assert_eq!(stage.ask("GET", "/api/v1/events?since=x").await.status, 400);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reload_returns_its_verdict() {
+    play(async |stage| {
+        let reload = async || stage.ask("POST", "/api/v1/config:reload").await;
+        assert_eq!(reload().await.json()["result"], "unchanged");
+        std::fs::write(&stage.file, CONFIG.replace("cluster: app", "cluster: ap")).unwrap();
+        let heard = reload().await;
+        assert_eq!(heard.status, 422);
+        let verdict = heard.json();
+        assert_eq!((&verdict["result"], &verdict["count"]), (&"rejected".into(), &1.into()));
+        assert_eq!(verdict["mistakes"][0]["code"], "unknown_cluster");
+        assert!(verdict["text"].as_str().unwrap().contains("weir.yaml:1:"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn strangers_are_refused() {
+    play(async |stage| {
+        for (fields, status) in [
+            ("Host: evil.example\r\n", 421),
+            ("Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n", 403),
+            ("", 400),
+        ] {
+            let request = format!("POST /api/v1/config:reload HTTP/1.1\r\n{fields}Connection: close\r\n\r\n");
+            assert_eq!(stage.say(&request).await.status, status, "{fields}");
+        }
+        assert_eq!(stage.handle.last_reload().trigger.as_str(), "start");
+        let long = format!(
+            "GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nx: {}\r\n\r\n",
+            "y".repeat(HEAD_MAX)
+        );
+        assert_eq!(stage.say(&long).await.status, 431);
+    })
+    .await;
+}

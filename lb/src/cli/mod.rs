@@ -47,7 +47,9 @@ enum Verb {
     #[command(after_help = "Example:\n  weir run weir.yaml\n  weir run --log debug --admin 127.0.0.1:9901 weir.yaml")]
     Run(Run),
     /// Say whether a configuration is right, and everything that is wrong with it
-    #[command(after_help = "Example:\n  weir check weir.yaml\n  weir check --format json weir.yaml | jq '.mistakes[].message'")]
+    #[command(
+        after_help = "Example:\n  weir check weir.yaml\n  weir check --format json weir.yaml | jq '.mistakes[].message'"
+    )]
     Check(check::Check),
     /// Say in words what a reload would change
     #[command(after_help = "Example:\n  weir diff weir.yaml weir.yaml.new")]
@@ -163,7 +165,10 @@ pub fn main() -> ExitCode {
 impl Run {
     fn run(self) -> ExitCode {
         match self.log.start() {
-            Ok(()) => server::run(&RunOptions { config_path: self.config, admin: self.admin }),
+            Ok(()) => server::run(&RunOptions {
+                config_path: self.config,
+                admin: self.admin,
+            }),
             Err(wrong) => usage(&wrong),
         }
     }
@@ -173,12 +178,18 @@ impl Demo {
     fn run(self) -> ExitCode {
         let Self { listen, admin, log } = self;
         // The demo tells its own story; what the balancer logs beside it is for those who ask.
-        let log = Log { filter: log.filter.or_else(|| Some("warn".into())), ..log };
+        let log = Log {
+            filter: log.filter.or_else(|| Some("warn".into())),
+            ..log
+        };
         if let Err(wrong) = log.start() {
             return usage(&wrong);
         }
         let serve = |config: &std::path::Path| {
-            server::run(&RunOptions { config_path: config.to_owned(), admin: None })
+            server::run(&RunOptions {
+                config_path: config.to_owned(),
+                admin: None,
+            })
         };
         match crate::demo::run(crate::demo::Options { listen, admin }, serve) {
             Ok(code) => code,
@@ -191,7 +202,11 @@ impl Log {
     fn start(&self) -> Result<(), String> {
         let fallback = || std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
         let filter = self.filter.clone().or_else(fallback).unwrap_or_else(|| "info".into());
-        log::start(&filter, self.format.unwrap_or_else(log::Format::for_stderr), Paint::for_stderr().is_on())
+        log::start(
+            &filter,
+            self.format.unwrap_or_else(log::Format::for_stderr),
+            Paint::for_stderr().is_on(),
+        )
     }
 }
 
@@ -259,7 +274,11 @@ mod tests {
         for verb in Cli::command().get_subcommands() {
             assert!(verb.get_about().is_some(), "{}", verb.get_name());
             let example = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(example.contains(&format!("weir {}", verb.get_name())), "{}", verb.get_name());
+            assert!(
+                example.contains(&format!("weir {}", verb.get_name())),
+                "{}",
+                verb.get_name()
+            );
         }
     }
 }

@@ -55,7 +55,18 @@ impl Handle {
         let (reply, verdict) = oneshot::channel();
         // Either fails only once the loop has ended.
         let _ = self.commands.send(Command::Reload { trigger, reply }).await;
-        verdict.await.unwrap_or_else(|_| ReloadOutcome::Rejected(Rejection::stopping()))
+        verdict
+            .await
+            .unwrap_or_else(|_| ReloadOutcome::Rejected(Rejection::stopping()))
+    }
+
+    /// As if the file had been seen to change.
+    #[cfg(test)]
+    pub(super) async fn look_at_file(&self) {
+        let _ = self.commands.send(Command::FileChanged).await;
+        while self.commands.capacity() < self.commands.max_capacity() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Ends the loop. What workers do is not touched.
@@ -83,10 +94,18 @@ impl Handle {
     pub fn drain_finished(&self, cut: u64) {
         let (level, message) = match cut {
             0 => (Level::Info, "drained: every request was finished".to_owned()),
-            1 => (Level::Warn, "drained: the deadline passed and 1 connection was cut".to_owned()),
-            _ => (Level::Warn, format!("drained: the deadline passed and {cut} connections were cut")),
+            1 => (
+                Level::Warn,
+                "drained: the deadline passed and 1 connection was cut".to_owned(),
+            ),
+            _ => (
+                Level::Warn,
+                format!("drained: the deadline passed and {cut} connections were cut"),
+            ),
         };
-        self.shared.journal.record(Kind::DrainFinished, level, message, json!({ "cut": cut }));
+        self.shared
+            .journal
+            .record(Kind::DrainFinished, level, message, json!({ "cut": cut }));
     }
 
     /// Where in its life the process stands.
@@ -134,7 +153,12 @@ impl Handle {
     /// The address `name` is served on, the first if there are several.
     #[must_use]
     pub fn bound_addr(&self, name: &str) -> Option<SocketAddr> {
-        self.shared.bound.borrow().iter().find(|bound| bound.name.as_str() == name).map(|bound| bound.actual)
+        self.shared
+            .bound
+            .borrow()
+            .iter()
+            .find(|bound| bound.name.as_str() == name)
+            .map(|bound| bound.actual)
     }
 
     /// When the process began, by the wall clock.

@@ -8,8 +8,8 @@ mod handle;
 mod lag;
 pub mod probe;
 mod reload;
-pub mod tell;
 pub mod source;
+pub mod tell;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -67,7 +67,10 @@ impl ReserveError {
     /// `address` of `listener` cannot be bound.
     #[must_use]
     pub fn address(listener: ListenerName, address: SocketAddr, message: String) -> Self {
-        Self { address: Some((listener, address)), message }
+        Self {
+            address: Some((listener, address)),
+            message,
+        }
     }
 
     /// A file cannot be used; `message` says which, and why.
@@ -99,7 +102,10 @@ pub struct BoundListener {
 
 /// What the loop is asked to do.
 enum Command {
-    Reload { trigger: Trigger, reply: oneshot::Sender<ReloadOutcome> },
+    Reload {
+        trigger: Trigger,
+        reply: oneshot::Sender<ReloadOutcome>,
+    },
     FileChanged,
     Stop,
 }
@@ -126,6 +132,16 @@ struct Shared {
     journal: Journal,
     metrics: ControlMetrics,
     started: SystemTime,
+}
+
+/// The configuration a process begins with.
+pub struct First {
+    /// Where it comes from.
+    pub source: Source,
+    /// As read from there.
+    pub text: Arc<str>,
+    /// What [`Source::understand`] made of it.
+    pub config: Config,
 }
 
 /// The control loop and all it owns.
@@ -155,22 +171,20 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     /// Binds the sockets of the first configuration and makes the first truth of it. Nothing is
     /// served before [`Self::run`].
     ///
-    /// `first` is what [`source::Source::understand`] made of `text`.
-    ///
     /// # Errors
     /// When an address cannot be bound.
     pub fn begin(
         env: E,
         mut sockets: S,
         mut control: Control,
-        source: Source,
-        text: Arc<str>,
-        first: Config,
+        First { source, text, config }: First,
         journal: Journal,
         metrics: ControlMetrics,
     ) -> Result<Self, Rejection> {
-        let config = Arc::new(first);
-        let reserved = sockets.reserve(&config).map_err(|errors| Rejection::of_sockets(&errors))?;
+        let config = Arc::new(config);
+        let reserved = sockets
+            .reserve(&config)
+            .map_err(|errors| Rejection::of_sockets(&errors))?;
         let mut effects = Vec::new();
         let now = env.now();
         control.step(now, Event::Configured(Arc::clone(&config)), &mut effects);
@@ -196,7 +210,19 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         let prober = Prober::new(env.clone(), Rc::clone(&lag), report);
         let seen = Seen::Text(text);
         let (shared, reserved) = (Rc::new(shared), Some(reserved));
-        Ok(Self { env, sockets, shared, reserved, prober, lag, results, commands, sender, effects, seen })
+        Ok(Self {
+            env,
+            sockets,
+            shared,
+            reserved,
+            prober,
+            lag,
+            results,
+            commands,
+            sender,
+            effects,
+            seen,
+        })
     }
 
     /// The truth; what workers read.
@@ -274,7 +300,13 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     fn take_in(&mut self, first: Finished) {
         let mut next = Some(first);
         let mut room = BATCH_MAX;
-        while let Some(Finished { id, key, check, outcome }) = next {
+        while let Some(Finished {
+            id,
+            key,
+            check,
+            outcome,
+        }) = next
+        {
             self.shared.metrics.probed(key.cluster.as_str(), &check.kind, &outcome);
             self.step(Event::Probed(Probed { id, outcome }));
             room -= 1;
@@ -283,7 +315,10 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     }
 
     fn step(&mut self, event: Event) {
-        self.shared.control.borrow_mut().step(self.env.now(), event, &mut self.effects);
+        self.shared
+            .control
+            .borrow_mut()
+            .step(self.env.now(), event, &mut self.effects);
         self.carry_out();
     }
 
@@ -311,9 +346,19 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     }
 
     fn note_transition(&self, transition: &Transition) {
-        let Transition { key, zone, from, to, evidence } = transition;
+        let Transition {
+            key,
+            zone,
+            from,
+            to,
+            evidence,
+        } = transition;
         self.shared.metrics.transition(key, *to, self.env.wall());
-        let level = if *to == Status::Unhealthy { Level::Warn } else { Level::Info };
+        let level = if *to == Status::Unhealthy {
+            Level::Warn
+        } else {
+            Level::Info
+        };
         let place = zone.as_ref().map(|zone| format!(" in {zone}")).unwrap_or_default();
         self.shared.journal.record(
             Kind::EndpointTransition,
@@ -350,5 +395,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

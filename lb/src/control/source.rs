@@ -56,7 +56,9 @@ impl Source {
     #[must_use]
     pub fn new(path: &Path) -> Self {
         // Fails only for an empty path, or without a working directory; then the reader says so.
-        Self { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
+        Self {
+            path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        }
     }
 
     /// Where it is.
@@ -77,13 +79,20 @@ impl Source {
         };
         let mut bytes = Vec::new();
         // One byte over tells "too large" from "just fits".
-        std::fs::File::open(&self.path).map_err(failed)?.take(MAX_TEXT + 1).read_to_end(&mut bytes).map_err(failed)?;
+        std::fs::File::open(&self.path)
+            .map_err(failed)?
+            .take(MAX_TEXT + 1)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
         if bytes.len() as u64 > MAX_TEXT {
             return Err(SourceError::TooLarge(path()));
         }
         match String::from_utf8(bytes) {
             Ok(text) => Ok(text.into()),
-            Err(error) => Err(SourceError::NotText { path: path(), at: error.utf8_error().valid_up_to() }),
+            Err(error) => Err(SourceError::NotText {
+                path: path(),
+                at: error.utf8_error().valid_up_to(),
+            }),
         }
     }
 
@@ -92,7 +101,13 @@ impl Source {
     /// # Errors
     /// Every mistake in it.
     pub fn understand(&self, text: &str) -> Result<Parsed, Mistakes> {
-        weir_config::parse(text, &weir_config::Source { name: &self.shown(), env: &|name| std::env::var(name).ok() })
+        weir_config::parse(
+            text,
+            &weir_config::Source {
+                name: &self.shown(),
+                env: &|name| std::env::var(name).ok(),
+            },
+        )
     }
 
     /// The path as people know it: from the working directory where it lies under it.
@@ -129,7 +144,10 @@ mod tests {
         assert!(matches!(source.read(), Err(SourceError::NotText { at: 1, .. })));
         std::fs::File::create(&path).unwrap().set_len(MAX_TEXT + 1).unwrap();
         assert!(matches!(source.read(), Err(SourceError::TooLarge(_))));
-        assert!(matches!(Source::new(directory.path()).read(), Err(SourceError::Io { .. })));
+        assert!(matches!(
+            Source::new(directory.path()).read(),
+            Err(SourceError::Io { .. })
+        ));
     }
 
     #[test]

@@ -9,8 +9,17 @@ use weir_core::health::{ProbeOutcome, ProbeResult};
 #[must_use]
 pub fn evidence(evidence: &Evidence) -> Value {
     match evidence {
-        Evidence::Probe { check, result, streak, threshold, took } => {
-            let mut value = outcome(&ProbeOutcome { result: *result, took: *took });
+        Evidence::Probe {
+            check,
+            result,
+            streak,
+            threshold,
+            took,
+        } => {
+            let mut value = outcome(&ProbeOutcome {
+                result: *result,
+                took: *took,
+            });
             value["check"] = (*check).into();
             value["streak"] = (*streak).into();
             value["threshold"] = (*threshold).into();
@@ -64,9 +73,17 @@ mod tests {
 
     #[test]
     fn outcomes_keep_their_parts() {
-        let tell = |result| outcome(&ProbeOutcome { result, took: Duration::from_micros(1500) });
+        let tell = |result| {
+            outcome(&ProbeOutcome {
+                result,
+                took: Duration::from_micros(1500),
+            })
+        };
         let failed = tell(ProbeResult::Failed(ProbeFailure::Status(503)));
-        assert_eq!((&failed["result"], &failed["layer"], &failed["status"]), (&"status".into(), &"l7".into(), &503.into()));
+        assert_eq!(
+            (&failed["result"], &failed["layer"], &failed["status"]),
+            (&"status".into(), &"l7".into(), &503.into())
+        );
         assert_eq!(failed["took_ms"], 1.5);
         assert_eq!(tell(ProbeResult::Passed)["layer"], Value::Null);
         assert_eq!(tell(ProbeResult::Inconclusive(Inconclusive::Late))["result"], "late");

@@ -1,0 +1,321 @@
+//! The loop in a small world: real files, virtual time, no sockets.
+
+use std::path::PathBuf;
+
+use weir_core::availability::Tier;
+
+use super::testing::{List, Manner, World};
+use super::*;
+
+const ONE: &str = "\
+listeners: [{name: web, bind: '127.0.0.1:80', cluster: app}]
+clusters: [{name: app, endpoints: ['10.0.0.1:80', '10.0.0.2:80']}]
+";
+const TWO: &str = "\
+listeners: [{name: web, bind: '127.0.0.1:81', cluster: app}]
+clusters: [{name: app, endpoints: ['10.0.0.1:80', {address: '10.0.0.2:80', weight: 5}]}]
+";
+const CHECKED: &str = "\
+listeners: [{name: web, bind: '127.0.0.1:80', cluster: app}]
+clusters:
+  - name: app
+    endpoints: {az-a: ['10.0.0.1:80'], az-b: ['10.0.0.2:80']}
+    health_checks:
+      - {interval: 5s, timeout: 1s, unhealthy_threshold: 3, healthy_threshold: 2, http_health_check: {path: /up}}
+";
+
+struct Stage {
+    _directory: tempfile::TempDir,
+    file: PathBuf,
+    world: World,
+    sockets: List,
+    handle: Handle,
+    metrics: ControlMetrics,
+}
+
+impl Stage {
+    fn write(&self, text: &str) {
+        std::fs::write(&self.file, text).unwrap();
+    }
+
+    async fn reload(&self) -> ReloadOutcome {
+        self.handle.reload(Trigger::Api).await
+    }
+
+    fn told(&self, kind: Kind) -> Vec<String> {
+        let events = self.handle.journal().read(Some(0), 1000).events;
+        events
+            .iter()
+            .filter(|event| event.kind == kind)
+            .map(|event| event.message.clone())
+            .collect()
+    }
+
+    fn tier(&self) -> Tier {
+        self.handle.snapshot().clusters[0].available.tier
+    }
+}
+
+/// Plays `story` on a loop that began with `text`. The file is not watched: what happens when it
+/// changes is asked for.
+async fn play(text: &str, prepare: impl FnOnce(&World), story: impl AsyncFnOnce(&Stage)) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("weir.yaml");
+    std::fs::write(&file, text).unwrap();
+    let (world, sockets, source) = (World::new(), List::default(), Source::new(&file));
+    prepare(&world);
+    let text = source.read().unwrap();
+    let config = source.understand(&text).unwrap().config;
+    let clock = world.clone();
+    let metrics = ControlMetrics::new().unwrap();
+    let (control, journal) = (Control::new(1, world.dice("")), Journal::new(move || clock.wall()));
+    let begun = Shell::begin(
+        world.clone(),
+        sockets.clone(),
+        control,
+        First { source, text, config },
+        journal,
+        metrics.clone(),
+    );
+    let mut shell = begun.unwrap_or_else(|rejection| panic!("{}", rejection.text));
+    let stage = Stage {
+        _directory: directory,
+        file,
+        world,
+        sockets,
+        handle: shell.handle(),
+        metrics,
+    };
+    shell.open_first();
+    let played = async {
+        tokio::select! {
+            () = shell.serve() => {}
+            () = story(&stage) => {}
+        }
+    };
+    tokio::task::LocalSet::new().run_until(played).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_configuration_is_taken() {
+    play(
+        ONE,
+        |_| {},
+        async |stage| {
+            assert_eq!(stage.handle.phase(), Phase::Starting);
+            assert!(matches!(stage.reload().await, ReloadOutcome::Unchanged { .. }));
+            stage.write(&format!("# a word\n{ONE}"));
+            assert!(matches!(stage.reload().await, ReloadOutcome::Unchanged { .. }));
+            assert!(stage.handle.in_force().text.starts_with("# a word"));
+
+            stage.write(TWO);
+            let ReloadOutcome::Applied(applied) = stage.reload().await else {
+                panic!("not taken")
+            };
+            assert_eq!(applied.generation, stage.handle.snapshot().generation);
+            assert!(applied.changes.contains("10.0.0.2:80"), "{}", applied.changes);
+            assert_eq!(stage.handle.snapshot().clusters[0].members[1].weight.get(), 5);
+            assert_eq!(&*stage.handle.in_force().text, TWO);
+            assert_eq!(stage.handle.last_reload().result, "applied");
+            assert_eq!(
+                stage.told(Kind::ListenerOpened),
+                [
+                    "listener web accepts on 127.0.0.1:80",
+                    "listener web accepts on 127.0.0.1:81"
+                ]
+            );
+            assert_eq!(
+                stage.told(Kind::ListenerClosed),
+                ["listener web no longer accepts on 127.0.0.1:80"]
+            );
+            assert_eq!(stage.handle.bound_addr("web").unwrap().port(), 81);
+            assert_eq!(stage.handle.phase(), Phase::Serving);
+        },
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_configuration_changes_nothing() {
+    play(
+        ONE,
+        |_| {},
+        async |stage| {
+            let before = stage.handle.snapshot();
+            stage
+                .sockets
+                .taken
+                .lock()
+                .unwrap()
+                .push("127.0.0.1:81".parse().unwrap());
+            type Prepare = fn(&Stage);
+            let missing: Prepare = |stage| std::fs::remove_file(&stage.file).unwrap();
+            let cases: [(Prepare, usize, &str); 4] = [
+                (|stage| stage.write("listeners: [}"), 1, "weir.yaml:1:"),
+                (|stage| stage.write("listener: []\nclusters: 7\n"), 2, "weir.yaml:"),
+                (
+                    |stage| stage.write(TWO),
+                    1,
+                    "listener web: cannot bind 127.0.0.1:81: the port is taken",
+                ),
+                (missing, 1, "does not exist"),
+            ];
+            for (prepare, count, first) in cases {
+                prepare(stage);
+                let ReloadOutcome::Rejected(rejection) = stage.reload().await else {
+                    panic!("taken: {first}")
+                };
+                assert!(rejection.first.contains(first), "{}", rejection.first);
+                assert!(rejection.count >= count, "{rejection:?}");
+                assert_eq!(
+                    rejection.json["mistakes"].as_array().unwrap().len(),
+                    rejection.count,
+                    "{rejection:?}"
+                );
+                let after = stage.handle.snapshot();
+                assert_eq!(after.config, before.config);
+                assert_eq!(&*stage.handle.in_force().text, ONE);
+            }
+            assert_eq!(stage.told(Kind::ConfigRejected).len(), 4);
+            assert_eq!(stage.handle.last_reload().result, "rejected");
+            let registry = prometheus::Registry::new();
+            stage.metrics.register(&registry).unwrap();
+            let text = prometheus::TextEncoder::new()
+                .encode_to_string(&registry.gather())
+                .unwrap();
+            assert!(
+                text.contains("weir_config_reloads_total{result=\"rejected\"} 4\n"),
+                "{text}"
+            );
+            assert!(text.contains("weir_config_last_reload_successful 0\n"), "{text}");
+        },
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn verdicts_follow_the_thresholds() {
+    let up = || Manner::Says(vec!["HTTP/1.1 200 OK\r\n\r\n"]);
+    let both = |world: &World| ["10.0.0.1:80", "10.0.0.2:80"].map(|address| world.at(address, up()));
+    play(
+        CHECKED,
+        |world| _ = both(world),
+        async |stage| {
+            let seconds = async |n| sleep(Duration::from_secs(n)).await;
+            assert_eq!(stage.tier(), Tier::Unknown);
+            seconds(6).await;
+            assert_eq!((stage.handle.phase(), stage.tier()), (Phase::Serving, Tier::Healthy));
+            assert_eq!(stage.told(Kind::EndpointTransition).len(), 2);
+            assert_eq!(stage.told(Kind::Ready).len(), 1);
+            assert!(stage.world.heard()[0].starts_with("GET /up HTTP/1.1\r\n"));
+
+            // Three failures: one at the end of an interval, two at the fast one.
+            stage.world.at("10.0.0.2:80", Manner::Silent);
+            seconds(13).await;
+            let told = stage.told(Kind::EndpointTransition);
+            assert_eq!(told.len(), 3, "{told:#?}");
+            assert!(
+                told[2].starts_with("app/10.0.0.2:80 in az-b went from healthy to unhealthy: 3 of 3 probes"),
+                "{}",
+                told[2]
+            );
+            assert_eq!(stage.handle.snapshot().clusters[0].available.usable, [0]);
+
+            stage.world.at("10.0.0.2:80", up());
+            seconds(13).await;
+            assert_eq!(stage.handle.snapshot().clusters[0].available.usable, [0, 1]);
+            let events = stage.handle.journal().read(None, 1).events;
+            assert_eq!(events[0].fields["probe"]["streak"], 2);
+        },
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_is_not_ready_and_takes_nothing() {
+    play(
+        ONE,
+        |_| {},
+        async |stage| {
+            stage.reload().await;
+            assert_eq!(stage.handle.phase(), Phase::Serving);
+            stage.handle.drain_started("SIGTERM");
+            stage.handle.drain_started("SIGTERM");
+            stage.write(TWO);
+            assert!(matches!(stage.reload().await, ReloadOutcome::Rejected(_)));
+            stage.handle.drain_finished(2);
+            assert_eq!(stage.told(Kind::DrainStarted), ["draining: SIGTERM"]);
+            assert_eq!(
+                stage.told(Kind::DrainFinished),
+                ["drained: the deadline passed and 2 connections were cut"]
+            );
+            stage.handle.stop().await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_changed_text_is_looked_at() {
+    play(
+        ONE,
+        |_| {},
+        async |stage| {
+            // Events come more often than changes.
+            let look = async || {
+                stage.handle.look_at_file().await;
+                stage.handle.look_at_file().await;
+            };
+            look().await;
+            std::fs::remove_file(&stage.file).unwrap();
+            look().await;
+            stage.write(ONE);
+            look().await;
+            let told = stage.told(Kind::ConfigSource);
+            assert_eq!(told.len(), 2, "{told:?}");
+            assert!(
+                told[0].contains("does not exist; the configuration in force stays"),
+                "{told:?}"
+            );
+            assert!(told[1].ends_with("is back, unchanged"), "{told:?}");
+            stage.write("nonsense");
+            look().await;
+            stage.write(TWO);
+            look().await;
+            stage.reload().await;
+            assert_eq!(stage.told(Kind::ConfigRejected).len(), 1);
+            assert_eq!(stage.told(Kind::ConfigApplied).len(), 1);
+            assert_eq!(stage.told(Kind::ConfigUnchanged).len(), 1);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_stops_the_start() {
+    let sockets = List::default();
+    sockets.taken.lock().unwrap().push("127.0.0.1:80".parse().unwrap());
+    let config = weir_config::parse_str(ONE).unwrap().config;
+    let (world, source) = (World::new(), Source::new("weir.yaml".as_ref()));
+    let (control, journal) = (Control::new(1, world.dice("")), Journal::new(SystemTime::now));
+    let metrics = ControlMetrics::new().unwrap();
+    let begun = Shell::begin(
+        world,
+        sockets,
+        control,
+        First {
+            source,
+            text: ONE.into(),
+            config,
+        },
+        journal,
+        metrics,
+    );
+    assert!(
+        begun
+            .err()
+            .unwrap()
+            .text
+            .contains("cannot bind 127.0.0.1:80: the port is taken")
+    );
+}

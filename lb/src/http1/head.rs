@@ -28,10 +28,6 @@ impl Span {
         whole.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 
-    pub(crate) const fn len(self) -> usize {
-        (self.end - self.start) as usize
-    }
-
     pub(crate) const fn is_empty(self) -> bool {
         self.start == self.end
     }

@@ -260,13 +260,13 @@ fn expectation(fields: &Fields, version: Version) -> Result<bool, Reason> {
     Ok(expects && version == Version::Http11)
 }
 
-/// A request line that ends in some other version, or in none at all.
+/// A request line with some other version, or one that is none.
 fn bad_version(bytes: &[u8]) -> Reason {
     let line = &bytes[..memchr::memchr(b'\r', bytes).unwrap_or(bytes.len())];
-    let is_http = line.rsplit(|byte| *byte == b' ').next().is_some_and(|last| {
-        last.strip_prefix(b"HTTP/").is_some_and(|v| v.iter().all(|b| b.is_ascii_digit() || *b == b'.'))
-    });
-    if is_http { Reason::BadVersion } else { Reason::BadRequest }
+    let mut parts = line.split(|byte| *byte == b' ').skip(2);
+    let version = parts.next().and_then(|version| version.strip_prefix(b"HTTP/"));
+    let is_version = |text: &[u8]| !text.is_empty() && text.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+    if parts.next().is_none() && version.is_some_and(is_version) { Reason::BadVersion } else { Reason::BadRequest }
 }
 
 const fn trim(mut text: &[u8]) -> &[u8] {

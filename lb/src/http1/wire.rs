@@ -70,11 +70,16 @@ impl Buffer {
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        self.tail().extend_from_slice(bytes);
     }
 
     /// For appending in place.
     pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
+        // Without this a buffer that is never quite emptied would grow for ever.
+        if self.start > self.len() {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
         &mut self.bytes
     }
 
@@ -167,5 +172,17 @@ mod tests {
         buffer.push(&[0; Buffer::KEEP * 2]);
         buffer.consume(Buffer::KEEP * 2);
         assert_eq!(buffer.tail().capacity(), 0);
+    }
+
+    #[test]
+    fn a_buffer_that_is_never_empty_does_not_grow() {
+        let mut buffer = Buffer::default();
+        buffer.push(b"x");
+        for _ in 0..10_000 {
+            buffer.push(&[0; 100]);
+            buffer.consume(100);
+        }
+        assert_eq!(buffer.len(), 1);
+        assert!(buffer.tail().capacity() < 1000);
     }
 }

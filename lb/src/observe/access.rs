@@ -148,12 +148,13 @@ enum Message {
     Batch(Vec<u8>),
     Target(Option<LogTarget>),
     Reopen,
+    Stop,
 }
 
 /// The writing thread's handle, for whoever owns the process.
 #[derive(Debug)]
-pub(crate) struct AccessLog {
-    sender: Option<SyncSender<Message>>,
+pub struct AccessLog {
+    sender: SyncSender<Message>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -162,15 +163,15 @@ impl AccessLog {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub fn start() -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
         let thread = std::thread::Builder::new().name("weir-access-log".into()).spawn(move || write_all(&receiver))?;
-        Ok(Self { sender: Some(sender), thread: Some(thread) })
+        Ok(Self { sender, thread: Some(thread) })
     }
 
     /// An end for a worker.
     pub(crate) fn writer(&self, counts: Arc<ProcessCounts>) -> AccessWriter {
-        AccessWriter { writer: self.sender.clone(), ..AccessWriter::nowhere(counts) }
+        AccessWriter { writer: Some(self.sender.clone()), ..AccessWriter::nowhere(counts) }
     }
 
     /// A hand on the log for whoever knows where it is to go.
@@ -197,7 +198,7 @@ impl AccessLog {
 
 /// Says where the log goes.
 #[derive(Debug)]
-pub(crate) struct AccessRemote(Option<SyncSender<Message>>);
+pub(crate) struct AccessRemote(SyncSender<Message>);
 
 impl AccessRemote {
     /// Writes to `target` from now on.
@@ -206,17 +207,15 @@ impl AccessRemote {
     }
 
     fn send(&self, message: Message) {
-        if let Some(sender) = &self.0 {
-            // Fails only once the writer has ended, with nothing left to write.
-            let _ = sender.send(message);
-        }
+        // Fails only once the writer has ended, with nothing left to write.
+        let _ = self.0.send(message);
     }
 }
 
 impl Drop for AccessLog {
-    /// Writes out what has been handed over. The workers' ends must be gone by then.
+    /// Writes out what has been handed over so far.
     fn drop(&mut self) {
-        drop(self.sender.take());
+        self.remote().send(Message::Stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -242,6 +241,7 @@ fn write_all(messages: &Receiver<Message>) {
                 reopen(&target, &mut file)
             }
             Message::Reopen => reopen(&target, &mut file),
+            Message::Stop => return,
         };
         if let Some(error) = failed {
             tracing::warn!(%error, "cannot write the access log");

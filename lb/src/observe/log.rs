@@ -29,7 +29,11 @@ impl Format {
     /// Text on a terminal, else JSON.
     #[must_use]
     pub fn for_stderr() -> Self {
-        if io::stderr().is_terminal() { Self::Text } else { Self::Json }
+        if io::stderr().is_terminal() {
+            Self::Text
+        } else {
+            Self::Json
+        }
     }
 }
 
@@ -162,7 +166,13 @@ struct OneLine<'a>(&'a str);
 
 impl fmt::Display for OneLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
+        self.0.chars().try_for_each(|c| {
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())
+            } else {
+                f.write_char(c)
+            }
+        })
     }
 }
 
@@ -189,7 +199,10 @@ mod tests {
         let writer = sink.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(move || writer.clone())
-            .event_format(Line { format, coloured: false })
+            .event_format(Line {
+                format,
+                coloured: false,
+            })
             .finish();
         tracing::subscriber::with_default(subscriber, events);
         let bytes = sink.0.lock().unwrap().clone();
@@ -206,7 +219,10 @@ mod tests {
         assert_eq!(value["msg"], "up");
         assert_eq!(value["level"], "info");
         assert_eq!(value["target"], "weir::journal");
-        assert_eq!((&value["event"], &value["id"], &value["zone"]), (&"started".into(), &7.into(), &"az-a".into()));
+        assert_eq!(
+            (&value["event"], &value["id"], &value["zone"]),
+            (&"started".into(), &7.into(), &"az-a".into())
+        );
         assert!(value["ts"].as_str().unwrap().ends_with('Z'));
     }
 
@@ -219,6 +235,10 @@ mod tests {
 
     #[test]
     fn a_bad_filter_is_told() {
-        assert!(start("weir=loud", Format::Text, false).unwrap_err().contains("weir=loud"));
+        assert!(
+            start("weir=loud", Format::Text, false)
+                .unwrap_err()
+                .contains("weir=loud")
+        );
     }
 }

@@ -43,7 +43,10 @@ impl Metrics {
         counts: Arc<ProcessCounts>,
     ) -> Result<Self, prometheus::Error> {
         control.register(&registry)?;
-        registry.register(Box::new(snapshot::SnapshotCollector::new(truth, control.transitions_at())?))?;
+        registry.register(Box::new(snapshot::SnapshotCollector::new(
+            truth,
+            control.transitions_at(),
+        )?))?;
         registry.register(Box::new(process::ProcessCollector::new(counts)?))?;
         Ok(Self { registry })
     }

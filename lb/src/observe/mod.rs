@@ -1,7 +1,7 @@
 //! What can be seen from outside: the journal of what happened, the metrics of how much, the log
 //! lines of both. Observes only; decides nothing.
 
-pub(crate) mod access;
+pub mod access;
 pub mod journal;
 pub mod log;
 pub mod metrics;

@@ -15,15 +15,16 @@ use weir_core::reason::Reason;
 use super::Worker;
 use super::accept::Bound;
 use super::deadline::Deadline;
+use super::headers::Peer;
 use crate::env::{Env, Stream};
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::http1::parse::{self, HeadEnd};
-use crate::http1::wire::Wire;
+use crate::http1::wire::{Buffer, Wire};
 
 /// A client's connection.
 pub(crate) struct Client<S> {
     pub(crate) wire: Wire<S>,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) bound: Rc<Bound>,
     pub(crate) deadline: Deadline,
 }
@@ -56,7 +57,7 @@ const LINGER_BYTES: u64 = 4 * 1024 * 1024;
 
 impl<S: Stream> Client<S> {
     pub(crate) fn new(io: S, peer: SocketAddr, bound: Rc<Bound>, now: Instant) -> Self {
-        Self { wire: Wire::new(io), peer, bound, deadline: Deadline::new(now + LINGER) }
+        Self { wire: Wire::new(io), peer: Peer::new(peer), bound, deadline: Deadline::new(now + LINGER) }
     }
 
     /// The next request's head.
@@ -113,7 +114,7 @@ impl Reading {
     ) -> Poll<Next> {
         let Client { wire, deadline, bound, .. } = client;
         // What a pipelining client sent ahead.
-        skip_empty_lines(&mut wire.inbox);
+        self.skip_empty_lines(&mut wire.inbox);
         if !wire.inbox.is_empty() {
             match self.parse(wire.inbox.as_slice(), worker, &listener.limits) {
                 Ok(Some(used)) => {
@@ -131,7 +132,7 @@ impl Reading {
                 }
                 if !inbox.is_empty() {
                     inbox.push(bytes);
-                    skip_empty_lines(inbox);
+                    self.skip_empty_lines(inbox);
                     let parsed = self.parse(inbox.as_slice(), worker, &listener.limits);
                     if let Ok(Some(used)) = parsed {
                         inbox.consume(used);
@@ -148,6 +149,8 @@ impl Reading {
             match read {
                 Poll::Ready(Ok(Some(Ok(Some(_))))) => return self.done(None),
                 Poll::Ready(Ok(Some(Err(reason)))) => return self.done(Some(reason)),
+                // Empty lines alone are no beginning.
+                Poll::Ready(Ok(Some(Ok(None)))) if wire.inbox.is_empty() => {}
                 Poll::Ready(Ok(Some(Ok(None)))) => self.begin(deadline, listener),
                 Poll::Ready(Ok(None) | Err(_)) => return Poll::Ready(Next::Closed),
                 Poll::Pending => break,
@@ -169,6 +172,14 @@ impl Reading {
             self.done(Some(Reason::HeaderTimeout))
         } else {
             Poll::Ready(Next::Closed)
+        }
+    }
+
+    /// RFC 9112 2.2: empty lines before a request are ignored.
+    fn skip_empty_lines(&mut self, inbox: &mut Buffer) {
+        while inbox.as_slice().starts_with(b"\r\n") {
+            inbox.consume(2);
+            self.end = HeadEnd::default();
         }
     }
 
@@ -212,10 +223,3 @@ impl Reading {
 
 /// What a request line may hold beside its target: method, version, spaces.
 const REQUEST_LINE_REST: usize = 64;
-
-/// RFC 9112 2.2: empty lines before a request are ignored.
-fn skip_empty_lines(inbox: &mut crate::http1::wire::Buffer) {
-    while inbox.as_slice().starts_with(b"\r\n") {
-        inbox.consume(2);
-    }
-}

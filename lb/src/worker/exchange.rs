@@ -119,9 +119,9 @@ pub(crate) async fn exchange<'w, E: Env>(
     let onward = Onward {
         head: request,
         policy: &listener.config.headers,
-        peer: client.peer.ip(),
+        peer: &client.peer,
         trusted,
-        endpoint: story.endpoint.unwrap_or(client.peer),
+        endpoint: story.endpoint.unwrap_or(client.peer.address),
         id: story.id.as_ref(),
     };
     headers::request(leased.upstream.wire.outbox.tail(), &onward);

@@ -78,7 +78,7 @@ pub(crate) async fn forward<E: Env>(
 ) -> Fate {
     let listener = &*world.snapshot.listeners[index];
     let mut story = Story::begin(Instant::now());
-    let trusted = !listener.config.trusted_proxies.is_empty() && listener.config.trusts(client.peer.ip());
+    let trusted = !listener.config.trusted_proxies.is_empty() && listener.config.trusts(client.peer.address.ip());
     story.id = request_id(worker, listener, &heads.request, trusted);
     let mut upload = upload(listener, &heads.request);
     let (outcome, flight) = match route(world, listener, heads, &mut upload, &mut story) {
@@ -181,7 +181,7 @@ fn verdict(request: &RequestHead, upload: &Relay, failure: Failure, attempts: u8
     match failure.safety {
         _ if attempts >= ATTEMPTS => Verdict::GiveUp,
         Safety::NothingSent => Verdict::Elsewhere,
-        Safety::StaleConnection if request.is_idempotent() && upload.passed == 0 => Verdict::Afresh,
+        Safety::StaleConnection if request.is_idempotent() && !upload.begun => Verdict::Afresh,
         Safety::StaleConnection | Safety::Sent => Verdict::GiveUp,
     }
 }

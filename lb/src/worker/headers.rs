@@ -2,6 +2,7 @@
 //!
 //! Writes bytes, decides nothing about routes, endpoints or connections.
 
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use weir_config::model::HeaderPolicy;
@@ -56,12 +57,42 @@ impl RequestId {
     }
 }
 
+/// Who is at the other end of a client's connection: written out once, sent with each request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    text: [u8; Self::MAX],
+    len: u8,
+}
+
+impl Peer {
+    /// The longest IPv6 address in words: eight groups of four digits, seven colons, and room for
+    /// the form with an IPv4 address at its end.
+    const MAX: usize = 45;
+
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        let mut text = [0; Self::MAX];
+        let mut rest = &mut text[..];
+        // It fits; were it longer, it would be cut, not lost.
+        let _ = write!(rest, "{}", address.ip());
+        let len = (Self::MAX - rest.len()) as u8;
+        Self { address, text, len }
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.text[..usize::from(self.len)]
+    }
+}
+
+/// Room for what we add to a head, so that writing it takes one allocation at most.
+const ADDED: usize = 320;
+
 /// What the request's head says on the endpoint's side.
 pub(crate) struct Onward<'a> {
     pub(crate) head: &'a RequestHead,
     pub(crate) policy: &'a HeaderPolicy,
     /// Where the request came from.
-    pub(crate) peer: IpAddr,
+    pub(crate) peer: &'a Peer,
     /// Whether what `peer` says about those before it is believed.
     pub(crate) trusted: bool,
     pub(crate) endpoint: SocketAddr,
@@ -72,6 +103,7 @@ pub(crate) struct Onward<'a> {
 pub(crate) fn request(out: &mut Vec<u8>, onward: &Onward<'_>) {
     let Onward { head, policy, id, .. } = *onward;
     let fields = &head.fields;
+    out.reserve(fields.bytes.len() + ADDED);
     push(out, &[head.fields.text(head.method), b" ", head.target(), b" HTTP/1.1\r\nHost: "]);
     if head.authority.is_empty() {
         // An HTTP/1.0 client may leave it out; the endpoint speaks 1.1 and needs one.
@@ -130,8 +162,7 @@ fn x_forwarded(out: &mut Vec<u8>, onward: &Onward<'_>) {
             push(out, &[value, b", "]);
         }
     }
-    push_display(out, onward.peer);
-    out.extend_from_slice(b"\r\n");
+    push(out, &[onward.peer.text(), b"\r\n"]);
     if !has(Known::XForwardedProto) {
         out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
     }
@@ -149,9 +180,9 @@ fn forwarded(out: &mut Vec<u8>, onward: &Onward<'_>) {
             push(out, &[value, b", "]);
         }
     }
-    match onward.peer {
-        IpAddr::V4(peer) => push_display(out, format_args!("for={peer}")),
-        IpAddr::V6(peer) => push_display(out, format_args!("for=\"[{peer}]\"")),
+    match onward.peer.address.ip() {
+        IpAddr::V4(_) => push(out, &[b"for=", onward.peer.text()]),
+        IpAddr::V6(_) => push(out, &[b"for=\"[", onward.peer.text(), b"]\""]),
     }
     if !onward.head.authority.is_empty() {
         push(out, &[b";host=\"", fields.text(onward.head.authority), b"\""]);
@@ -174,6 +205,7 @@ pub(crate) fn response(out: &mut Vec<u8>, backward: &Backward<'_>) {
     let Backward { head, .. } = *backward;
     let bodiless = head.status == 204 || head.is_informational();
     let fields = &head.fields;
+    out.reserve(fields.bytes.len() + ADDED);
     push_status(out, head.status);
     push(out, &[fields.text(head.phrase), b"\r\n"]);
     for field in &fields.list {
@@ -251,7 +283,6 @@ fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {
 }
 
 fn push_display(out: &mut Vec<u8>, value: impl std::fmt::Display) {
-    use std::io::Write;
     // Writing to a Vec cannot fail.
     let _ = write!(out, "{value}");
 }
@@ -277,7 +308,7 @@ mod tests {
         let mut head = RequestHead::default();
         parse::request(text.as_bytes(), &LIMITS, &mut head).unwrap();
         let id = RequestId::given(b"id-1").unwrap();
-        let (peer, endpoint) = ("192.0.2.7".parse().unwrap(), "10.0.0.1:80".parse().unwrap());
+        let (peer, endpoint) = (&Peer::new(([192, 0, 2, 7], 5).into()), ([10, 0, 0, 1], 80).into());
         let mut out = Vec::new();
         request(&mut out, &Onward { head: &head, policy, peer, trusted, endpoint, id: Some(&id) });
         String::from_utf8(out).unwrap()
@@ -321,7 +352,7 @@ mod tests {
                      X-Weir-Reason: no\r\nX-Request-Id: a\r\nTransfer-Encoding: chunked\r\n\r\n";
         parse::response(text, false, &mut head).unwrap();
         let id = RequestId::given(b"id-1").unwrap();
-        let mut render = |framing, version, closing| {
+        let render = |framing, version, closing| {
             let mut out = Vec::new();
             response(&mut out, &Backward { head: &head, framing, version, closing, id: Some(&id) });
             String::from_utf8(out).unwrap()
@@ -334,6 +365,12 @@ mod tests {
             render(Framing::UntilClose, Version::Http10, true),
             "HTTP/1.1 200 All right\r\nServer: s\r\nX-Request-Id: id-1\r\nConnection: close\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn the_longest_peer_fits() {
+        let longest = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:1";
+        assert_eq!(Peer::new(longest.parse().unwrap()).text(), b"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
     }
 
     #[test]

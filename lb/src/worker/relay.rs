@@ -16,6 +16,8 @@ pub(crate) struct Relay {
     incoming: Incoming,
     outgoing: Outgoing,
     done: bool,
+    /// Some of it has been taken, so that it cannot be sent a second time.
+    pub(crate) begun: bool,
     /// Bytes of the body passed on, without framing.
     pub(crate) passed: u64,
     /// Most bytes of body that may pass.
@@ -61,7 +63,7 @@ impl Relay {
             Framing::Chunked => (Incoming::Chunked(Box::default()), false),
             Framing::UntilClose => (Incoming::UntilClose, false),
         };
-        Self { incoming, outgoing, done, passed: 0, limit: limit.unwrap_or(u64::MAX) }
+        Self { incoming, outgoing, done, begun: false, passed: 0, limit: limit.unwrap_or(u64::MAX) }
     }
 
     /// Sets the limit anew.
@@ -122,6 +124,7 @@ impl Relay {
         to: &mut Wire<S>,
         context: &mut Context<'_>,
     ) -> Result<usize, Broken> {
+        self.begun = true;
         let used = match &mut self.incoming {
             Incoming::Length(left) => {
                 let take = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());

@@ -207,7 +207,7 @@ pub(crate) async fn refuse_head<E: Env>(
 fn take_body<S>(client: &mut Client<S>, request: &RequestHead, upload: &Relay) -> bool {
     match request.framing {
         _ if upload.is_done() => true,
-        Framing::Length(length) if upload.passed == 0 && client.wire.inbox.len() as u64 >= length => {
+        Framing::Length(length) if !upload.begun && client.wire.inbox.len() as u64 >= length => {
             // It fits an inbox, so it fits a usize.
             client.wire.inbox.consume(length as usize);
             true
@@ -292,7 +292,7 @@ pub(crate) fn tell<E: Env>(
             wall: worker.env.wall(),
             took: story.began.elapsed(),
             first_byte: story.answered.map(|answered| answered - story.began),
-            peer: client.peer,
+            peer: client.peer.address,
             listener: listener.config.name.as_str(),
             route: route.and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
             cluster: story.route.map(|index| world.snapshot.clusters[listener.targets[index].0].config.name.as_str()),

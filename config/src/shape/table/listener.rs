@@ -326,7 +326,7 @@ pub(crate) static MATCH: Object = Object {
         },
         Key {
             name: "path_prefix",
-            doc: "This path and what lies under it: /a takes /a, /a/ and /a/b, not /ab.",
+            doc: "This path and what lies under it: /a (and /a/) takes /a, /a/ and /a/b, not /ab.",
             kind: Kind::Text(&PATH),
             need: Optional("every path"),
             example: "/orders",

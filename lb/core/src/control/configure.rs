@@ -190,14 +190,7 @@ impl Control {
                 let epoch = known.next_epoch();
                 let check = &mut known.checks[at];
                 check.epoch = epoch;
-                self.schedule.plan(
-                    Slot {
-                        endpoint,
-                        check: at as u16,
-                    },
-                    &mut check.plan,
-                    Plan::Idle,
-                );
+                self.schedule.plan(Slot::of(endpoint, at), &mut check.plan, Plan::Idle);
             }
         }
         let known = &self.by_key;

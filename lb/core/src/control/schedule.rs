@@ -12,6 +12,16 @@ pub(super) struct Slot {
     pub(super) check: u16,
 }
 
+impl Slot {
+    /// Check number `check` of `endpoint`; a cluster has fewer than 2^16.
+    pub(super) const fn of(endpoint: EndpointId, check: usize) -> Self {
+        Self {
+            endpoint,
+            check: check as u16,
+        }
+    }
+}
+
 /// What is planned for a slot. Kept by its check; [`Schedule`] holds the same, ordered by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Plan {

@@ -73,14 +73,16 @@ impl Shadow {
             let cluster = config.clusters.iter().find(|cluster| cluster.name == key.cluster);
             cluster.is_some_and(|cluster| cluster.endpoints.iter().any(|endpoint| endpoint.address == key.address))
         };
-        for (key, person) in self
+        let mut left = BTreeSet::new();
+        for (_, person) in self
             .people
             .iter_mut()
             .filter(|(key, person)| person.left.is_none() && !named(key))
         {
             person.left = Some(now);
-            self.asked.retain(|(id, _), _| self.names[id] != *key);
+            left.extend(person.id);
         }
+        self.cancel(|endpoint, ..| left.contains(&endpoint));
         self.config = Some(Arc::clone(config));
     }
 
@@ -130,11 +132,9 @@ impl Shadow {
             }
         }
         person.checks = new.into_iter().flatten().collect();
-        if let Some(id) = person.id {
-            self.asked
-                .retain(|(whose, at), _| *whose != id || stays.get(usize::from(*at)) == Some(&true));
-        }
         self.changes.extend(person.judge(&key));
+        let id = person.id;
+        self.cancel(|endpoint, at, _| Some(endpoint) == id && stays.get(usize::from(at)) != Some(&true));
     }
 
     /// Takes in an answer if it is the one that is waited for.

@@ -59,7 +59,11 @@ impl SnapshotCollector {
         truth: Arc<ArcSwap<Snapshot>>,
         transitions_at: TransitionTimes,
     ) -> Result<Self, prometheus::Error> {
-        Ok(Self { truth, transitions_at, descs: describe(OURS)? })
+        Ok(Self {
+            truth,
+            transitions_at,
+            descs: describe(OURS)?,
+        })
     }
 }
 
@@ -146,10 +150,21 @@ impl SnapshotCollector {
         let times = self.transitions_at.lock().unwrap_or_else(PoisonError::into_inner);
         for cluster in clusters {
             let name = cluster.config.name.as_str();
-            let well = cluster.members.iter().filter(|member| member.status == Status::Healthy).count();
+            let well = cluster
+                .members
+                .iter()
+                .filter(|member| member.status == Status::Healthy)
+                .count();
             total.count(&[name], cluster.members.len() as u64);
             healthy.count(&[name], well as u64);
-            dropped.count(&[name], if crowded(cluster) { cluster.members.len() as u64 } else { 0 });
+            dropped.count(
+                &[name],
+                if crowded(cluster) {
+                    cluster.members.len() as u64
+                } else {
+                    0
+                },
+            );
             if crowded(cluster) {
                 continue;
             }
@@ -159,7 +174,10 @@ impl SnapshotCollector {
                 up.count(&labels, u64::from(member.status == Status::Healthy));
                 weight.count(&labels, member.weight.get().into());
                 for status in Status::ALL {
-                    state.count(&[name, &address, zone, status.as_str()], u64::from(member.status == status));
+                    state.count(
+                        &[name, &address, zone, status.as_str()],
+                        u64::from(member.status == status),
+                    );
                 }
                 if let Some(&at) = times.get(&member.key) {
                     since.add(&labels, at);
@@ -222,13 +240,20 @@ impl Group<'_> {
     }
 
     fn sum(&self, count: impl Fn(&EndpointLoad) -> &Count) -> u64 {
-        self.loads.iter().fold(0, |sum: u64, shards| sum.wrapping_add(shards.sum(&count)))
+        self.loads
+            .iter()
+            .fold(0, |sum: u64, shards| sum.wrapping_add(shards.sum(&count)))
     }
 }
 
 fn grouped(cluster: &Cluster) -> Vec<Group<'_>> {
     let name = cluster.config.name.as_str();
-    let group = |endpoint, zone, loads| Group { cluster: name, endpoint, zone, loads };
+    let group = |endpoint, zone, loads| Group {
+        cluster: name,
+        endpoint,
+        zone,
+        loads,
+    };
     if !crowded(cluster) {
         let one = |member| group(Member::address(member).to_string(), zone(member), vec![&*member.load]);
         return cluster.members.iter().map(one).collect();
@@ -237,7 +262,10 @@ fn grouped(cluster: &Cluster) -> Vec<Group<'_>> {
     for member in &cluster.members {
         zones.entry(zone(member)).or_default().push(&member.load);
     }
-    zones.into_iter().map(|(zone, loads)| group(String::new(), zone, loads)).collect()
+    zones
+        .into_iter()
+        .map(|(zone, loads)| group(String::new(), zone, loads))
+        .collect()
 }
 
 fn crowded(cluster: &Cluster) -> bool {

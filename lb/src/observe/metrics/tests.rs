@@ -1,0 +1,176 @@
+//! The table against what a scrape shows.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use weir_core::control::{Control, Event};
+use weir_core::dice::Dice;
+use weir_core::reason::Reason;
+use weir_core::time::Moment;
+
+use super::*;
+
+const CONFIG: &str = "\
+listeners: [{name: web, bind: '127.0.0.1:80', cluster: app}]
+clusters:
+  - name: app
+    endpoints: {az-a: ['10.0.0.1:80', '10.0.0.2:80']}
+    health_checks: [{http_health_check: {path: /}}]
+";
+
+struct Scene {
+    snapshot: Arc<Snapshot>,
+    control: ControlMetrics,
+    metrics: Metrics,
+}
+
+fn scene(text: &str) -> Scene {
+    let config = Arc::new(weir_config::parse_str(text).unwrap().config);
+    let mut core = Control::new(2, Dice::new(1));
+    core.step(Moment::ZERO, Event::Configured(Arc::clone(&config)), &mut Vec::new());
+    let snapshot = core.publish(Moment::ZERO).unwrap();
+    let control = ControlMetrics::new().unwrap();
+    control.adopt(None, &config);
+    let truth = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
+    let metrics = Metrics::new(Registry::new(), truth, &control, Arc::default()).unwrap();
+    Scene {
+        snapshot,
+        control,
+        metrics,
+    }
+}
+
+fn has(text: &str, line: &str) -> bool {
+    text.lines().any(|shown| shown == line)
+}
+
+#[test]
+fn every_metric_of_the_table_is_shown_and_no_other() {
+    let Scene {
+        snapshot,
+        control,
+        metrics,
+    } = scene(CONFIG);
+    let member = &snapshot.clusters[0].members[0];
+    // These two have no series before something happens.
+    member.load.of(0).failures[Reason::ConnectRefused.index()].add(1);
+    control.transition(
+        &member.key,
+        weir_core::endpoint::Status::Healthy,
+        SystemTime::UNIX_EPOCH,
+    );
+    let text = metrics.render().unwrap();
+    let shown: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    let table: BTreeSet<&str> = table::ALL.iter().map(|metric| metric.name).collect();
+    assert_eq!(shown, table);
+    assert_eq!(table.len(), table::ALL.len(), "a name is there twice");
+    for metric in table::ALL {
+        assert!(metric.help.ends_with('.'), "{}", metric.name);
+        assert_eq!(
+            metric.name.ends_with("_total"),
+            metric.kind == prometheus::proto::MetricType::COUNTER,
+            "{}",
+            metric.name
+        );
+        assert!(table::markdown().contains(&format!("| `{}` |", metric.name)));
+    }
+}
+
+#[test]
+fn workers_counts_are_added_up() {
+    let Scene { snapshot, metrics, .. } = scene(CONFIG);
+    let (listener, member) = (&snapshot.listeners[0], &snapshot.clusters[0].members[1]);
+    for worker in 0..2 {
+        let lane = listener.lanes[0].1.of(worker);
+        lane.requests[1].add(2);
+        lane.duration.observe(Duration::from_millis(3));
+        listener.load.of(worker).reasons[Reason::NoRoute.index()].add(1);
+        member.load.of(worker).answers[4].add(7);
+    }
+    listener.load.of(0).open.sub(1);
+    let text = metrics.render().unwrap();
+    for line in [
+        "weir_requests_total{cluster=\"app\",code_class=\"2xx\",listener=\"web\"} 4",
+        "weir_requests_total{cluster=\"app\",code_class=\"5xx\",listener=\"web\"} 0",
+        "weir_requests_total{cluster=\"\",code_class=\"none\",listener=\"web\"} 0",
+        "weir_request_duration_seconds_bucket{cluster=\"app\",listener=\"web\",le=\"0.0025\"} 0",
+        "weir_request_duration_seconds_bucket{cluster=\"app\",listener=\"web\",le=\"0.005\"} 2",
+        "weir_request_duration_seconds_bucket{cluster=\"app\",listener=\"web\",le=\"+Inf\"} 2",
+        "weir_request_duration_seconds_count{cluster=\"app\",listener=\"web\"} 2",
+        "weir_responses_total{listener=\"web\",reason=\"no_route\"} 2",
+        "weir_responses_total{listener=\"web\",reason=\"internal\"} 0",
+        "weir_listener_connections{listener=\"web\"} 0",
+        "weir_upstream_answers_total{cluster=\"app\",code_class=\"5xx\",endpoint=\"10.0.0.2:80\",zone=\"az-a\"} 14",
+        "weir_endpoint_state{cluster=\"app\",endpoint=\"10.0.0.1:80\",state=\"unknown\",zone=\"az-a\"} 1",
+        "weir_endpoint_up{cluster=\"app\",endpoint=\"10.0.0.1:80\",zone=\"az-a\"} 0",
+        "weir_cluster_endpoints{cluster=\"app\"} 2",
+        "weir_health_checks_total{cluster=\"app\",result=\"failed\",type=\"http\"} 0",
+        "weir_health_transitions_total{cluster=\"app\",to=\"unhealthy\"} 0",
+        "weir_config_reloads_total{result=\"rejected\"} 0",
+        "weir_panics_total 0",
+    ] {
+        assert!(has(&unordered(&text), &unordered(line)), "{line}\n{text}");
+    }
+}
+
+/// Labels in alphabetical order, so that a line can be written without knowing ours.
+fn unordered(text: &str) -> String {
+    let sort = |line: &str| match line
+        .split_once('{')
+        .and_then(|(name, rest)| Some((name, rest.rsplit_once('}')?)))
+    {
+        Some((name, (labels, value))) => {
+            let mut labels: Vec<&str> = labels.split(',').collect();
+            labels.sort_unstable();
+            format!("{name}{{{}}}{value}\n", labels.join(","))
+        }
+        None => format!("{line}\n"),
+    };
+    text.lines().map(sort).collect::<String>().trim_end().to_owned()
+}
+
+#[test]
+fn a_crowded_cluster_is_shown_by_zone() {
+    let endpoints: Vec<String> = (0..=ENDPOINT_SERIES_MAX)
+        .map(|n| format!("'10.0.{}.{}:80'", n / 250, n % 250 + 1))
+        .collect();
+    let text = format!(
+        "listeners: [{{name: web, bind: '127.0.0.1:80', cluster: app}}]\n\
+         clusters: [{{name: app, endpoints: {{az-a: [{}], az-b: ['10.9.9.9:80']}}}}]\n",
+        endpoints.join(", ")
+    );
+    let Scene { snapshot, metrics, .. } = scene(&text);
+    for member in snapshot.clusters[0].members.iter().take(5) {
+        member.load.of(1).requests.add(1);
+    }
+    let text = unordered(&metrics.render().unwrap());
+    assert!(has(
+        &text,
+        "weir_upstream_requests_total{cluster=\"app\",endpoint=\"\",zone=\"az-a\"} 5"
+    ));
+    assert!(has(
+        &text,
+        "weir_upstream_requests_total{cluster=\"app\",endpoint=\"\",zone=\"az-b\"} 0"
+    ));
+    assert!(has(&text, "weir_metric_series_dropped{cluster=\"app\"} 1002"));
+    assert!(has(&text, "weir_cluster_healthy_endpoints{cluster=\"app\"} 1002"));
+    assert!(!text.contains("weir_endpoint_up"));
+}
+
+#[test]
+fn a_cluster_that_goes_takes_its_series_along() {
+    let Scene {
+        snapshot,
+        control,
+        metrics,
+    } = scene(CONFIG);
+    let next = weir_config::parse_str(&CONFIG.replace("app", "shop")).unwrap().config;
+    control.adopt(Some(&snapshot.config), &next);
+    let text = metrics.render().unwrap();
+    assert!(text.contains("weir_health_checks_total{cluster=\"shop\""));
+    assert!(!text.contains("weir_health_checks_total{cluster=\"app\""));
+    assert!(!text.contains("weir_health_transitions_total{cluster=\"app\""));
+}
