@@ -43,7 +43,8 @@ pub enum Why {
 }
 
 /// Why nobody was picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .reason.as_str())]
 pub struct Refusal {
     /// The reason to answer with, unless an earlier attempt of the request gave a better one.
     pub reason: Reason,

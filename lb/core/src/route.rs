@@ -48,7 +48,7 @@ impl RouteTable {
     #[must_use]
     pub fn find(&self, request: &RequestView<'_>) -> Option<usize> {
         self.index
-            .find(request, |route| rest_matches(&self.matches[route], request).is_ok())
+            .find(request, |route| rest_matches(&self.matches[route], request))
     }
 
     /// Each route up to the one that takes the request, with the verdict on it. Pure and slow:
@@ -116,7 +116,17 @@ pub fn verdict(route: &RouteMatch, request: &RequestView<'_>) -> Verdict {
     if !path_matches(&route.path, request.path) {
         return Verdict::Path;
     }
-    rest_matches(route, request).err().unwrap_or(Verdict::Taken)
+    if !method_matches(route, request.method) {
+        return Verdict::Method;
+    }
+    match route
+        .headers
+        .iter()
+        .find(|wanted| !header_matches(wanted, request.headers))
+    {
+        Some(failed) => Verdict::Header(failed.name.clone()),
+        None => Verdict::Taken,
+    }
 }
 
 fn host_matches(pattern: &HostPattern, host: &str) -> bool {
@@ -139,19 +149,17 @@ fn path_matches(wanted: &PathMatch, path: &str) -> bool {
     }
 }
 
-/// The conditions no index helps with: method and headers.
-fn rest_matches(route: &RouteMatch, request: &RequestView<'_>) -> Result<(), Verdict> {
-    if !route.methods.is_empty() && !route.methods.iter().any(|method| method == request.method) {
-        return Err(Verdict::Method);
-    }
-    match route
-        .headers
-        .iter()
-        .find(|wanted| !header_matches(wanted, request.headers))
-    {
-        Some(failed) => Err(Verdict::Header(failed.name.clone())),
-        None => Ok(()),
-    }
+/// The conditions no index helps with.
+fn rest_matches(route: &RouteMatch, request: &RequestView<'_>) -> bool {
+    method_matches(route, request.method)
+        && route
+            .headers
+            .iter()
+            .all(|wanted| header_matches(wanted, request.headers))
+}
+
+fn method_matches(route: &RouteMatch, method: &str) -> bool {
+    route.methods.is_empty() || route.methods.iter().any(|wanted| wanted == method)
 }
 
 fn header_matches(wanted: &HeaderMatch, headers: &dyn Headers) -> bool {

@@ -278,18 +278,13 @@ impl Control {
                 .ok()
                 .map(|at| Arc::clone(&lanes[at].1))
         };
-        let lanes: BTreeMap<&ClusterName, _> = targets
-            .iter()
-            .map(|&(name, _)| name)
-            .collect::<std::collections::BTreeSet<_>>()
-            .into_iter()
-            .map(|name| {
-                (
-                    name,
-                    lane_before(name).unwrap_or_else(|| Arc::new(Shards::new(self.workers))),
-                )
-            })
-            .collect();
+        let new = || Arc::new(Shards::new(self.workers));
+        let mut lanes = BTreeMap::new();
+        for &(name, _) in targets {
+            lanes
+                .entry(name)
+                .or_insert_with(|| lane_before(name).unwrap_or_else(new));
+        }
         snapshot::Listener {
             config: Arc::clone(wanted),
             routes: RouteTable::new(&wanted.routes),

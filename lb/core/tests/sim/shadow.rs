@@ -82,7 +82,7 @@ impl Shadow {
             person.left = Some(now);
             left.extend(person.id);
         }
-        self.cancel(|endpoint, ..| left.contains(&endpoint));
+        self.cancel(|endpoint, _, _| left.contains(&endpoint));
         self.config = Some(Arc::clone(config));
     }
 
