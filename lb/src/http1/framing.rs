@@ -109,7 +109,8 @@ mod tests {
         const CL: &str = "Content-Length";
         const TE: &str = "Transfer-Encoding";
         let ambiguous = Err(Reason::AmbiguousFraming);
-        let cases: &[(&[(&str, &str)], Result<Framing, Reason>)] = &[
+        type Case<'a> = (&'a [(&'a str, &'a str)], Result<Framing, Reason>);
+        let cases: &[Case<'_>] = &[
             (&[], Ok(Framing::None)),
             (&[(CL, "0")], Ok(Framing::None)),
             (&[(CL, "5")], Ok(Framing::Length(5))),

@@ -101,10 +101,10 @@ impl<E: Env> Sockets for Gate<E> {
                 }
             }
         }
-        if let Some(log) = config.access_log.as_ref().filter(|_| self.access.is_some()) {
-            if let Err(error) = AccessLog::probe(&log.target) {
-                errors.push(ReserveError::file(format!("access_log: {error}")));
-            }
+        if let Some(log) = config.access_log.as_ref().filter(|_| self.access.is_some())
+            && let Err(error) = AccessLog::probe(&log.target)
+        {
+            errors.push(ReserveError::file(format!("access_log: {error}")));
         }
         if errors.is_empty() { Ok(reserved) } else { Err(errors) }
     }

@@ -41,10 +41,10 @@ impl Bound {
 
     /// Remembers `older` if it knew this address and `newer` does not.
     pub(crate) fn keep_if_gone(&self, older: &Rc<World>, newer: &World) {
-        if newer.listener_of(self).is_none() {
-            if let Some(index) = older.listener_of(self) {
-                *self.last.borrow_mut() = Some((Rc::clone(older), index));
-            }
+        if newer.listener_of(self).is_none()
+            && let Some(index) = older.listener_of(self)
+        {
+            *self.last.borrow_mut() = Some((Rc::clone(older), index));
         }
     }
 }

@@ -70,7 +70,7 @@ impl<S: Stream> Client<S> {
     /// Ends the connection so that what was sent arrives.
     pub(crate) async fn close<E: Env<Stream = S>>(mut self, worker: &Worker<E>, unread: bool) {
         let shut = poll_fn(|context| Pin::new(&mut self.wire.io).poll_shutdown(context)).await;
-        if shut.is_err() || !(unread || !self.wire.inbox.is_empty()) {
+        if shut.is_err() || (!unread && self.wire.inbox.is_empty()) {
             return;
         }
         self.deadline.set(Instant::now() + LINGER);

@@ -31,11 +31,10 @@ impl Deadline {
         }
     }
 
-    /// Moves the deadline to `after` from `now`, or as far as a clock goes.
+    /// Moves the deadline to `after` from `now`. Configured durations are a day at most, so the
+    /// sum is within what a clock holds.
     pub(crate) fn set_after(&mut self, now: Instant, after: Duration) {
-        // Where the clock cannot be added to, a century will do.
-        const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-        self.set(now.checked_add(after).unwrap_or(now + CENTURY.min(after)));
+        self.set(now + after);
     }
 
     /// Ready once the deadline has passed.

@@ -17,11 +17,10 @@ use weir_core::snapshot::{Cluster, Listener};
 
 use super::Worker;
 use super::client::{Client, Heads};
-use super::forward::{Failure, Picked, Safety};
+use super::forward::{Failure, Inbound, Picked, Safety};
 use super::headers::{self, Backward, Onward};
 use super::pool::Upstream;
 use super::relay::{Broken, Relay};
-use super::story::Story;
 use crate::env::Env;
 use crate::http1::framing::Framing;
 use crate::http1::head::{ResponseHead, Version};
@@ -104,23 +103,19 @@ fn connect_failure(error: &io::Error) -> Reason {
 }
 
 /// Step 10: sends the request and waits for the head of the answer.
-#[expect(clippy::too_many_arguments, reason = "the trunk's own state, each with one owner")]
 pub(crate) async fn exchange<'w, E: Env>(
     worker: &Worker<E>,
     listener: &Listener,
     mut leased: Leased<'w, E::Stream>,
-    client: &mut Client<E::Stream>,
-    heads: &mut Heads,
-    upload: &mut Relay,
-    story: &mut Story,
-    trusted: bool,
+    inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<Answered<'w, E::Stream>, Failure> {
-    let Heads { request, response } = heads;
+    let Inbound { client, heads, upload, story, trusted } = inbound;
+    let Heads { request, response } = &mut **heads;
     let onward = Onward {
         head: request,
         policy: &listener.config.headers,
         peer: &client.peer,
-        trusted,
+        trusted: *trusted,
         endpoint: story.endpoint.unwrap_or(client.peer.address),
         id: story.id.as_ref(),
     };
@@ -182,11 +177,11 @@ fn poll_head<E: Env>(
         Ok(None) => Ok(None),
     };
     let wire = &mut upstream.wire;
-    if !wire.inbox.is_empty() {
-        if let Some(used) = parse(wire.inbox.as_slice())? {
-            wire.inbox.consume(used);
-            return Poll::Ready(Ok(()));
-        }
+    if !wire.inbox.is_empty()
+        && let Some(used) = parse(wire.inbox.as_slice())?
+    {
+        wire.inbox.consume(used);
+        return Poll::Ready(Ok(()));
     }
     loop {
         let read = wire.poll_take(&worker.scratch, context, |bytes, inbox, _| {

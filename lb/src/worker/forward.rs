@@ -3,7 +3,6 @@
 //! look -> route -> pick -> lease -> exchange -> settle -> reply. `Routed`, `Picked`, `Leased` and
 //! `Answered` can only be made by their own step, so steps cannot be left out or swapped.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -23,6 +22,17 @@ use super::{Worker, World};
 use crate::env::Env;
 use crate::http1::framing::Framing;
 use crate::http1::head::{Known, RequestHead};
+
+/// A request as it came in, and its story so far.
+pub(crate) struct Inbound<'r, S> {
+    pub(crate) client: &'r mut Client<S>,
+    pub(crate) heads: &'r mut Heads,
+    /// Its body, on the way to an endpoint.
+    pub(crate) upload: Relay,
+    pub(crate) story: Story,
+    /// Whether what its peer says about those before it is believed.
+    pub(crate) trusted: bool,
+}
 
 /// A request that has found its route.
 pub(crate) struct Routed<'w> {
@@ -65,49 +75,62 @@ enum Verdict {
     GiveUp,
 }
 
-/// Attempts at most: one, and one more where the first cannot have been seen.
-const ATTEMPTS: u8 = 2;
+/// Attempts at most: one, and two more where those before cannot have been seen.
+const ATTEMPTS: u8 = 3;
 
 /// Takes one request from its head to the end of its answer.
 pub(crate) async fn forward<E: Env>(
     worker: &Worker<E>,
-    world: &Rc<World>,
+    world: &World,
     index: usize,
     client: &mut Client<E::Stream>,
     heads: &mut Heads,
 ) -> Fate {
     let listener = &*world.snapshot.listeners[index];
-    let mut story = Story::begin(Instant::now());
-    let trusted = !listener.config.trusted_proxies.is_empty() && listener.config.trusts(client.peer.address.ip());
-    story.id = request_id(worker, listener, &heads.request, trusted);
-    let mut upload = upload(listener, &heads.request);
-    let (outcome, flight) = match route(world, listener, heads, &mut upload, &mut story) {
-        Ok(routed) => {
-            let flight = LaneFlight::begin(&listener.targets[story.route.unwrap_or_default()].1, worker.index);
-            let tried = attempt_until_settled(worker, listener, &routed, client, heads, &mut upload, &mut story, trusted);
-            (tried.await, flight)
-        }
-        Err(reason) => (Err(reason), LaneFlight::begin(&listener.unrouted, worker.index)),
+    let mut inbound = Inbound::new(worker, listener, client, heads);
+    let routed = route(world, listener, &mut inbound);
+    let lane = inbound.story.route.map_or(&listener.unrouted, |route| &listener.targets[route].1);
+    let flight = LaneFlight::begin(lane, worker.index);
+    let outcome = match routed {
+        Ok(routed) => attempt_until_settled(worker, listener, routed, &mut inbound).await,
+        Err(reason) => Err(reason),
     };
     let fate = match outcome {
-        Ok(answered) => reply::finish(worker, listener, client, heads, answered, &mut upload, &mut story).await,
-        Err(reason) => reply::refuse(worker, listener, client, &heads.request, reason, &upload, &mut story).await,
+        Ok(answered) => reply::finish(worker, listener, answered, &mut inbound).await,
+        Err(reason) => reply::refuse(worker, listener, reason, &mut inbound).await,
     };
+    let Inbound { mut story, upload, .. } = inbound;
     story.body_in = upload.passed;
     flight.settle(&story);
     reply::tell(worker, world, listener, client, &heads.request, &story);
     fate
 }
 
+impl<'r, S> Inbound<'r, S> {
+    fn new<E: Env<Stream = S>>(
+        worker: &Worker<E>,
+        listener: &Listener,
+        client: &'r mut Client<S>,
+        heads: &'r mut Heads,
+    ) -> Self {
+        let Listener { config, .. } = listener;
+        let request = &heads.request;
+        let trusted = !config.trusted_proxies.is_empty() && config.trusts(client.peer.address.ip());
+        let mut story = Story::begin(Instant::now());
+        if config.headers.request_id {
+            let given = request.fields.all(Known::XRequestId).next().filter(|_| trusted);
+            let id = given.and_then(RequestId::given);
+            story.id = Some(id.unwrap_or_else(|| RequestId::roll(&mut worker.dice.borrow_mut())));
+        }
+        let outgoing = if request.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
+        let upload = Relay::new(request.framing, outgoing, config.limits.body_bytes);
+        Self { client, heads, upload, story, trusted }
+    }
+}
+
 /// Step 5: the first route that matches.
-fn route<'w>(
-    world: &'w World,
-    listener: &'w Listener,
-    heads: &Heads,
-    upload: &mut Relay,
-    story: &mut Story,
-) -> Result<Routed<'w>, Reason> {
-    let request = &heads.request;
+fn route<'w, S>(world: &'w World, listener: &Listener, inbound: &mut Inbound<'_, S>) -> Result<Routed<'w>, Reason> {
+    let request = &inbound.heads.request;
     let view = RequestView {
         method: request.method(),
         host: request.host(),
@@ -115,41 +138,37 @@ fn route<'w>(
         headers: &request.fields,
     };
     let index = listener.routes.find(&view).ok_or(Reason::NoRoute)?;
-    story.route = Some(index);
+    inbound.story.route = Some(index);
     let route = &listener.config.routes[index];
     if let Some(most) = route.body_bytes {
-        upload.allow(most);
+        inbound.upload.allow(most);
     }
-    if let Framing::Length(length) = request.framing
-        && !upload.allows(length)
-    {
-        return Err(Reason::BodyTooLarge);
+    match request.framing {
+        Framing::Length(length) if !inbound.upload.allows(length) => Err(Reason::BodyTooLarge),
+        _ => {
+            let cluster = &world.snapshot.clusters[listener.targets[index].0];
+            Ok(Routed { cluster, timeout: route.timeout })
+        }
     }
-    let cluster = &world.snapshot.clusters[listener.targets[index].0];
-    Ok(Routed { cluster, timeout: route.timeout })
 }
 
-#[expect(clippy::too_many_arguments, reason = "the trunk's own state, each with one owner")]
+/// Steps 8 to 11, until there is an answer or none is to be had.
 async fn attempt_until_settled<'w, E: Env>(
     worker: &Worker<E>,
     listener: &Listener,
-    routed: &Routed<'w>,
-    client: &mut Client<E::Stream>,
-    heads: &mut Heads,
-    upload: &mut Relay,
-    story: &mut Story,
-    trusted: bool,
+    routed: Routed<'w>,
+    inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<Answered<'w, E::Stream>, Reason> {
     let mut tried = Tried::default();
     let mut fresh = false;
     let mut failed = None;
     loop {
-        // With nobody else to ask, what the first attempt ended in is the answer.
-        let picked = pick(worker, routed, &tried).map_err(|refusal| failed.unwrap_or(refusal))?;
-        story.attempts += 1;
-        story.endpoint = Some(picked.pick.member.address());
+        // With nobody else to ask, what the attempt before ended in is the answer.
+        let picked = pick(worker, &routed, &tried).map_err(|refusal| failed.unwrap_or(refusal))?;
+        inbound.story.attempts += 1;
+        inbound.story.endpoint = Some(picked.pick.member.address());
         let attempt = match exchange::lease(worker, &picked, fresh).await {
-            Ok(leased) => exchange::exchange(worker, listener, leased, client, heads, upload, story, trusted).await,
+            Ok(leased) => exchange::exchange(worker, listener, leased, inbound).await,
             Err(failure) => Err(failure),
         };
         let failure = match attempt {
@@ -159,7 +178,7 @@ async fn attempt_until_settled<'w, E: Env>(
         if failure.reason.meaning().side != Side::Downstream {
             picked.pick.member.load.of(worker.index).failures[failure.reason.index()].add(1);
         }
-        match verdict(&heads.request, upload, failure, story.attempts) {
+        match verdict(&inbound.heads.request, &inbound.upload, failure, inbound.story.attempts) {
             Verdict::Elsewhere => tried.push(picked.pick.index),
             Verdict::Afresh => fresh = true,
             Verdict::GiveUp => return Err(failure.reason),
@@ -184,24 +203,6 @@ fn verdict(request: &RequestHead, upload: &Relay, failure: Failure, attempts: u8
         Safety::StaleConnection if request.is_idempotent() && !upload.begun => Verdict::Afresh,
         Safety::StaleConnection | Safety::Sent => Verdict::GiveUp,
     }
-}
-
-fn upload(listener: &Listener, request: &RequestHead) -> Relay {
-    let outgoing = if request.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
-    Relay::new(request.framing, outgoing, listener.config.limits.body_bytes)
-}
-
-fn request_id<E: Env>(
-    worker: &Worker<E>,
-    listener: &Listener,
-    request: &RequestHead,
-    trusted: bool,
-) -> Option<RequestId> {
-    if !listener.config.headers.request_id {
-        return None;
-    }
-    let given = trusted.then(|| request.fields.all(Known::XRequestId).next().and_then(RequestId::given)).flatten();
-    Some(given.unwrap_or_else(|| RequestId::roll(&mut worker.dice.borrow_mut())))
 }
 
 /// A request under way in a lane's counts.

@@ -98,6 +98,7 @@ pub(crate) struct Worker<E: Env> {
     busy: Cell<usize>,
     draining: Cell<bool>,
     drained: tokio::sync::Notify,
+    #[expect(clippy::vec_box, reason = "lent and taken back by the box: moving one moves a pointer")]
     heads: RefCell<Vec<Box<Heads>>>,
 }
 

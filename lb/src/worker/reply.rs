@@ -13,6 +13,7 @@ use weir_core::snapshot::Listener;
 
 use super::client::{Client, Heads};
 use super::exchange::{Answered, Leased, upload_failure};
+use super::forward::Inbound;
 use super::headers::{self, Backward};
 use super::relay::{Broken, Outgoing, Relay};
 use super::story::Story;
@@ -40,13 +41,11 @@ pub(crate) enum Fate {
 pub(crate) async fn finish<E: Env>(
     worker: &Worker<E>,
     listener: &Listener,
-    client: &mut Client<E::Stream>,
-    heads: &mut Heads,
     answered: Answered<'_, E::Stream>,
-    upload: &mut Relay,
-    story: &mut Story,
+    inbound: &mut Inbound<'_, E::Stream>,
 ) -> Fate {
-    let Heads { request, response } = heads;
+    let Inbound { client, heads, upload, story, .. } = inbound;
+    let Heads { request, response } = &mut **heads;
     let Answered { mut leased, upload_broken } = answered;
     let (framing, outgoing) = match (response.framing, request.version) {
         (Framing::Chunked | Framing::UntilClose, Version::Http11) => (Framing::Chunked, Outgoing::Chunked),
@@ -150,12 +149,11 @@ fn stalled<S>(client: &Client<S>) -> Reason {
 pub(crate) async fn refuse<E: Env>(
     worker: &Worker<E>,
     listener: &Listener,
-    client: &mut Client<E::Stream>,
-    request: &RequestHead,
     reason: Reason,
-    upload: &Relay,
-    story: &mut Story,
+    inbound: &mut Inbound<'_, E::Stream>,
 ) -> Fate {
+    let Inbound { client, heads, upload, story, .. } = inbound;
+    let request = &heads.request;
     story.reason = Some(reason);
     let meaning = reason.meaning();
     if meaning.status == 0 {

@@ -1,0 +1,117 @@
+//! As much of Markdown as our documents use: fenced blocks, links, headings, marked tables.
+
+use std::path::{Path, PathBuf};
+
+use crate::{pages, read, root};
+
+/// A fenced block.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    pub(crate) page: PathBuf,
+    /// The line of its fence, from 1.
+    pub(crate) line: usize,
+    /// What stands behind the fence: language first, then words for the tests.
+    pub(crate) info: String,
+    pub(crate) text: String,
+}
+
+impl Block {
+    /// Its language.
+    pub(crate) fn language(&self) -> &str {
+        self.info.split_whitespace().next().unwrap_or_default()
+    }
+
+    /// The value of `name=value` behind the language; empty for a bare `name`.
+    pub(crate) fn word(&self, name: &str) -> Option<&str> {
+        self.info.split_whitespace().skip(1).find_map(|word| match word.split_once('=') {
+            Some((key, value)) => (key == name).then_some(value),
+            None => (word == name).then_some(""),
+        })
+    }
+
+    /// Where it stands, for messages.
+    pub(crate) fn place(&self) -> String {
+        format!("{}:{}", self.page.display(), self.line)
+    }
+}
+
+/// The fenced blocks of a page.
+pub(crate) fn blocks(page: &Path) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for (at, line) in read(page).lines().enumerate() {
+        match (line.strip_prefix("```"), open.as_mut()) {
+            (Some(info), None) => {
+                open = Some(Block {
+                    page: page.to_owned(),
+                    line: at + 1,
+                    info: info.trim().to_owned(),
+                    text: String::new(),
+                });
+            }
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some(block)) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "{}: a block is not closed", page.display());
+    blocks
+}
+
+/// What stands between `<!-- begin NAME -->` and `<!-- end NAME -->`, if the page has both.
+pub(crate) fn marked<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    let (_, rest) = text.split_once(&format!("<!-- begin {name} -->\n"))?;
+    let (inside, _) = rest.split_once(&format!("<!-- end {name} -->"))?;
+    Some(inside)
+}
+
+/// Holds what is marked `name` on a page against `expected`, or writes it there.
+pub(crate) fn expect_marked(page: &str, name: &str, expected: &str) {
+    let text = read(page);
+    let found = marked(&text, name).unwrap_or_else(|| panic!("{page} has no place marked {name:?}"));
+    let expected = format!("\n{}\n\n", expected.trim());
+    if found == expected {
+        return;
+    }
+    assert!(
+        std::env::var_os("UPDATE_EXPECT").is_some(),
+        "{page}, {name}: not what the code says (UPDATE_EXPECT=1 writes it anew); it should be\n{expected}"
+    );
+    let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("<!-- end {name} -->"));
+    let anew = text.replace(&format!("{begin}{found}{end}"), &format!("{begin}{expected}{end}"));
+    std::fs::write(root().join(page), anew).unwrap();
+}
+
+/// The anchors of a page's headings, as they are made of them.
+fn anchors(page: &Path) -> Vec<String> {
+    let heading = |line: &str| {
+        let text = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    read(page).lines().filter(|line| line.starts_with('#')).map(heading).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    for page in pages() {
+        let text = read(&page);
+        for (at, _) in text.match_indices("](") {
+            let Some((target, _)) = text[at + 2..].split_once(')') else { continue };
+            if target.contains("://") {
+                continue;
+            }
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let there = match path {
+                "" => page.clone(),
+                path => page.parent().unwrap_or(Path::new("")).join(path),
+            };
+            assert!(root().join(&there).exists(), "{}: nothing at {target}", page.display());
+            let known = anchor.is_empty() || anchors(&there).iter().any(|known| known == anchor);
+            assert!(known, "{}: no heading for {target}", page.display());
+        }
+    }
+}
