@@ -34,7 +34,13 @@ fn read(path: impl AsRef<Path>) -> String {
 
 /// Every document, by its path from the root.
 fn pages() -> Vec<PathBuf> {
-    let mut pages: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(PathBuf::from).into();
-    pages.extend(tree::files("docs").into_iter().filter(|path| path.extension().is_some_and(|e| e == "md")));
+    let mut pages: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
+        .map(PathBuf::from)
+        .into();
+    pages.extend(
+        tree::files("docs")
+            .into_iter()
+            .filter(|path| path.extension().is_some_and(|e| e == "md")),
+    );
     pages
 }

@@ -23,10 +23,13 @@ impl Block {
 
     /// The value of `name=value` behind the language; empty for a bare `name`.
     pub(crate) fn word(&self, name: &str) -> Option<&str> {
-        self.info.split_whitespace().skip(1).find_map(|word| match word.split_once('=') {
-            Some((key, value)) => (key == name).then_some(value),
-            None => (word == name).then_some(""),
-        })
+        self.info
+            .split_whitespace()
+            .skip(1)
+            .find_map(|word| match word.split_once('=') {
+                Some((key, value)) => (key == name).then_some(value),
+                None => (word == name).then_some(""),
+            })
     }
 
     /// Where it stands, for messages.
@@ -89,10 +92,16 @@ pub(crate) fn expect_marked(page: &str, name: &str, expected: &str) {
 fn anchors(page: &Path) -> Vec<String> {
     let heading = |line: &str| {
         let text = line.trim_start_matches('#').trim().to_lowercase();
-        let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        let kept = text
+            .chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
         kept.map(|c| if c == ' ' { '-' } else { c }).collect()
     };
-    read(page).lines().filter(|line| line.starts_with('#')).map(heading).collect()
+    read(page)
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(heading)
+        .collect()
 }
 
 #[test]
@@ -100,14 +109,16 @@ fn every_link_leads_somewhere() {
     for page in pages() {
         let text = read(&page);
         for (at, _) in text.match_indices("](") {
-            let Some((target, _)) = text[at + 2..].split_once(')') else { continue };
+            let Some((target, _)) = text[at + 2..].split_once(')') else {
+                continue;
+            };
             if target.contains("://") {
                 continue;
             }
             let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
             let there = match path {
                 "" => page.clone(),
-                path => page.parent().unwrap_or(Path::new("")).join(path),
+                path => page.parent().unwrap_or_else(|| Path::new("")).join(path),
             };
             assert!(root().join(&there).exists(), "{}: nothing at {target}", page.display());
             let known = anchor.is_empty() || anchors(&there).iter().any(|known| known == anchor);

@@ -201,9 +201,8 @@ fn a_request_under_way_keeps_its_endpoint_when_that_leaves_the_file() {
     client.head().unwrap();
     scene.endpoints = vec![other.address()];
     weir.replace(&scene.yaml());
-    wait::until_true("the new endpoint", || {
-        RawClient::once(scene.web, &get("/")).unwrap().text() == "other"
-    });
+    let _ = weir.wait_event("config_applied", 1);
+    assert_eq!(RawClient::once(scene.web, &get("/")).unwrap().text(), "other");
     go.send(()).unwrap();
     while client.rest().len() < 8 {
         assert!(client.more().unwrap() > 0, "cut after {:?}", client.rest());

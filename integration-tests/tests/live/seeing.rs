@@ -81,7 +81,8 @@ fn metrics_add_up_with_what_was_sent() {
     });
     assert_eq!(total(&scrape), sent, "{scrape}");
     let class = |class: &str| sum_metric(&scrape, "weir_requests_total", &[&format!("code_class=\"{class}\"")]) as u64;
-    assert_eq!((class("2xx"), class("3xx"), class("5xx")), (4, 1, 1), "{scrape}");
+    // The answer that was cut had begun with 200: that is what its client saw.
+    assert_eq!((class("2xx"), class("3xx"), class("5xx")), (5, 1, 1), "{scrape}");
     assert_eq!(class("4xx"), 2, "{scrape}");
     assert_eq!(
         sum_metric(&scrape, "weir_upstream_requests_total", &[]) as u64,
@@ -198,7 +199,13 @@ fn events_tell_the_story_from_the_start() {
 #[test]
 fn what_changes_something_is_no_get() {
     let front = Front::new(backend());
-    assert_eq!(front.weir.admin_get("/api/v1/reload").status, 405);
+    assert_eq!(front.weir.admin_get("/api/v1/config:reload").status, 405);
     assert_eq!(front.weir.admin_get("/no/such/page").status, 404);
-    assert_eq!(front.weir.json("/api/v1/config")["listeners"][0]["name"], "web");
+    let config = front.weir.json("/api/v1/config");
+    assert!(
+        config["text"]
+            .as_str()
+            .is_some_and(|text| text.contains(&front.web.to_string())),
+        "{config}"
+    );
 }

@@ -11,12 +11,13 @@ use crate::for_seeds;
 use crate::town::{Answer, Book, ConfigFile, User, config, network, replica, weir};
 
 const FLAPS: u64 = 5;
-/// A flap: down for three seconds, up for three.
-const PERIOD: Duration = Duration::from_secs(6);
+/// A flap: down for five seconds, up for five.
+const PERIOD: Duration = Duration::from_secs(10);
 const FIRST: Duration = Duration::from_secs(4);
 const END: Duration = Duration::from_secs(FIRST.as_secs() + FLAPS * PERIOD.as_secs() + 4);
-/// Three refused probes, half a second apart, the first up to half a second late.
-const NOTICED_AFTER: f64 = 3.0 * 0.56 + 0.1;
+/// Three failing probes (a crashed host here does not even refuse: each takes its 0.5 s of time-out
+/// and 0.5 s of pause), the first of them up to a pause late; and a request that already waited.
+const NOTICED_AFTER: f64 = 0.55 + 3.0 * 0.5 + 2.0 * 0.55 + 1.1;
 
 fn story(seed: u64) -> String {
     let mut sim = network(seed, 90);
@@ -72,11 +73,11 @@ fn story(seed: u64) -> String {
         }
     }
     let failed = answers.iter().filter(|(_, answer)| answer.is_err()).count();
-    // One request in three meets the dead replica, for as long as nobody has noticed.
-    let budget = (FLAPS as f64 * NOTICED_AFTER / 0.020 / 3.0) as usize;
+    // What has not been sent is tried elsewhere: only a request on a connection that was open when
+    // the replica crashed can be lost, and there is one such user.
     assert!(
-        failed > 0 && failed < budget,
-        "{failed} failed of {}, budget {budget}\n{story}",
+        failed <= FLAPS as usize,
+        "{failed} failed of {}\n{story}",
         answers.len()
     );
 
@@ -98,5 +99,5 @@ fn story(seed: u64) -> String {
 
 #[test]
 fn a_backend_flaps_and_is_out_each_time_it_is_down() {
-    for_seeds(1..4, story);
+    for_seeds(1..9, story);
 }

@@ -99,6 +99,8 @@ impl ConfigFile {
 pub(crate) struct Book {
     lines: Rc<RefCell<Vec<String>>>,
     handle: Rc<RefCell<Option<Handle>>>,
+    /// Of the config file: a file descriptor's number, which is not part of the story.
+    path: Rc<RefCell<String>>,
 }
 
 impl Book {
@@ -117,7 +119,8 @@ impl Book {
     pub(crate) fn story(&self) -> String {
         let mut story = self.lines.borrow().join("\n");
         for event in self.handle().journal().read(Some(0), usize::MAX).events {
-            let _ = write!(story, "\n{} {:?} {}", event.time, event.kind, event.message);
+            let message = event.message.replace(&*self.path.borrow(), "weir.yaml");
+            let _ = write!(story, "\n{} {:?} {message}", event.time, event.kind);
         }
         story
     }
@@ -152,6 +155,7 @@ pub(crate) fn weir(sim: &mut turmoil::Sim<'_>, seed: u64, file: &ConfigFile, boo
                 .config;
             let server = Server::bind(Sim::new(seed), source, text, config, NonZeroUsize::MIN, None, None)?;
             *book.handle.borrow_mut() = Some(server.handle());
+            *book.path.borrow_mut() = file.path().display().to_string();
             server.run_local().await;
             Ok(())
         }

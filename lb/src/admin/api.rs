@@ -40,7 +40,9 @@ impl<E: Env> Service<E> {
         match (head.uri.path(), read) {
             ("/api/v1/config:reload", _) if head.method == Method::POST => self.reload().await,
             ("/api/v1/config:reload", _) => not_allowed("POST"),
+            ("/metrics", true) => self.metrics().await,
             (path, true) => self.read(path, query),
+            ("/metrics", false) => not_allowed("GET, HEAD"),
             (path, false) => match self.read(path, query).status() {
                 StatusCode::NOT_FOUND => not_found(),
                 _ => not_allowed("GET, HEAD"),
@@ -54,10 +56,6 @@ impl<E: Env> Service<E> {
             // That this is answered at all is the news.
             "/livez" | "/healthz" | "/ping" => answer(StatusCode::OK, TEXT, "alive\n"),
             "/readyz" | "/ready" => self.ready(query.get("verbose").is_some()),
-            "/metrics" => match self.metrics.render() {
-                Ok(text) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
-                Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
-            },
             "/api/v1/status" => self.status(),
             "/api/v1/config" => self.config(),
             "/api/v1/events" => self.events(query),
@@ -104,6 +102,16 @@ impl<E: Env> Service<E> {
             );
         }
         answer(status, TEXT, text + &word + "\n")
+    }
+
+    /// Rendered on a thread of its own: probes shall not wait for a scrape.
+    async fn metrics(&self) -> Answer {
+        let metrics = self.metrics.clone();
+        match tokio::task::spawn_blocking(move || metrics.render()).await {
+            Ok(Ok(text)) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
+            Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
+            Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
+        }
     }
 
     fn status(&self) -> Answer {

@@ -10,24 +10,23 @@ mod guard;
 mod page;
 pub mod status;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
 use crate::control::Handle;
 use crate::env::Env;
 use crate::observe::metrics::Metrics;
 
-/// Connections served at once; more wait to be accepted.
+/// Connections served at once; for one more the oldest has to go.
 const CONNECTIONS_MAX: usize = 64;
 /// From the start of waiting for a request to the end of its head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -94,19 +93,21 @@ impl<E: Env> Service<E> {
     }
 
     async fn accept(self: Rc<Self>, listener: E::Listener) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         // Dropped with this future, and the connections with it.
         let mut connections = JoinSet::new();
-        // The semaphore is never closed: it always has a permit to give some day.
-        while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
+        let mut by_age = VecDeque::new();
+        loop {
             while connections.try_join_next().is_some() {}
+            by_age.retain(|connection: &AbortHandle| !connection.is_finished());
             match self.env.accept(&listener).await {
                 Ok((stream, peer)) => {
-                    let connection = Rc::clone(&self).converse(stream, peer);
-                    connections.spawn_local(async move {
-                        connection.await;
-                        drop(permit);
-                    });
+                    // Idle ones must not keep out whoever asks whether we live.
+                    if by_age.len() >= CONNECTIONS_MAX
+                        && let Some(oldest) = by_age.pop_front()
+                    {
+                        oldest.abort();
+                    }
+                    by_age.push_back(connections.spawn_local(Rc::clone(&self).converse(stream, peer)));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the admin address cannot accept a connection");

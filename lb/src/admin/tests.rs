@@ -1,6 +1,7 @@
 //! The whole admin address over real sockets.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use prometheus::Registry;
 use serde_json::Value;

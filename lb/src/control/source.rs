@@ -8,6 +8,7 @@ mod trail;
 mod watch;
 
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -78,10 +79,14 @@ impl Source {
             _ => SourceError::Io { path: path(), error },
         };
         let mut bytes = Vec::new();
+        // Not waiting: opening a FIFO that nobody writes would stop this thread for ever.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(&self.path).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(failed(io::Error::other("not a regular file")));
+        }
         // One byte over tells "too large" from "just fits".
-        std::fs::File::open(&self.path)
-            .map_err(failed)?
-            .take(MAX_TEXT + 1)
+        file.take(MAX_TEXT + 1)
             .read_to_end(&mut bytes)
             .map_err(failed)?;
         if bytes.len() as u64 > MAX_TEXT {

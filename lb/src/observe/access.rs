@@ -6,10 +6,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use weir_config::model::{LogFormat, LogTarget};
@@ -146,42 +146,61 @@ impl AccessWriter {
 #[derive(Debug)]
 enum Message {
     Batch(Vec<u8>),
-    Target(Option<LogTarget>),
-    Reopen,
-    Stop,
+    /// Something else is wanted than before.
+    Look,
+}
+
+/// What is wanted of the writer. Beside the channel and not in it: whoever wants something must not
+/// wait behind batches that a stuck disk or a full pipe holds up.
+#[derive(Debug, Default)]
+struct Wanted {
+    target: Option<LogTarget>,
+    /// Rises when the target is to be opened again.
+    opening: u64,
+    stop: bool,
 }
 
 /// The writing thread's handle, for whoever owns the process.
 #[derive(Debug)]
 pub struct AccessLog {
-    sender: SyncSender<Message>,
-    thread: Option<JoinHandle<()>>,
+    remote: AccessRemote,
+    ended: Receiver<()>,
 }
 
+/// At the end, the writer gets this long to write out what waits.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 impl AccessLog {
-    /// Starts the writer; it writes nothing until it has a [target](Self::retarget).
+    /// Starts the writer; it writes nothing until it has a target.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn start() -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
-        let thread = std::thread::Builder::new().name("weir-access-log".into()).spawn(move || write_all(&receiver))?;
-        Ok(Self { sender, thread: Some(thread) })
+        let (end, ended) = sync_channel(1);
+        let wanted = Arc::new(Mutex::new(Wanted::default()));
+        let theirs = Arc::clone(&wanted);
+        std::thread::Builder::new().name("weir-access-log".into()).spawn(move || {
+            write_all(&receiver, &theirs);
+            // Nobody waits any more if it took too long.
+            let _ = end.try_send(());
+        })?;
+        Ok(Self { remote: AccessRemote { sender, wanted }, ended })
     }
 
     /// An end for a worker.
     pub(crate) fn writer(&self, counts: Arc<ProcessCounts>) -> AccessWriter {
-        AccessWriter { writer: Some(self.sender.clone()), ..AccessWriter::nowhere(counts) }
+        AccessWriter { writer: Some(self.remote.sender.clone()), ..AccessWriter::nowhere(counts) }
     }
 
     /// A hand on the log for whoever knows where it is to go.
     pub(crate) fn remote(&self) -> AccessRemote {
-        AccessRemote(self.sender.clone())
+        self.remote.clone()
     }
 
     /// Opens the file again: it was renamed by whoever rotates logs.
     pub(crate) fn reopen(&self) {
-        self.remote().send(Message::Reopen);
+        self.remote.want(|wanted| wanted.opening += 1);
     }
 
     /// Whether `target` can be written to.
@@ -191,78 +210,105 @@ impl AccessLog {
     pub(crate) fn probe(target: &LogTarget) -> io::Result<()> {
         match target {
             LogTarget::Stdout => Ok(()),
-            LogTarget::File(path) => open(path).map(drop),
+            LogTarget::File(path) => match open(path) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(io::Error::new(error.kind(), format!("cannot open {}: {error}", path.display()))),
+            },
+        }
+    }
+}
+
+impl Drop for AccessLog {
+    /// Writes out what has been handed over so far, if that can be done in a moment.
+    fn drop(&mut self) {
+        self.remote.want(|wanted| wanted.stop = true);
+        if self.ended.recv_timeout(LAST_WORDS).is_err() {
+            tracing::warn!("the access log cannot be written: its last lines are lost");
         }
     }
 }
 
 /// Says where the log goes.
-#[derive(Debug)]
-pub(crate) struct AccessRemote(SyncSender<Message>);
+#[derive(Clone, Debug)]
+pub(crate) struct AccessRemote {
+    sender: SyncSender<Message>,
+    wanted: Arc<Mutex<Wanted>>,
+}
 
 impl AccessRemote {
     /// Writes to `target` from now on.
     pub(crate) fn retarget(&self, target: Option<LogTarget>) {
-        self.send(Message::Target(target));
+        self.want(|wanted| {
+            if wanted.target != target {
+                wanted.target = target;
+                wanted.opening += 1;
+            }
+        });
     }
 
-    fn send(&self, message: Message) {
-        // Fails only once the writer has ended, with nothing left to write.
-        let _ = self.0.send(message);
-    }
-}
-
-impl Drop for AccessLog {
-    /// Writes out what has been handed over so far.
-    fn drop(&mut self) {
-        self.remote().send(Message::Stop);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+    fn want(&self, change: impl FnOnce(&mut Wanted)) {
+        change(&mut self.wanted.lock().unwrap_or_else(PoisonError::into_inner));
+        // Where batches wait, the writer looks after the next of them.
+        let _ = self.sender.try_send(Message::Look);
     }
 }
 
 fn open(path: &std::path::Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    // Not waiting: opening a FIFO that nobody reads would take for ever.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().create(true).append(true).custom_flags(flags).open(path)
 }
 
-fn write_all(messages: &Receiver<Message>) {
-    let mut target = None;
-    let mut file = None;
-    while let Ok(message) = messages.recv() {
+fn write_all(messages: &Receiver<Message>, wanted: &Mutex<Wanted>) {
+    let mut out = Out { target: None, file: None, opening: 0 };
+    let mut stop = false;
+    // Asked to stop, it writes what is already there.
+    while let Some(message) = if stop { messages.try_recv().ok() } else { messages.recv().ok() } {
         let failed = match message {
-            Message::Batch(batch) => match (&mut file, &target) {
-                (Some(file), _) => File::write_all(file, &batch).err(),
-                (None, Some(LogTarget::Stdout)) => io::stdout().lock().write_all(&batch).err(),
-                (None, _) => None,
-            },
-            Message::Target(new) => {
-                target = new;
-                reopen(&target, &mut file)
-            }
-            Message::Reopen => reopen(&target, &mut file),
-            Message::Stop => return,
+            Message::Batch(batch) => out.write(&batch).err(),
+            Message::Look => None,
         };
+        let failed = failed.or_else(|| {
+            let wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            stop = wanted.stop;
+            out.obey(&wanted).err()
+        });
         if let Some(error) = failed {
             tracing::warn!(%error, "cannot write the access log");
         }
     }
 }
 
-fn reopen(target: &Option<LogTarget>, file: &mut Option<File>) -> Option<io::Error> {
-    match target {
-        Some(LogTarget::File(path)) => match open(path) {
-            Ok(opened) => {
-                *file = Some(opened);
-                None
-            }
-            // The old one goes on, if there is one: better a moved file than none.
-            Err(error) => Some(error),
-        },
-        _ => {
-            *file = None;
-            None
+/// Where lines go now.
+struct Out {
+    target: Option<LogTarget>,
+    file: Option<File>,
+    opening: u64,
+}
+
+impl Out {
+    fn write(&mut self, batch: &[u8]) -> io::Result<()> {
+        match (&mut self.file, &self.target) {
+            (Some(file), _) => file.write_all(batch),
+            (None, Some(LogTarget::Stdout)) => io::stdout().lock().write_all(batch),
+            (None, _) => Ok(()),
         }
+    }
+
+    fn obey(&mut self, wanted: &Wanted) -> io::Result<()> {
+        if wanted.opening == self.opening {
+            return Ok(());
+        }
+        self.opening = wanted.opening;
+        self.target.clone_from(&wanted.target);
+        match &self.target {
+            Some(LogTarget::File(path)) => {
+                // If it fails the old one goes on, if there is one: better a moved file than none.
+                self.file = Some(open(path)?);
+            }
+            _ => self.file = None,
+        }
+        Ok(())
     }
 }
 
@@ -343,6 +389,28 @@ mod tests {
         assert_eq!(value["ts"], "2026-11-23T05:00:00.123Z");
         assert_eq!(value["path"], "/\"\\\u{1}");
         assert_eq!(value["duration_ms"], 1.5);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_log_that_cannot_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        // Nobody reads it: opening it in the usual way would take for ever.
+        assert!(AccessLog::probe(&LogTarget::File(fifo.clone())).is_err());
+        let log = AccessLog::start().unwrap();
+        let counts = Arc::new(ProcessCounts::default());
+        let mut writer = log.writer(Arc::clone(&counts));
+        // The writer's turn never comes: as if it were stuck in a write.
+        let stuck = log.remote.wanted.lock().unwrap();
+        for _ in 0..WAITING + 2 {
+            writer.record(LogFormat::Json, &line());
+            writer.flush();
+        }
+        assert!(counts.access_log_dropped.load(Relaxed) > 0);
+        drop(stuck);
+        log.remote().retarget(Some(LogTarget::File(fifo)));
+        log.reopen();
     }
 
     #[test]

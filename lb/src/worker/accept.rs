@@ -65,7 +65,7 @@ impl Door {
     ) -> Self {
         let bound = Rc::new(Bound { listener, address, closed: Cell::new(false), last: RefCell::default() });
         let (stop, stopped) = oneshot::channel();
-        tokio::task::spawn_local(accept(Rc::clone(worker), Rc::clone(&bound), socket, stopped));
+        tokio::task::spawn_local(accept(Accepting::new(worker), Rc::clone(&bound), socket, stopped));
         Self { bound, stop }
     }
 
@@ -77,7 +77,30 @@ impl Door {
     }
 }
 
-async fn accept<E: Env>(worker: Rc<Worker<E>>, bound: Rc<Bound>, socket: E::Reserved, mut stop: oneshot::Receiver<()>) {
+/// An accept loop, counted for as long as it lives.
+struct Accepting<E: Env>(Rc<Worker<E>>);
+
+impl<E: Env> Accepting<E> {
+    fn new(worker: &Rc<Worker<E>>) -> Self {
+        worker.accepting.set(worker.accepting.get() + 1);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl<E: Env> Drop for Accepting<E> {
+    fn drop(&mut self) {
+        self.0.accepting.set(self.0.accepting.get() - 1);
+        self.0.one_ended();
+    }
+}
+
+async fn accept<E: Env>(
+    accepting: Accepting<E>,
+    bound: Rc<Bound>,
+    socket: E::Reserved,
+    mut stop: oneshot::Receiver<()>,
+) {
+    let worker = &accepting.0;
     let socket = match worker.env.listen(socket).await {
         Ok(socket) => socket,
         Err(error) => {
@@ -95,7 +118,7 @@ async fn accept<E: Env>(worker: Rc<Worker<E>>, bound: Rc<Bound>, socket: E::Rese
         match accepted {
             Ok((stream, peer)) => {
                 pause = PAUSE_MIN;
-                serve::spawn(&worker, stream, peer, &bound);
+                serve::spawn(worker, stream, peer, &bound);
             }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
@@ -105,15 +128,25 @@ async fn accept<E: Env>(worker: Rc<Worker<E>>, bound: Rc<Bound>, socket: E::Rese
             }
         }
     }
-    // Who is in the queue has a connection as far as they know: closing now would reset it.
+    // Who is in the queue has a connection as far as they know, and who is in the middle of the
+    // handshake will have one: closing now would reset them.
+    let late = async {
+        while let Ok((stream, peer)) = worker.env.accept(&socket).await {
+            serve::spawn(worker, stream, peer, &bound);
+        }
+    };
+    let _ = tokio::time::timeout(LATECOMERS, late).await;
     while let Some((stream, peer)) = worker.env.accept_waiting(&socket) {
-        serve::spawn(&worker, stream, peer, &bound);
+        serve::spawn(worker, stream, peer, &bound);
     }
 }
 
 /// Pauses after an accept that failed for want of descriptors or memory: at once is no better.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How long a socket that is to close still accepts.
+const LATECOMERS: Duration = Duration::from_millis(50);
 
 /// Errors of the one connection that was to be accepted, not of the socket.
 fn is_the_clients(error: &io::Error) -> bool {

@@ -19,14 +19,27 @@ use super::headers::Peer;
 use crate::env::{Env, Stream};
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::http1::parse::{self, HeadEnd};
-use crate::http1::wire::{Buffer, Wire};
+use crate::http1::wire::{Buffer, Scratch, Wire};
 
 /// A client's connection.
-pub(crate) struct Client<S> {
+pub(crate) struct Client<S: Stream> {
     pub(crate) wire: Wire<S>,
     pub(crate) peer: Peer,
     pub(crate) bound: Rc<Bound>,
     pub(crate) deadline: Deadline,
+    /// A request is under way: whatever ends the connection now must not look like the end of an
+    /// answer, be it a panic or the end of the process.
+    pub(crate) busy: bool,
+    /// It has sent its last byte; it may still be waiting for an answer.
+    half_closed: bool,
+}
+
+impl<S: Stream> Drop for Client<S> {
+    fn drop(&mut self) {
+        if self.busy {
+            self.wire.io.abort_on_close();
+        }
+    }
 }
 
 /// The heads of a request and its answer: lent to a connection for as long as a request is under
@@ -57,7 +70,8 @@ const LINGER_BYTES: u64 = 4 * 1024 * 1024;
 
 impl<S: Stream> Client<S> {
     pub(crate) fn new(io: S, peer: SocketAddr, bound: Rc<Bound>, now: Instant) -> Self {
-        Self { wire: Wire::new(io), peer: Peer::new(peer), bound, deadline: Deadline::new(now + LINGER) }
+        let deadline = Deadline::new(now + LINGER);
+        Self { wire: Wire::new(io), peer: Peer::new(peer), bound, deadline, busy: false, half_closed: false }
     }
 
     /// The next request's head.
@@ -67,8 +81,26 @@ impl<S: Stream> Client<S> {
         poll_fn(|context| reading.poll(self, worker, listener, context)).await
     }
 
+    /// Whether the client has reset the connection while it waits for an answer. What it sends
+    /// ahead meanwhile is kept; that it closed its side is no sign that it has gone.
+    pub(crate) fn poll_gone(&mut self, scratch: &Scratch, context: &mut Context<'_>) -> bool {
+        while !self.half_closed && self.wire.inbox.len() < Scratch::SIZE {
+            let read = self.wire.poll_take(scratch, context, |bytes, inbox, _| {
+                inbox.push(bytes);
+                bytes.is_empty()
+            });
+            match read {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(ended)) => self.half_closed = ended,
+                Poll::Ready(Err(_)) => return true,
+            }
+        }
+        false
+    }
+
     /// Ends the connection so that what was sent arrives.
     pub(crate) async fn close<E: Env<Stream = S>>(mut self, worker: &Worker<E>, unread: bool) {
+        self.busy = false;
         let shut = poll_fn(|context| Pin::new(&mut self.wire.io).poll_shutdown(context)).await;
         if shut.is_err() || (!unread && self.wire.inbox.is_empty()) {
             return;
@@ -90,8 +122,8 @@ impl<S: Stream> Client<S> {
     }
 
     /// Ends the connection so that nobody can take it for a complete answer.
-    pub(crate) fn abort(self) {
-        self.wire.io.abort_on_close();
+    pub(crate) fn abort(mut self) {
+        self.busy = true;
     }
 }
 
@@ -160,14 +192,14 @@ impl Reading {
             self.going = true;
             deadline.set(Instant::now() + IDLE_GRACE);
         }
-        if deadline.poll(context).is_pending() {
+        if deadline.poll(context).is_pending() && !worker.is_cutting() {
             if !self.began {
                 wire.inbox.release();
                 wire.outbox.release();
             }
             return Poll::Pending;
         }
-        if self.began {
+        if self.began && !worker.is_cutting() {
             self.heads.get_or_insert_with(|| worker.lend_heads());
             self.done(Some(Reason::HeaderTimeout))
         } else {

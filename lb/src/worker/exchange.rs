@@ -21,7 +21,7 @@ use super::forward::{Failure, Inbound, Picked, Safety};
 use super::headers::{self, Backward, Onward};
 use super::pool::Upstream;
 use super::relay::{Broken, Relay};
-use crate::env::Env;
+use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
 use crate::http1::head::{ResponseHead, Version};
 use crate::http1::parse::{self, HeadEnd, RESPONSE_HEAD_MAX};
@@ -140,7 +140,14 @@ pub(crate) async fn exchange<'w, E: Env>(
                 Poll::Pending => {
                     // A client that does not take its informational answers need not have them.
                     let _ = client.wire.poll_flush(context);
-                    return client.deadline.poll(context).map(|()| Err(sending.late(upload)));
+                    if sending.is_over() && client.poll_gone(&worker.scratch, context) {
+                        return Poll::Ready(Err(Reason::ClientGone));
+                    }
+                    if worker.is_cutting() {
+                        return Poll::Ready(Err(Reason::DrainDeadline));
+                    }
+                    let late = client.deadline.poll(context);
+                    return late.map(|()| Err(sending.late(&leased.upstream)));
                 }
             }
         }
@@ -254,7 +261,7 @@ impl<'l> Sending<'l> {
         upload: &mut Relay,
         context: &mut Context<'_>,
     ) -> Poll<Reason> {
-        if self.complete || self.broken {
+        if self.is_over() {
             return Poll::Pending;
         }
         let before = upstream.wire.sent;
@@ -274,32 +281,51 @@ impl<'l> Sending<'l> {
                     self.passed = upload.passed;
                     self.moved = Instant::now();
                 }
-                client.deadline.set(self.until(upstream.wire.outbox.is_empty()));
+                client.deadline.set(self.until(upstream));
             }
         }
         Poll::Pending
     }
 
-    /// When the upload has taken too long, if nothing moves until then.
-    fn until(&self, clients_turn: bool) -> Instant {
+    /// Nothing more will be sent.
+    const fn is_over(&self) -> bool {
+        self.complete || self.broken
+    }
+
+    /// The endpoint has to speak before the client sends its body.
+    const fn waits_for_endpoint(&self) -> bool {
+        self.waits && self.passed == 0 && self.informational == 0
+    }
+
+    /// When this has taken too long, if nothing moves until then.
+    fn until<S>(&self, upstream: &Upstream<S>) -> Instant {
+        if self.waits_for_endpoint() {
+            return self.began + self.timeout;
+        }
         let idle = self.moved + self.listener.config.timeouts.stream_idle;
         let rate = self.listener.config.limits.body_min_rate;
-        if rate == 0 || !clients_turn || (self.waits && self.passed == 0) {
+        if rate == 0 || !upstream.wire.outbox.is_empty() {
             return idle;
         }
         let earned = Duration::from_secs_f64(self.passed as f64 / f64::from(rate));
         idle.min(self.began + earned.max(RATE_GRACE))
     }
 
-    /// Why it took too long.
-    fn late(&self, upload: &Relay) -> Reason {
-        if self.complete || self.broken || upload.is_done() { Reason::UpstreamTimeout } else { Reason::BodyTimeout }
+    /// Why it took too long: the endpoint has not answered, or not read; or the client has not sent.
+    fn late<S>(&self, upstream: &Upstream<S>) -> Reason {
+        let endpoints_turn = self.is_over() || self.waits_for_endpoint() || !upstream.wire.outbox.is_empty();
+        if endpoints_turn { Reason::UpstreamTimeout } else { Reason::BodyTimeout }
     }
 
     /// Sends an informational answer on to a client that knows such answers; false if there have
     /// been too many.
-    fn relay_informational<S>(&mut self, client: &mut Client<S>, response: &ResponseHead, version: Version) -> bool {
+    fn relay_informational<S: Stream>(&mut self, client: &mut Client<S>, response: &ResponseHead, version: Version) -> bool {
         self.informational = self.informational.saturating_add(1);
+        if self.waits && self.informational == 1 {
+            // Only now is the client asked for its body: its clock begins.
+            self.began = Instant::now();
+            self.moved = self.began;
+        }
         if version == Version::Http11 {
             let backward = Backward { head: response, framing: Framing::None, version, closing: false, id: None };
             headers::response(client.wire.outbox.tail(), &backward);

@@ -19,12 +19,12 @@ use super::relay::{Outgoing, Relay};
 use super::reply::{self, Fate};
 use super::story::Story;
 use super::{Worker, World};
-use crate::env::Env;
+use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
 use crate::http1::head::{Known, RequestHead};
 
 /// A request as it came in, and its story so far.
-pub(crate) struct Inbound<'r, S> {
+pub(crate) struct Inbound<'r, S: Stream> {
     pub(crate) client: &'r mut Client<S>,
     pub(crate) heads: &'r mut Heads,
     /// Its body, on the way to an endpoint.
@@ -106,7 +106,7 @@ pub(crate) async fn forward<E: Env>(
     fate
 }
 
-impl<'r, S> Inbound<'r, S> {
+impl<'r, S: Stream> Inbound<'r, S> {
     fn new<E: Env<Stream = S>>(
         worker: &Worker<E>,
         listener: &Listener,
@@ -129,7 +129,7 @@ impl<'r, S> Inbound<'r, S> {
 }
 
 /// Step 5: the first route that matches.
-fn route<'w, S>(world: &'w World, listener: &Listener, inbound: &mut Inbound<'_, S>) -> Result<Routed<'w>, Reason> {
+fn route<'w, S: Stream>(world: &'w World, listener: &Listener, inbound: &mut Inbound<'_, S>) -> Result<Routed<'w>, Reason> {
     let request = &inbound.heads.request;
     let view = RequestView {
         method: request.method(),
@@ -175,7 +175,7 @@ async fn attempt_until_settled<'w, E: Env>(
             Ok(answered) => return Ok(answered),
             Err(failure) => failure,
         };
-        if failure.reason.meaning().side != Side::Downstream {
+        if failure.reason.meaning().side == Side::Upstream || failure.reason == Reason::ConnectLocal {
             picked.pick.member.load.of(worker.index).failures[failure.reason.index()].add(1);
         }
         match verdict(&inbound.heads.request, &inbound.upload, failure, inbound.story.attempts) {

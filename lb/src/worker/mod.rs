@@ -97,6 +97,9 @@ pub(crate) struct Worker<E: Env> {
     connections: RefCell<Slab<Option<Waker>>>,
     busy: Cell<usize>,
     draining: Cell<bool>,
+    cutting: Cell<bool>,
+    /// Accept loops that have not ended.
+    accepting: Cell<usize>,
     drained: tokio::sync::Notify,
     #[expect(clippy::vec_box, reason = "lent and taken back by the box: moving one moves a pointer")]
     heads: RefCell<Vec<Box<Heads>>>,
@@ -104,6 +107,8 @@ pub(crate) struct Worker<E: Env> {
 
 /// Between two looks at what idles in the pool.
 const SWEEP: Duration = Duration::from_secs(1);
+/// For the last words of requests that are cut.
+const CUT_GRACE: Duration = Duration::from_millis(100);
 /// Between two flushes of the access log.
 const FLUSH: Duration = Duration::from_millis(250);
 /// Heads kept for reuse: as many requests as one worker has under way at once, within reason.
@@ -135,6 +140,8 @@ impl<E: Env> Worker<E> {
             connections: RefCell::default(),
             busy: Cell::new(0),
             draining: Cell::new(false),
+            cutting: Cell::new(false),
+            accepting: Cell::new(0),
             drained: tokio::sync::Notify::new(),
             heads: RefCell::default(),
         })
@@ -147,7 +154,7 @@ impl<E: Env> Worker<E> {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if self.draining.get() && self.connections.borrow().is_empty() {
+            if self.is_done() {
                 break;
             }
             tokio::select! {
@@ -162,8 +169,29 @@ impl<E: Env> Worker<E> {
                 () = self.drained.notified() => {}
             }
         }
+        let cut = self.busy.get();
+        self.cut().await;
         self.access.borrow_mut().flush();
-        Ended { cut: self.busy.get() }
+        Ended { cut }
+    }
+
+    /// Draining, and nothing left to drain.
+    fn is_done(&self) -> bool {
+        self.draining.get() && self.accepting.get() == 0 && self.connections.borrow().is_empty()
+    }
+
+    /// Ends what is left. Each request under way gets a moment to say so in its log line.
+    async fn cut(&self) {
+        self.drain();
+        self.cutting.set(true);
+        self.wake_all();
+        let all_gone = async {
+            while !self.is_done() {
+                self.drained.notified().await;
+            }
+        };
+        // Whoever is not done by then is dropped, which resets its connection.
+        let _ = tokio::time::timeout(CUT_GRACE, all_gone).await;
     }
 
     /// The newest generation. One comparison of pointers, unless there is a newer one.
@@ -185,6 +213,18 @@ impl<E: Env> Worker<E> {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Whether requests under way are to end now.
+    pub(crate) fn is_cutting(&self) -> bool {
+        self.cutting.get()
+    }
+
+    /// One accept loop, or the last connection, has ended.
+    fn one_ended(&self) {
+        if self.is_done() {
+            self.drained.notify_one();
+        }
     }
 
     pub(crate) fn lend_heads(&self) -> Box<Heads> {

@@ -16,6 +16,8 @@ pub(crate) struct Relay {
     incoming: Incoming,
     outgoing: Outgoing,
     done: bool,
+    /// It will never arrive whole, so what follows it on its wire cannot be told from it.
+    pub(crate) broken: bool,
     /// Some of it has been taken, so that it cannot be sent a second time.
     pub(crate) begun: bool,
     /// Bytes of the body passed on, without framing.
@@ -63,7 +65,7 @@ impl Relay {
             Framing::Chunked => (Incoming::Chunked(Box::default()), false),
             Framing::UntilClose => (Incoming::UntilClose, false),
         };
-        Self { incoming, outgoing, done, begun: false, passed: 0, limit: limit.unwrap_or(u64::MAX) }
+        Self { incoming, outgoing, done, broken: false, begun: false, passed: 0, limit: limit.unwrap_or(u64::MAX) }
     }
 
     /// Sets the limit anew.
@@ -84,6 +86,22 @@ impl Relay {
     /// Moves what can be moved; ready when the whole body has been written out, and also ready
     /// when it never will be.
     pub(crate) fn poll<A, B>(
+        &mut self,
+        from: &mut Wire<A>,
+        to: &mut Wire<B>,
+        scratch: &Scratch,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>>
+    where
+        A: AsyncRead + AsyncWrite + Unpin,
+        B: AsyncRead + AsyncWrite + Unpin,
+    {
+        let moved = self.poll_move(from, to, scratch, context);
+        self.broken |= matches!(moved, Poll::Ready(Err(_)));
+        moved
+    }
+
+    fn poll_move<A, B>(
         &mut self,
         from: &mut Wire<A>,
         to: &mut Wire<B>,
@@ -261,6 +279,19 @@ mod tests {
         let (out, result) = relay(b"hello", Framing::UntilClose, Outgoing::Chunked, None).await;
         assert!(result.is_ok());
         assert_eq!(out, b"5\r\nhello\r\n0\r\n\r\n");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_at_its_very_end_is_broken() {
+        // All of it has been read, yet where the next message begins cannot be told.
+        let (mut sender, from) = duplex(1 << 16);
+        let (mut from, mut to) = (Wire::new(from), Wire::new(duplex(1 << 16).0));
+        sender.write_all(b"0\r\nno colon\r\n\r\n").await.unwrap();
+        let mut relay = Relay::new(Framing::Chunked, Outgoing::Chunked, None);
+        let scratch = Scratch::new();
+        let result = poll_fn(|context| relay.poll(&mut from, &mut to, &scratch, context)).await;
+        assert!(matches!(result, Err(Broken::BadChunk)));
+        assert!(relay.broken);
     }
 
     #[tokio::test]

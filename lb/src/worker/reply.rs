@@ -7,7 +7,7 @@ use std::io::Write;
 use std::task::Poll;
 
 use tokio::time::Instant;
-use weir_core::reason::{Meaning, Reason};
+use weir_core::reason::{Meaning, Reason, Side};
 use weir_core::route::Headers;
 use weir_core::snapshot::Listener;
 
@@ -18,7 +18,7 @@ use super::headers::{self, Backward};
 use super::relay::{Broken, Outgoing, Relay};
 use super::story::Story;
 use super::{Worker, World};
-use crate::env::Env;
+use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
 use crate::observe::access::Line;
@@ -68,6 +68,12 @@ pub(crate) async fn finish<E: Env>(
     let streamed = poll_fn(|context| {
         let over = both.poll(worker, client, &mut leased, upload, &mut download, context);
         if over.is_pending() {
+            if both.upload_over && client.poll_gone(&worker.scratch, context) {
+                return Poll::Ready(Err(Reason::ClientGone));
+            }
+            if worker.is_cutting() {
+                return Poll::Ready(Err(Reason::DrainDeadline));
+            }
             if both.has_moved(&download, upload, client.wire.sent) {
                 client.deadline.set_after(Instant::now(), listener.config.timeouts.stream_idle);
             }
@@ -88,7 +94,7 @@ pub(crate) async fn finish<E: Env>(
             if closing { Fate::Close { unread: early } } else { Fate::Keep }
         }
         Err(reason) => {
-            if reason != Reason::ClientGone {
+            if reason.meaning().side == Side::Upstream {
                 flight.failed(reason);
             }
             story.reason = Some(reason);
@@ -141,7 +147,7 @@ impl Both {
 }
 
 /// Whose fault it is that nothing moves.
-fn stalled<S>(client: &Client<S>) -> Reason {
+fn stalled<S: Stream>(client: &Client<S>) -> Reason {
     if client.wire.outbox.is_empty() { Reason::UpstreamStalled } else { Reason::ClientGone }
 }
 
@@ -202,8 +208,9 @@ pub(crate) async fn refuse_head<E: Env>(
 }
 
 /// Skips the request's body if all of it is here already; whether it is out of the way.
-fn take_body<S>(client: &mut Client<S>, request: &RequestHead, upload: &Relay) -> bool {
+fn take_body<S: Stream>(client: &mut Client<S>, request: &RequestHead, upload: &Relay) -> bool {
     match request.framing {
+        _ if upload.broken => false,
         _ if upload.is_done() => true,
         Framing::Length(length) if !upload.begun && client.wire.inbox.len() as u64 >= length => {
             // It fits an inbox, so it fits a usize.
@@ -214,7 +221,7 @@ fn take_body<S>(client: &mut Client<S>, request: &RequestHead, upload: &Relay) -
     }
 }
 
-async fn flush<S: crate::env::Stream>(client: &mut Client<S>, listener: &Listener) -> Result<(), ()> {
+async fn flush<S: Stream>(client: &mut Client<S>, listener: &Listener) -> Result<(), ()> {
     client.deadline.set_after(Instant::now(), listener.config.timeouts.stream_idle);
     poll_fn(|context| match client.wire.poll_flush(context) {
         Poll::Pending => client.deadline.poll(context).map(Err),
@@ -224,7 +231,7 @@ async fn flush<S: crate::env::Stream>(client: &mut Client<S>, listener: &Listene
 }
 
 /// Appends an answer of our own; the length of its body.
-fn local_answer<S>(
+fn local_answer<S: Stream>(
     listener: &Listener,
     client: &mut Client<S>,
     request: &RequestHead,

@@ -52,6 +52,7 @@ async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::Stream>) {
             Next::Closed => break,
             Next::Request(mut heads) => {
                 let _busy = guard.busy();
+                client.busy = true;
                 let fate = forward::forward(worker, &world, index, &mut client, &mut heads).await;
                 (heads, fate)
             }
@@ -66,7 +67,7 @@ async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::Stream>) {
         load.bytes_received.add(std::mem::take(&mut client.wire.received));
         load.bytes_sent.add(std::mem::take(&mut client.wire.sent));
         match fate {
-            Fate::Keep => {}
+            Fate::Keep => client.busy = false,
             Fate::Close { unread } => return client.close(worker, unread).await,
             Fate::Abort => return client.abort(),
         }
@@ -106,9 +107,7 @@ impl<E: Env> Drop for Guard<E> {
     fn drop(&mut self) {
         self.load.of(self.worker.index).open.sub(1);
         self.worker.connections.borrow_mut().remove(self.slot);
-        if self.worker.is_draining() && self.worker.connections.borrow().is_empty() {
-            self.worker.drained.notify_one();
-        }
+        self.worker.one_ended();
         if std::thread::panicking() {
             self.worker.counts.panics.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }

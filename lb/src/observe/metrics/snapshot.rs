@@ -147,7 +147,12 @@ impl SnapshotCollector {
         let mut state = Family::new(&table::ENDPOINT_STATE);
         let mut weight = Family::new(&table::ENDPOINT_WEIGHT);
         let mut since = Family::new(&table::ENDPOINT_SINCE);
-        let times = self.transitions_at.lock().unwrap_or_else(PoisonError::into_inner);
+        // A copy: control must not wait for a scrape.
+        let times = self
+            .transitions_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         for cluster in clusters {
             let name = cluster.config.name.as_str();
             let well = cluster

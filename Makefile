@@ -1,0 +1,66 @@
+# The words a person types, and the ones the runner calls. `make help` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# What the tests and the comparison use: the program that shows it is there, and its Debian package.
+TEST_PROGRAMS := nginx:nginx-light promtool:prometheus
+BENCH_PROGRAMS := nginx:nginx-light haproxy:haproxy wrk:wrk taskset:util-linux valgrind:valgrind
+
+# Debian's daemons stand where a user's PATH may not look.
+export PATH := $(PATH):/usr/sbin:/sbin
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# RUNLEVEL=1: a daemon that starts with its package would take ports and processor time.
+define install
+	missing=(); \
+	for pair in $1; do \
+		command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); \
+	done; \
+	if (( $${#missing[@]} )); then \
+		echo "installing $${missing[*]}"; \
+		$(SUDO) apt-get update -qq; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+			apt-get install -y -qq --no-install-recommends "$${missing[@]}" >/dev/null; \
+	fi
+endef
+
+.PHONY: help build run-demo test soak lint bench bench-micro bench-compare test-packages bench-packages
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+build: ## the release binary, target/release/weir
+	cargo build --release --bin weir
+
+run-demo: ## replicas, load and a balancer, to look at and to break
+	cargo run --release --bin weir -- demo
+
+test: test-packages ## everything: pure, simulated and live
+	cargo build --workspace --bins
+	cargo test --workspace --no-fail-fast
+
+soak: test-packages ## what takes minutes: a hundred reloads under load
+	cargo build --workspace --bins
+	cargo test -p weir-integration-tests --test live -- --ignored --nocapture
+
+lint: ## format, clippy and documentation, with warnings as errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+bench: bench-micro bench-compare ## micro benches, then Weir beside nginx and HAProxy
+
+bench-micro: ## pick, route, publish, parse
+	cargo bench -p weir-benches
+
+bench-compare: bench-packages ## CPU per request and memory beside nginx and HAProxy
+	cargo build --release --bin weir -p weir
+	cargo run --release -p weir-benches --bin compare -- $(COMPARE)
+
+test-packages:
+	@$(call install,$(TEST_PROGRAMS))
+
+bench-packages:
+	@$(call install,$(BENCH_PROGRAMS))
