@@ -4,6 +4,7 @@
 //! again: every reference resolves, every duration is positive, every cluster has an endpoint.
 //! Nothing here knows YAML.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::RangeInclusive;
@@ -303,6 +304,15 @@ pub enum CheckKind {
     Tcp,
     /// That an HTTP/1.1 request is answered as expected.
     Http(HttpCheck),
+}
+
+impl fmt::Display for CheckKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp => f.write_str("TCP connect"),
+            Self::Http(http) => write!(f, "{} {}", http.method, http.path),
+        }
+    }
 }
 
 /// What an HTTP probe sends and expects.

@@ -55,7 +55,16 @@ pub trait Env: Clone + Send + 'static {
     /// Those of the system.
     fn bound_addr(&self, reserved: &Self::Reserved) -> io::Result<SocketAddr>;
 
-    /// Begins to accept, on the calling thread's runtime.
+    /// Lets connections in: from now on they wait to be accepted.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn admit(&self, _reserved: &Self::Reserved) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Begins to accept, on the calling thread's runtime. Lets connections in, if
+    /// [`Self::admit`] has not.
     fn listen(&self, reserved: Self::Reserved) -> impl Future<Output = io::Result<Self::Listener>>;
 
     /// The next connection.
@@ -101,7 +110,7 @@ impl Default for Os {
 const BACKLOG: i32 = 4096;
 
 impl Env for Os {
-    type Reserved = std::net::TcpListener;
+    type Reserved = Socket;
     type Listener = TcpListener;
     type Stream = TcpStream;
 
@@ -118,34 +127,39 @@ impl Env for Os {
         } else {
             open(address, false)?.local_addr()?.as_socket().unwrap_or(address)
         };
-        (0..workers.get()).map(|_| open(chosen, true).map(Into::into)).collect()
+        (0..workers.get()).map(|_| open(chosen, true)).collect()
     }
 
-    fn bound_addr(&self, reserved: &Self::Reserved) -> io::Result<SocketAddr> {
-        reserved.local_addr()
+    fn bound_addr(&self, reserved: &Socket) -> io::Result<SocketAddr> {
+        reserved.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
     }
 
-    async fn listen(&self, reserved: Self::Reserved) -> io::Result<TcpListener> {
-        TcpListener::from_std(reserved)
+    fn admit(&self, reserved: &Socket) -> io::Result<()> {
+        reserved.listen(BACKLOG)
+    }
+
+    async fn listen(&self, reserved: Socket) -> io::Result<TcpListener> {
+        self.admit(&reserved)?;
+        TcpListener::from_std(reserved.into())
     }
 
     async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, peer) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        Ok((stream, peer))
+        listener.accept().await
     }
 
     fn accept_waiting(&self, listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         match listener.poll_accept(&mut context) {
-            std::task::Poll::Ready(Ok((stream, peer))) => stream.set_nodelay(true).ok().map(|()| (stream, peer)),
-            _ => None,
+            std::task::Poll::Ready(accepted) => accepted.ok(),
+            std::task::Poll::Pending => None,
         }
     }
 
     async fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
         let stream = TcpStream::connect(to).await?;
-        stream.set_nodelay(true)?;
+        let socket = SockRef::from(&stream);
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
         Ok(stream)
     }
 
@@ -175,7 +189,12 @@ impl Stream for TcpStream {
     }
 }
 
-/// A bound, listening, non-blocking socket.
+/// Bytes the kernel takes from us before it could send them. More would only hide from us whether
+/// the other side reads: with a buffer of megabytes a slow but steady reader looks like a stall.
+const UNSENT_MAX: u32 = 128 * 1024;
+
+/// A bound, non-blocking socket. It does not listen: a reload that is refused must not have taken
+/// a single connection.
 fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -185,7 +204,9 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     }
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
+    // What is accepted inherits these, at no system call per connection.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     Ok(socket)
 }

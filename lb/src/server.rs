@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::metrics::control::ControlMetrics;
 use crate::process::signals::{Asked, Signals};
 use crate::process::{limits, ports};
+use crate::worker::budget::Budget;
 use crate::worker::{Ended, Order, Worker};
 use gate::Gate;
 
@@ -146,7 +148,8 @@ impl<E: Env> Server<E> {
         let Self { env, shell, truth, counts, admin, access, seats, orders: _orders, .. } = self;
         for (index, seat) in seats.into_iter().enumerate() {
             let writer = writer(access.as_ref(), &counts);
-            let worker = Worker::new(env.clone(), index, Arc::clone(&truth), Arc::clone(&counts), writer);
+            let budget = Budget::new(limits::open_files(), 1);
+            let worker = Worker::new(env.clone(), index, Arc::clone(&truth), Arc::clone(&counts), writer, budget);
             tokio::task::spawn_local(worker.run(seat));
         }
         spawn_admin(&env, admin);
@@ -165,11 +168,13 @@ impl Server<Os> {
         let system = |what| move |source| StartError::System { what, source };
         let mut signals = Signals::new().map_err(system("cannot handle signals"))?;
         let mut ends = Vec::new();
+        let workers = seats.len();
         for (index, seat) in seats.into_iter().enumerate() {
             let (report, ended) = oneshot::channel();
             let writer = writer(access.as_ref(), &counts);
             let (truth, counts) = (Arc::clone(&truth), Arc::clone(&counts));
-            let work = move || work(env, index, truth, counts, writer, seat, report);
+            let make = move || Worker::new(env, index, truth, counts, writer, Budget::new(limits::open_files(), workers));
+            let work = move || work(index, make, seat, report);
             let thread = std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(work);
             ends.push((thread.map_err(system("cannot start a worker"))?, ended));
         }
@@ -191,13 +196,12 @@ impl Server<Os> {
 /// `weir run`: everything from the file to the exit code.
 #[must_use]
 pub fn run(options: &RunOptions) -> ExitCode {
-    let open_files = limits::raise_open_files();
-    tracing::debug!(?open_files, "limit on open files");
+    limits::raise_open_files();
     match start(options) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(3),
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("weir: {error}");
             ExitCode::FAILURE
         }
     }
@@ -228,17 +232,14 @@ fn local_runtime() -> io::Result<LocalRuntime> {
 
 /// A worker's thread.
 fn work(
-    env: Os,
     index: usize,
-    truth: Arc<ArcSwap<Snapshot>>,
-    counts: Arc<ProcessCounts>,
-    writer: AccessWriter,
+    make: impl FnOnce() -> Rc<Worker<Os>>,
     seat: mpsc::UnboundedReceiver<Order<<Os as Env>::Reserved>>,
     report: oneshot::Sender<Ended>,
 ) {
     match local_runtime() {
         Ok(runtime) => {
-            let ended = runtime.block_on(async { Worker::new(env, index, truth, counts, writer).run(seat).await });
+            let ended = runtime.block_on(async { make().run(seat).await });
             // Nobody waits for it only if the process is on its way out.
             let _ = report.send(ended);
         }
@@ -351,6 +352,8 @@ fn reserve_admin<E: Env>(env: &E, address: SocketAddr) -> Result<E::Reserved, St
 
 fn spawn_admin<E: Env>(env: &E, admin: Option<(Admin, E::Reserved)>) {
     if let Some((admin, reserved)) = admin {
+        // Whoever started us may ask at once; if this fails, serving will say so.
+        let _ = env.admit(&reserved);
         tokio::task::spawn_local(admin.serve(env.clone(), reserved));
     }
 }

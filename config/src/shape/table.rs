@@ -28,7 +28,7 @@ pub(crate) static CONFIG: Object = Object {
             name: "zone",
             doc: "The availability zone this instance stands in.",
             kind: Kind::Text(&NAME),
-            need: Optional("no zone is preferred"),
+            need: Optional("not told"),
             example: "az-a",
         },
         Key {

@@ -333,7 +333,8 @@ fn a_1_0_client_is_kept_only_if_it_asks() {
 
 #[test]
 fn connection_close_of_the_client_closes_after_the_answer() {
-    let front = Front::new(Backend::text("x"));
+    // Each worker has connections of its own to the endpoint.
+    let front = Front::with(Backend::text("x"), |scene| scene.top("workers: 1"));
     let mut client = front.connect();
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     let answer = client.response().unwrap();

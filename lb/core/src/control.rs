@@ -283,6 +283,7 @@ impl Control {
                 id.endpoint,
                 Evidence::Probe {
                     check: id.check,
+                    asked: definition,
                     result,
                     streak,
                     threshold,

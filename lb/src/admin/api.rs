@@ -12,7 +12,7 @@ use weir_core::endpoint::Status;
 
 use super::guard::{self, Refusal};
 use super::{Service, page, status};
-use crate::control::{Phase, ReloadOutcome, Trigger};
+use crate::control::{BoundListener, Phase, ReloadOutcome, Trigger};
 use crate::env::Env;
 use crate::observe::journal::{rfc3339, timestamp};
 use crate::observe::metrics;
@@ -81,7 +81,7 @@ impl<E: Env> Service<E> {
         }
         let mark = |good: bool| if good { "[+]" } else { "[-]" };
         let mut text = format!("[+]config: generation {} in force\n", snapshot.generation);
-        text += &format!("[+]listeners: {} addresses served\n", self.handle.bound().len());
+        text += &format!("[+]listeners: served on {}\n", addresses(&self.handle.bound()));
         text += &format!(
             "{}endpoints: {unjudged} not judged yet\n",
             mark(phase != Phase::Starting)
@@ -249,4 +249,10 @@ fn not_allowed(allowed: &'static str) -> Answer {
     );
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
+}
+
+/// Where listeners are served, in words.
+fn addresses(bound: &[BoundListener]) -> String {
+    let list: Vec<String> = bound.iter().map(|bound| bound.actual.to_string()).collect();
+    if list.is_empty() { "no address".into() } else { list.join(", ") }
 }

@@ -90,6 +90,7 @@ async fn play(story: impl AsyncFnOnce(&Stage)) {
     let handle = shell.handle();
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     let reserved = env.reserve(loopback, NonZeroUsize::MIN, false).unwrap().remove(0);
+    env.admit(&reserved).unwrap();
     let address = env.bound_addr(&reserved).unwrap();
     let stage = Stage {
         address,

@@ -165,7 +165,7 @@ pub fn main() -> ExitCode {
 impl Run {
     fn run(self) -> ExitCode {
         match self.log.start() {
-            Ok(()) => server::run(&RunOptions {
+            Ok(_log) => server::run(&RunOptions {
                 config_path: self.config,
                 admin: self.admin,
             }),
@@ -182,9 +182,10 @@ impl Demo {
             filter: log.filter.or_else(|| Some("warn".into())),
             ..log
         };
-        if let Err(wrong) = log.start() {
-            return usage(&wrong);
-        }
+        let _log = match log.start() {
+            Ok(running) => running,
+            Err(wrong) => return usage(&wrong),
+        };
         let serve = |config: &std::path::Path| {
             server::run(&RunOptions {
                 config_path: config.to_owned(),
@@ -199,7 +200,7 @@ impl Demo {
 }
 
 impl Log {
-    fn start(&self) -> Result<(), String> {
+    fn start(&self) -> Result<log::Running, String> {
         let fallback = || std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
         let filter = self.filter.clone().or_else(fallback).unwrap_or_else(|| "info".into());
         log::start(

@@ -90,17 +90,17 @@ impl Handle {
         );
     }
 
-    /// Tells the journal how draining ended: how many connections had to be cut.
+    /// Tells the journal how draining ended: how many requests had to be cut.
     pub fn drain_finished(&self, cut: u64) {
         let (level, message) = match cut {
             0 => (Level::Info, "drained: every request was finished".to_owned()),
             1 => (
                 Level::Warn,
-                "drained: the deadline passed and 1 connection was cut".to_owned(),
+                "drained, but not all: 1 request was cut".to_owned(),
             ),
             _ => (
                 Level::Warn,
-                format!("drained: the deadline passed and {cut} connections were cut"),
+                format!("drained, but not all: {cut} requests were cut"),
             ),
         };
         self.shared

@@ -272,6 +272,8 @@ impl<E: Env, S: Sockets> Shell<E, S> {
 
     async fn serve(&mut self) {
         self.carry_out();
+        // With nothing to wait for we are ready at once.
+        self.publish();
         loop {
             let pause = self.until_next_tick();
             tokio::select! {

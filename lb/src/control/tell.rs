@@ -11,6 +11,7 @@ pub fn evidence(evidence: &Evidence) -> Value {
     match evidence {
         Evidence::Probe {
             check,
+            asked,
             result,
             streak,
             threshold,
@@ -21,6 +22,7 @@ pub fn evidence(evidence: &Evidence) -> Value {
                 took: *took,
             });
             value["check"] = (*check).into();
+            value["asked"] = asked.kind.to_string().into();
             value["streak"] = (*streak).into();
             value["threshold"] = (*threshold).into();
             value

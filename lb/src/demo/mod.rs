@@ -64,6 +64,14 @@ pub enum DemoError {
 /// # Errors
 /// [`DemoError`] says what could not be started.
 pub fn run(options: Options, serve: impl FnOnce(&Path) -> ExitCode) -> Result<ExitCode, DemoError> {
+    run_telling(options, &mut io::stdout(), serve)
+}
+
+fn run_telling(
+    options: Options,
+    out: &mut impl Write,
+    serve: impl FnOnce(&Path) -> ExitCode,
+) -> Result<ExitCode, DemoError> {
     let listen = free_or_other(options.listen)?;
     let admin = free_or_other(options.admin)?;
     let (tell, told) = mpsc::sync_channel(1);
@@ -90,7 +98,6 @@ pub fn run(options: Options, serve: impl FnOnce(&Path) -> ExitCode) -> Result<Ex
         path: scene.config.clone(),
         error,
     })?;
-    let mut out = io::stdout().lock();
     for (name, wanted, got) in [("--listen", options.listen, listen), ("--admin", options.admin, admin)] {
         if wanted.port() != 0 && wanted != got {
             // A closed terminal is no reason to stop.
@@ -99,7 +106,6 @@ pub fn run(options: Options, serve: impl FnOnce(&Path) -> ExitCode) -> Result<Ex
     }
     let _ = out.write_all(scene.welcome().as_bytes());
     let _ = out.flush();
-    drop(out);
     Ok(serve(&scene.config))
 }
 
@@ -200,5 +206,9 @@ mod tests {
         );
         assert_eq!(code.unwrap(), ExitCode::SUCCESS);
         assert!(!seen.exists());
+        assert!(
+            String::from_utf8(told).unwrap().contains(seen.to_str().unwrap()),
+            "the way to the file is told"
+        );
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct Scene {
 
 /// The demo probes faster than the defaults would, so that there is something to see.
 const HEALTH_CHECKS: &str = "    health_checks:
-      - timeout: 1s
+      - timeout: 500ms
         interval: 1s
         down_interval: 1s
         unhealthy_threshold: 3
@@ -156,9 +156,9 @@ mod tests {
     #[test]
     fn the_config_is_one() {
         let yaml = scene().yaml();
-        let config = weir_config::parse_str(&yaml)
-            .unwrap_or_else(|mistakes| panic!("{mistakes:?}\n{yaml}"))
-            .config;
+        let parsed = weir_config::parse_str(&yaml).unwrap_or_else(|mistakes| panic!("{mistakes:?}\n{yaml}"));
+        assert_eq!(parsed.warnings.iter().count(), 0, "{:?}", parsed.warnings);
+        let config = parsed.config;
         assert_eq!(config.clusters.len(), 2);
         assert_eq!(config.clusters[0].endpoints.len(), 3);
     }

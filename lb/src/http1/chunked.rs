@@ -7,8 +7,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadChunk;
 
-/// Most bytes of chunk extensions in one body. They mean nothing to anybody; a body that is
-/// made of them is an attack.
+/// Most bytes of chunk extensions, beyond as many as there was data. They mean nothing to anybody;
+/// a body that is made of them is an attack.
 const EXTENSIONS_MAX: u32 = 4096;
 /// Most bytes of a trailer section.
 const TRAILERS_MAX: usize = 8192;
@@ -65,6 +65,8 @@ impl Decoder {
                 State::Data => {
                     let take = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len() - at);
                     data(&input[at..at + take]);
+                    // Data earns room for more extensions.
+                    self.extensions = self.extensions.saturating_sub(u32::try_from(take).unwrap_or(u32::MAX));
                     at += take;
                     self.left -= take as u64;
                     if self.left == 0 {

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Level, Subscriber};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -37,20 +38,29 @@ impl Format {
     }
 }
 
-/// Starts logging to standard error. `filter` is in `EnvFilter` syntax, such as `info` or
+/// Keeps the log running; dropped, it writes out what waits, if that can be done in a moment.
+#[derive(Debug)]
+#[must_use]
+pub struct Running {
+    _writer: WorkerGuard,
+}
+
+/// Starts logging to standard error. Lines that standard error does not take are dropped: nobody
+/// waits for whoever reads them. `filter` is in `EnvFilter` syntax, such as `info` or
 /// `weir=debug`; `coloured` matters to text alone. Where a logger already runs, it stays.
 ///
 /// # Errors
 /// When `filter` cannot be read; the message says where.
-pub fn start(filter: &str, format: Format, coloured: bool) -> Result<(), String> {
+pub fn start(filter: &str, format: Format, coloured: bool) -> Result<Running, String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("log filter {filter:?}: {error}"))?;
+    let (writer, guard) = tracing_appender::non_blocking(io::stderr());
     // The only other error is "already set": somebody embeds us and logs in their own way.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(writer)
         .event_format(Line { format, coloured })
         .try_init();
-    Ok(())
+    Ok(Running { _writer: guard })
 }
 
 /// Writes one event as one line.

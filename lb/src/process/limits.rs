@@ -2,19 +2,19 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit on open files to the hard one; the limit then in force, if there is one.
-pub(crate) fn raise_open_files() -> Option<u64> {
+/// Raises the soft limit on open files to the hard one.
+pub(crate) fn raise_open_files() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current == maximum {
-        return current;
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, ?current, ?maximum, "cannot raise the limit on open files");
     }
-    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        Ok(()) => maximum,
-        Err(error) => {
-            tracing::warn!(%error, ?current, ?maximum, "cannot raise the limit on open files");
-            current
-        }
-    }
+}
+
+/// Descriptors this process may have open at once.
+pub(crate) fn open_files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -23,7 +23,7 @@ mod tests {
 
     #[test]
     fn the_soft_limit_reaches_the_hard_one() {
-        let limit = raise_open_files();
-        assert_eq!(limit, getrlimit(Resource::Nofile).maximum);
+        raise_open_files();
+        assert_eq!(open_files(), getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX));
     }
 }

@@ -123,6 +123,10 @@ impl<E: Env> Sockets for Gate<E> {
         }
         for (served, sockets) in reserved.fresh {
             for (worker, socket) in self.workers.iter().zip(sockets) {
+                // Here and not in the worker: whoever is told of the reload may connect at once.
+                if let Err(error) = self.env.admit(&socket) {
+                    tracing::error!(listener = %served.listener, address = %served.actual, %error, "cannot listen");
+                }
                 // A worker that is gone serves nothing.
                 let _ = worker.send(Order::Open(served.opened_for.clone(), served.configured, socket));
             }

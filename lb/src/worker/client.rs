@@ -63,10 +63,11 @@ pub(crate) enum Next {
 /// After a drain began, an idle connection is kept for this long: a request that is already on
 /// its way is answered rather than reset.
 const IDLE_GRACE: Duration = Duration::from_secs(1);
-/// How long, and how much, we read on after our last word so that the client can read it: data
-/// that arrives at a closed socket resets the connection and takes our answer with it.
+/// How long we read on after our last word so that the client can read it: data that arrives at a
+/// closed socket resets the connection and takes our answer with it. First without a byte, then
+/// over all.
 const LINGER: Duration = Duration::from_secs(5);
-const LINGER_BYTES: u64 = 4 * 1024 * 1024;
+const LINGER_MAX: Duration = Duration::from_secs(30);
 
 impl<S: Stream> Client<S> {
     pub(crate) fn new(io: S, peer: SocketAddr, bound: Rc<Bound>, now: Instant) -> Self {
@@ -106,14 +107,16 @@ impl<S: Stream> Client<S> {
             return;
         }
         self.deadline.set(Instant::now() + LINGER);
-        let until = self.wire.received + LINGER_BYTES;
-        let wire = &mut self.wire;
-        let deadline = &mut self.deadline;
+        let last = Instant::now() + LINGER_MAX;
+        let Self { wire, deadline, .. } = &mut self;
         poll_fn(|context| {
             loop {
                 match wire.poll_take(&worker.scratch, context, |bytes, _, _| bytes.len()) {
-                    Poll::Ready(Ok(count)) if count > 0 && wire.received < until => {}
+                    Poll::Ready(Ok(count)) if count > 0 && Instant::now() < last => {
+                        deadline.set(last.min(Instant::now() + LINGER));
+                    }
                     Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending if worker.is_cutting() => return Poll::Ready(()),
                     Poll::Pending => return deadline.poll(context),
                 }
             }

@@ -16,6 +16,7 @@ use weir_core::reason::Reason;
 use weir_core::snapshot::{Cluster, Listener};
 
 use super::Worker;
+use super::budget::Place;
 use super::client::{Client, Heads};
 use super::forward::{Failure, Inbound, Picked, Safety};
 use super::headers::{self, Backward, Onward};
@@ -38,10 +39,13 @@ pub(crate) struct Leased<'w, S> {
 }
 
 /// A leased connection on which the head of an answer has arrived.
-pub(crate) struct Answered<'w, S> {
-    pub(crate) leased: Leased<'w, S>,
-    /// The request's body can no longer be sent: the endpoint has stopped reading.
-    pub(crate) upload_broken: bool,
+pub(crate) struct Answered<'w, S>(Leased<'w, S>);
+
+impl<'w, S> Answered<'w, S> {
+    /// The connection, from which the rest of the answer is to be read.
+    pub(crate) fn into_leased(self) -> Leased<'w, S> {
+        self.0
+    }
 }
 
 impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Leased<'_, S> {
@@ -58,7 +62,7 @@ pub(crate) async fn lease<'w, E: Env>(
     picked: &Picked<'w>,
     fresh: bool,
 ) -> Result<Leased<'w, E::Stream>, Failure> {
-    let Picked { pick, cluster, timeout: answer_timeout } = *picked;
+    let Picked { pick, cluster, timeout: answer_timeout, .. } = *picked;
     let member = pick.member;
     let load = member.load.of(worker.index);
     let flight = Flight::begin(load);
@@ -75,6 +79,7 @@ pub(crate) async fn lease<'w, E: Env>(
             upstream
         }
         None => {
+            let place = place(worker).ok_or(LOCAL_FAILURE)?;
             let connected = timeout(config.connect.timeout, worker.env.connect(member.address())).await;
             let reason = match connected {
                 Ok(Ok(stream)) => Ok(stream),
@@ -82,10 +87,21 @@ pub(crate) async fn lease<'w, E: Env>(
                 Err(_) => Err(Reason::ConnectTimeout),
             };
             let stream = reason.map_err(|reason| Failure { reason, safety: Safety::NothingSent })?;
-            Upstream::new(stream, Arc::clone(&member.load), worker.index)
+            Upstream::new(stream, Arc::clone(&member.load), worker.index, place)
         }
     };
     Ok(Leased { upstream, reused, endpoint: member.id, cluster, timeout: answer_timeout, flight })
+}
+
+/// No descriptor to be had: nothing was sent, and no other endpoint would fare better.
+const LOCAL_FAILURE: Failure = Failure { reason: Reason::ConnectLocal, safety: Safety::Sent };
+
+/// Room for one more connection to an endpoint; idle ones to others make room.
+fn place<E: Env>(worker: &Worker<E>) -> Option<Place> {
+    worker.budget.for_endpoint().or_else(|| {
+        worker.pool.borrow_mut().clear();
+        worker.budget.for_endpoint()
+    })
 }
 
 /// Whose fault a connection is that could not be opened.
@@ -157,7 +173,7 @@ pub(crate) async fn exchange<'w, E: Env>(
         Ok(()) => {
             story.answered = Some(Instant::now());
             leased.flight.answered(response.status);
-            Ok(Answered { leased, upload_broken: sending.broken })
+            Ok(Answered(leased))
         }
         Err(reason) => {
             let silent = leased.upstream.wire.received == 0;
@@ -225,6 +241,8 @@ struct Sending<'l> {
     began: Instant,
     /// The last time something moved; the clock of `stream_idle`.
     moved: Instant,
+    /// Since when the endpoint has not read: time that is not the client's.
+    blocked: Option<Instant>,
     passed: u64,
     complete: bool,
     broken: bool,
@@ -245,6 +263,7 @@ impl<'l> Sending<'l> {
             waits,
             began: now,
             moved: now,
+            blocked: None,
             passed: 0,
             complete: false,
             broken: false,
@@ -281,6 +300,7 @@ impl<'l> Sending<'l> {
                     self.passed = upload.passed;
                     self.moved = Instant::now();
                 }
+                self.keep_clock(!upstream.wire.outbox.is_empty());
                 client.deadline.set(self.until(upstream));
             }
         }
@@ -295,6 +315,18 @@ impl<'l> Sending<'l> {
     /// The endpoint has to speak before the client sends its body.
     const fn waits_for_endpoint(&self) -> bool {
         self.waits && self.passed == 0 && self.informational == 0
+    }
+
+    /// Stops the client's clock while it is the endpoint that does not read.
+    fn keep_clock(&mut self, blocked: bool) {
+        match self.blocked {
+            None if blocked => self.blocked = Some(Instant::now()),
+            Some(since) if !blocked => {
+                self.began += since.elapsed();
+                self.blocked = None;
+            }
+            _ => {}
+        }
     }
 
     /// When this has taken too long, if nothing moves until then.

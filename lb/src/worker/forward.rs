@@ -36,8 +36,8 @@ pub(crate) struct Inbound<'r, S: Stream> {
 
 /// A request that has found its route.
 pub(crate) struct Routed<'w> {
-    pub(crate) cluster: &'w Cluster,
-    pub(crate) timeout: Duration,
+    cluster: &'w Cluster,
+    timeout: Duration,
 }
 
 /// An attempt that has found its endpoint.
@@ -45,7 +45,12 @@ pub(crate) struct Picked<'w> {
     pub(crate) pick: Pick<'w>,
     pub(crate) cluster: &'w Cluster,
     pub(crate) timeout: Duration,
+    /// Nobody else can make one.
+    _made: Made,
 }
+
+#[derive(Clone, Copy)]
+struct Made;
 
 /// Why an attempt gave no answer, and what the endpoint can have seen of it.
 #[derive(Clone, Copy, Debug)]
@@ -191,7 +196,7 @@ async fn attempt_until_settled<'w, E: Env>(
 fn pick<'w, E: Env>(worker: &Worker<E>, routed: &Routed<'w>, tried: &Tried) -> Result<Picked<'w>, Reason> {
     let (mut cursors, mut dice) = (worker.cursors.borrow_mut(), worker.dice.borrow_mut());
     let pick = balance::pick(routed.cluster, tried, &mut cursors, &mut dice).map_err(|refusal| refusal.reason)?;
-    Ok(Picked { pick, cluster: routed.cluster, timeout: routed.timeout })
+    Ok(Picked { pick, cluster: routed.cluster, timeout: routed.timeout, _made: Made })
 }
 
 /// Step 11: may it be tried again? A request is never executed twice by our doing: only where

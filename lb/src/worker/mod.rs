@@ -5,6 +5,7 @@
 //! [`exchange`] (9, 10), [`reply`] (12).
 
 pub(crate) mod accept;
+pub(crate) mod budget;
 mod client;
 mod deadline;
 mod exchange;
@@ -39,6 +40,7 @@ use crate::http1::wire::Scratch;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
 use accept::{Bound, Door};
+use budget::Budget;
 use client::Heads;
 use pool::Pool;
 
@@ -85,6 +87,7 @@ pub(crate) struct Worker<E: Env> {
     /// Its number, from 0: which shard of every count is its own.
     pub(crate) index: usize,
     pub(crate) counts: Arc<ProcessCounts>,
+    pub(crate) budget: Budget,
     pub(crate) scratch: Scratch,
     pub(crate) dice: RefCell<Dice>,
     pub(crate) cursors: RefCell<Cursors>,
@@ -121,6 +124,7 @@ impl<E: Env> Worker<E> {
         truth: Arc<ArcSwap<Snapshot>>,
         counts: Arc<ProcessCounts>,
         access: AccessWriter,
+        budget: Budget,
     ) -> Rc<Self> {
         let dice = env.dice(&format!("worker-{index}"));
         let mut truth = Cache::new(truth);
@@ -129,6 +133,7 @@ impl<E: Env> Worker<E> {
             env,
             index,
             counts,
+            budget,
             scratch: Scratch::new(),
             dice: RefCell::new(dice),
             cursors: RefCell::default(),

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use weir_core::endpoint::EndpointId;
 use weir_core::load::{EndpointLoad, Shards};
 
+use super::budget::Place;
 use crate::http1::wire::Wire;
 
 /// A connection to an endpoint. Counted as open for as long as it exists.
@@ -23,14 +24,15 @@ pub(crate) struct Upstream<S> {
     pub(crate) wire: Wire<S>,
     load: Arc<Shards<EndpointLoad>>,
     worker: usize,
+    _place: Place,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Upstream<S> {
-    /// Takes `io`, just opened, into the counts of its endpoint.
-    pub(crate) fn new(io: S, load: Arc<Shards<EndpointLoad>>, worker: usize) -> Self {
+    /// Takes `io`, just opened in `place`, into the counts of its endpoint.
+    pub(crate) fn new(io: S, load: Arc<Shards<EndpointLoad>>, worker: usize, place: Place) -> Self {
         load.of(worker).connects.add(1);
         load.of(worker).connections.add(1);
-        Self { wire: Wire::new(io), load, worker }
+        Self { wire: Wire::new(io), load, worker, _place: place }
     }
 
     /// Whether the endpoint has neither closed it nor sent what nobody asked for.
@@ -86,6 +88,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pool<S> {
         }
     }
 
+    /// Closes them all: their descriptors are needed.
+    pub(crate) fn clear(&mut self) {
+        self.idle.clear();
+    }
+
     /// Closes what the endpoint closed, what idled for too long, and what leads to endpoints for
     /// which `idle_timeout` has no answer.
     pub(crate) fn sweep(&mut self, now: Instant, idle_timeout: impl Fn(EndpointId) -> Option<Duration>) {
@@ -123,13 +130,14 @@ mod tests {
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
+    use crate::worker::budget::Budget;
 
     const ENDPOINT: EndpointId = EndpointId(7);
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn connection(load: &Arc<Shards<EndpointLoad>>) -> (Upstream<DuplexStream>, DuplexStream) {
         let (ours, theirs) = duplex(64);
-        (Upstream::new(ours, Arc::clone(load), 0), theirs)
+        (Upstream::new(ours, Arc::clone(load), 0, Budget::new(100, 1).for_endpoint().unwrap()), theirs)
     }
 
     fn open(load: &Shards<EndpointLoad>) -> u64 {

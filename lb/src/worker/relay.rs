@@ -78,9 +78,9 @@ impl Relay {
         length <= self.limit
     }
 
-    /// Whether the whole body has been read (not: has left our buffers).
-    pub(crate) const fn is_done(&self) -> bool {
-        self.done
+    /// Whether the whole body has been read and nothing went wrong with it.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.done && !self.broken
     }
 
     /// Moves what can be moved; ready when the whole body has been written out, and also ready

@@ -46,14 +46,14 @@ pub(crate) async fn finish<E: Env>(
 ) -> Fate {
     let Inbound { client, heads, upload, story, .. } = inbound;
     let Heads { request, response } = &mut **heads;
-    let Answered { mut leased, upload_broken } = answered;
+    let mut leased = answered.into_leased();
     let (framing, outgoing) = match (response.framing, request.version) {
         (Framing::Chunked | Framing::UntilClose, Version::Http11) => (Framing::Chunked, Outgoing::Chunked),
         (Framing::Chunked | Framing::UntilClose, Version::Http10) => (Framing::UntilClose, Outgoing::Plain),
         (framing, _) => (framing, Outgoing::Plain),
     };
     // Whoever answers before the whole request is there may never read the rest of it.
-    let early = upload_broken || !upload.is_done();
+    let early = !upload.is_whole();
     let closing = !request.keep_alive
         || early
         || framing == Framing::UntilClose
@@ -64,7 +64,7 @@ pub(crate) async fn finish<E: Env>(
     story.status = response.status;
 
     let mut download = Relay::new(response.framing, outgoing, None);
-    let mut both = Both { upload_over: upload_broken, ..Both::default() };
+    let mut both = Both { upload_over: upload.broken, ..Both::default() };
     let streamed = poll_fn(|context| {
         let over = both.poll(worker, client, &mut leased, upload, &mut download, context);
         if over.is_pending() {
@@ -77,7 +77,8 @@ pub(crate) async fn finish<E: Env>(
             if both.has_moved(&download, upload, client.wire.sent) {
                 client.deadline.set_after(Instant::now(), listener.config.timeouts.stream_idle);
             }
-            return client.deadline.poll(context).map(|()| Err(stalled(client)));
+            let late = client.deadline.poll(context);
+            return late.map(|()| Err(both.stalled(client, &leased)));
         }
         over
     })
@@ -87,11 +88,12 @@ pub(crate) async fn finish<E: Env>(
     flight.moved(std::mem::take(&mut upstream.wire.sent), std::mem::take(&mut upstream.wire.received));
     match streamed {
         Ok(()) => {
-            let spent = upload.is_done() && upstream.wire.outbox.is_empty() && upstream.wire.inbox.is_empty();
-            if response.keep_alive && response.framing != Framing::UntilClose && spent && !both.upload_broken {
+            let spent = upload.is_whole() && upstream.wire.outbox.is_empty() && upstream.wire.inbox.is_empty();
+            if response.keep_alive && response.framing != Framing::UntilClose && spent {
                 leased.keep(worker);
             }
-            if closing { Fate::Close { unread: early } } else { Fate::Keep }
+            // Who expected the connection to stay may have sent the next request already.
+            if closing { Fate::Close { unread: early || request.keep_alive } } else { Fate::Keep }
         }
         Err(reason) => {
             if reason.meaning().side == Side::Upstream {
@@ -107,7 +109,6 @@ pub(crate) async fn finish<E: Env>(
 #[derive(Default)]
 struct Both {
     upload_over: bool,
-    upload_broken: bool,
     moved: (u64, u64, u64),
     looked: bool,
 }
@@ -126,8 +127,8 @@ impl Both {
         if !self.upload_over {
             match upload.poll(&mut client.wire, upstream, &worker.scratch, context) {
                 Poll::Pending => {}
-                Poll::Ready(Ok(())) => self.upload_over = true,
-                Poll::Ready(Err(Broken::Sink)) => (self.upload_over, self.upload_broken) = (true, true),
+                // What an endpoint that stopped reading has to say is still worth reading.
+                Poll::Ready(Ok(()) | Err(Broken::Sink)) => self.upload_over = true,
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(upload_failure(&broken))),
             }
         }
@@ -137,6 +138,17 @@ impl Both {
         })
     }
 
+    /// Whose fault it is that nothing moves: of who does not read, or of who does not send.
+    fn stalled<S: Stream>(&self, client: &Client<S>, leased: &Leased<'_, S>) -> Reason {
+        if !client.wire.outbox.is_empty() {
+            Reason::ClientGone
+        } else if !self.upload_over && leased.upstream.wire.outbox.is_empty() {
+            Reason::BodyTimeout
+        } else {
+            Reason::UpstreamStalled
+        }
+    }
+
     /// Whether anything has moved since it was last asked; yes the first time.
     fn has_moved(&mut self, download: &Relay, upload: &Relay, sent: u64) -> bool {
         let now = (download.passed, upload.passed, sent);
@@ -144,11 +156,6 @@ impl Both {
         (self.looked, self.moved) = (true, now);
         moved
     }
-}
-
-/// Whose fault it is that nothing moves.
-fn stalled<S: Stream>(client: &Client<S>) -> Reason {
-    if client.wire.outbox.is_empty() { Reason::UpstreamStalled } else { Reason::ClientGone }
 }
 
 /// Answers a request ourselves.
@@ -171,7 +178,7 @@ pub(crate) async fn refuse<E: Env>(
     story.body_out = local_answer(listener, client, request, reason, meaning, closing, story) as u64;
     let flushed = flush(client, listener).await;
     match flushed {
-        Ok(()) if closing => Fate::Close { unread },
+        Ok(()) if closing => Fate::Close { unread: unread || request.keep_alive },
         Ok(()) => Fate::Keep,
         Err(()) => Fate::Abort,
     }
@@ -210,9 +217,8 @@ pub(crate) async fn refuse_head<E: Env>(
 /// Skips the request's body if all of it is here already; whether it is out of the way.
 fn take_body<S: Stream>(client: &mut Client<S>, request: &RequestHead, upload: &Relay) -> bool {
     match request.framing {
-        _ if upload.broken => false,
-        _ if upload.is_done() => true,
-        Framing::Length(length) if !upload.begun && client.wire.inbox.len() as u64 >= length => {
+        _ if upload.is_whole() => true,
+        Framing::Length(length) if !upload.begun && !upload.broken && client.wire.inbox.len() as u64 >= length => {
             // It fits an inbox, so it fits a usize.
             client.wire.inbox.consume(length as usize);
             true

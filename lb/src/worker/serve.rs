@@ -8,9 +8,11 @@ use std::task::Poll;
 
 use tokio::time::Instant;
 use weir_core::load::{ListenerLoad, Shards};
+use weir_core::snapshot::Listener;
 
 use super::Worker;
 use super::accept::Bound;
+use super::budget::Place;
 use super::client::{Client, Next};
 use super::forward;
 use super::reply::{self, Fate};
@@ -22,18 +24,25 @@ pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: Soc
     let listener = &world.snapshot.listeners[index];
     let load = listener.load.of(worker.index);
     load.accepted.add(1);
-    if let Some(most) = listener.config.limits.connections {
-        let open = listener.load.sum(|load| &load.open);
-        if open >= u64::from(most.get()) && open <= i64::MAX as u64 {
-            load.rejected.add(1);
-            stream.abort_on_close();
-            return;
-        }
-    }
-    let guard = Guard::new(worker, Arc::clone(&listener.load));
+    let place = worker.budget.for_client().filter(|_| has_room(listener));
+    let Some(place) = place else {
+        load.rejected.add(1);
+        stream.abort_on_close();
+        return;
+    };
+    let guard = Guard::new(worker, Arc::clone(&listener.load), place);
     let client = Client::new(stream, peer, Rc::clone(bound), Instant::now());
     drop(world);
     tokio::task::spawn_local(connection(guard, client));
+}
+
+/// Whether the listener's own limit allows one more.
+fn has_room(listener: &Listener) -> bool {
+    listener.config.limits.connections.is_none_or(|most| {
+        let open = listener.load.sum(|load| &load.open);
+        // A sum over gauges that are being written may dip below zero.
+        open < u64::from(most.get()) || open > i64::MAX as u64
+    })
 }
 
 async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::Stream>) {
@@ -79,13 +88,14 @@ struct Guard<E: Env> {
     worker: Rc<Worker<E>>,
     load: Arc<Shards<ListenerLoad>>,
     slot: usize,
+    _place: Place,
 }
 
 impl<E: Env> Guard<E> {
-    fn new(worker: &Rc<Worker<E>>, load: Arc<Shards<ListenerLoad>>) -> Self {
+    fn new(worker: &Rc<Worker<E>>, load: Arc<Shards<ListenerLoad>>, place: Place) -> Self {
         load.of(worker.index).open.add(1);
         let slot = worker.connections.borrow_mut().insert(None);
-        Self { worker: Rc::clone(worker), load, slot }
+        Self { worker: Rc::clone(worker), load, slot, _place: place }
     }
 
     /// Leaves the task's waker with the worker, so that it can be woken to end.

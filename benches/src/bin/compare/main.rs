@@ -13,6 +13,7 @@ mod rounds;
 mod wrk;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -71,8 +72,17 @@ struct Plan {
     peers: Vec<peer::Kind>,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
     let beside = std::env::current_exe()
         .context("this program's path")?
         .with_file_name("weir");

@@ -156,8 +156,8 @@ fn nginx_command(directory: &Path, file: &str) -> Vec<String> {
 fn nginx_frame(directory: &Path, http: &str) -> String {
     let path = directory.display();
     format!(
-        "daemon off; master_process off; worker_processes 1; worker_rlimit_nofile 60000; pid {path}/pid;\n\
-         events {{ worker_connections 50000; }}\nhttp {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000;\n\
+        "daemon off; master_process off; worker_processes 1; worker_rlimit_nofile 18000; pid {path}/pid;\n\
+         events {{ worker_connections 9000; }}\nhttp {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000;\n\
          client_body_temp_path {path}/b; proxy_temp_path {path}/p; fastcgi_temp_path {path}/f; uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;\n\
          server_names_hash_max_size 65536; server_names_hash_bucket_size 128;\n{http}\n}}\n"
     )
@@ -168,7 +168,7 @@ fn nginx(directory: &Path, address: SocketAddr, backend: SocketAddr, routes: Opt
     let proxy = "proxy_pass http://main; proxy_http_version 1.1; proxy_set_header Connection \"\"; \
                  proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $remote_addr; \
                  proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host; \
-                 proxy_set_header X-Request-Id $request_id;";
+                 proxy_set_header X-Request-Id $request_id; proxy_max_temp_file_size 0;";
     let mut http = format!("upstream main {{ server {backend}; keepalive 256; keepalive_requests 1000000000; }}\n");
     match routes {
         None => {
@@ -207,8 +207,8 @@ fn haproxy(directory: &Path, address: SocketAddr, backend: SocketAddr, routes: O
         }
     };
     Ok(format!(
-        "global\n  nbthread 1\n  maxconn 40000\ndefaults\n  mode http\n  timeout client 60s\n  timeout server 15s\n  timeout connect 1s\n  \
-         timeout http-keep-alive 60s\n  http-reuse always\n  option forwardfor\n\
+        "global\n  nbthread 1\n  maxconn 8000\n  maxpipes 512\ndefaults\n  mode http\n  timeout client 60s\n  timeout server 15s\n  timeout connect 1s\n  \
+         timeout http-keep-alive 60s\n  http-reuse always\n  option splice-response\n  option forwardfor\n\
          frontend web\n  bind {address} backlog 4096\n  unique-id-format %{{+X}}o\\ %ci:%cp_%fi:%fp_%Ts_%rt:%pid\n  unique-id-header X-Request-Id\n  \
          http-request set-header X-Forwarded-Proto http\n  http-request set-header X-Forwarded-Host %[req.hdr(host)]\n{choose}\
          backend main\n  server one {backend} check inter 5s\n"

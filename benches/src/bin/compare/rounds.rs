@@ -1,6 +1,7 @@
 //! Rounds in which every balancer has its turn, and the table of what they used.
 
 use std::fs;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use anyhow::Result;
@@ -76,7 +77,7 @@ fn simple(plan: &Plan, request: &Request<'_>) -> Result<()> {
         .iter()
         .position(|kind| *kind == peer::Kind::Nginx)
         .unwrap_or(0);
-    print(request.title, &peers, &turns, |_| reference);
+    print(request.title, &peers, &turns, |_| reference, &peers[reference].name);
     Ok(())
 }
 
@@ -107,7 +108,7 @@ pub(crate) fn routes(plan: &Plan) -> Result<()> {
     };
     let turns = interleaved(plan, &peers, &request, |at| Some(scripts[at % 2].as_path()))?;
     // Each against itself with few routes.
-    print(request.title, &peers, &turns, |at| at - at % 2);
+    print(request.title, &peers, &turns, |at| at - at % 2, "itself with 10 routes");
     Ok(())
 }
 
@@ -141,13 +142,14 @@ fn interleaved<'s>(
                 });
             }
         }
-        eprint!("\r{}: round {round} of {}", request.title, plan.rounds);
+        if io::stderr().is_terminal() {
+            eprint!("\r{}: round {round} of {} \r", request.title, plan.rounds);
+        }
     }
-    eprint!("\r{:70}\r", "");
     Ok(turns)
 }
 
-fn print(title: &str, peers: &[Peer], turns: &[Vec<Turn>], reference: impl Fn(usize) -> usize) {
+fn print(title: &str, peers: &[Peer], turns: &[Vec<Turn>], reference: impl Fn(usize) -> usize, whom: &str) {
     println!("\n{title}");
     println!(
         "{:<24} {:>11} {:>8} {:>8} {:>10} {:>22}",
@@ -176,10 +178,7 @@ fn print(title: &str, peers: &[Peer], turns: &[Vec<Turn>], reference: impl Fn(us
             median(ratios),
         );
     }
-    println!(
-        "requests/s: of one fully used core, by CPU time; ratio: of µs/request, within rounds, to {}",
-        peers[reference(0)].name
-    );
+    println!("requests/s: of one fully used core, by CPU time; ratio: of µs/request, within rounds, to {whom}");
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {

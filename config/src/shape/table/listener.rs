@@ -171,7 +171,7 @@ pub(crate) static LIMITS: Object = Object {
             doc: "Header fields in a request; then 431.",
             kind: Kind::Integer(Integer {
                 min: 1,
-                max: 1000,
+                max: 256,
                 ..Integer::ANY
             }),
             need: Default("100"),

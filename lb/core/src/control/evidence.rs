@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_config::model::ZoneName;
+use weir_config::model::{HealthCheck, ZoneName};
 
 use crate::endpoint::{EndpointKey, Status};
 use crate::health::ProbeResult;
@@ -25,7 +25,7 @@ pub struct Transition {
 }
 
 /// Why a status is what it is. Displays as one clause for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Evidence {
     /// Its cluster has no health checks, so it counts as healthy.
     NoChecks,
@@ -37,6 +37,8 @@ pub enum Evidence {
     Probe {
         /// The check's place among the cluster's health checks.
         check: u16,
+        /// What it asked.
+        asked: Arc<HealthCheck>,
         /// How the probe ended.
         result: ProbeResult,
         /// Consecutive outcomes that agree with it.
@@ -54,18 +56,13 @@ impl fmt::Display for Evidence {
             Self::NoChecks => f.write_str("its cluster has no health checks"),
             Self::Added => f.write_str("it is new and was not probed yet"),
             Self::ChecksRemoved => f.write_str("a health check that stood against it was removed"),
-            Self::Probe {
-                check,
-                result,
-                streak,
-                threshold,
-                took,
-            } => {
+            Self::Probe { asked, result, streak, threshold, took, .. } => {
+                let kind = &asked.kind;
                 let the_last = if *threshold > 1 {
-                    write!(f, "{streak} of {threshold} probes of check {check} in a row ")?;
+                    write!(f, "{streak} of {threshold} probes ({kind}) in a row ")?;
                     ", the last"
                 } else {
-                    write!(f, "the probe of check {check} ")?;
+                    write!(f, "the probe ({kind}) ")?;
                     ""
                 };
                 match result {
@@ -79,14 +76,31 @@ impl fmt::Display for Evidence {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
+    use weir_config::model::CheckKind;
+
     use super::*;
     use crate::health::ProbeFailure;
 
     #[test]
     fn evidence_reads_like_a_sentence() {
         let took = Duration::from_micros(2100);
+        let second = Duration::from_secs(1);
+        let asked = Arc::new(HealthCheck {
+            timeout: second,
+            interval: second,
+            fast_interval: second,
+            down_interval: second,
+            jitter_percent: 0,
+            unhealthy_threshold: NonZeroU32::MIN,
+            healthy_threshold: NonZeroU32::MIN,
+            port: None,
+            kind: CheckKind::Tcp,
+        });
         let probe = |result, streak| Evidence::Probe {
             check: 0,
+            asked: Arc::clone(&asked),
             result,
             streak,
             threshold: streak,
@@ -96,11 +110,11 @@ mod tests {
         let read = |evidence: Evidence| evidence.to_string();
         assert_eq!(
             read(probe(failed, 3)),
-            "3 of 3 probes of check 0 in a row failed, the last after 2.1ms: unexpected status 500"
+            "3 of 3 probes (TCP connect) in a row failed, the last after 2.1ms: unexpected status 500"
         );
         assert_eq!(
             read(probe(ProbeResult::Passed, 1)),
-            "the probe of check 0 passed in 2.1ms"
+            "the probe (TCP connect) passed in 2.1ms"
         );
     }
 }

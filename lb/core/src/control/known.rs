@@ -130,7 +130,7 @@ impl Known {
             return None;
         }
         let from = std::mem::replace(&mut self.status, to);
-        (self.since, self.evidence) = (now, evidence);
+        (self.since, self.evidence) = (now, evidence.clone());
         Some(Transition {
             key: Arc::clone(&self.key),
             zone: self.zone.clone(),

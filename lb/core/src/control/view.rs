@@ -77,7 +77,7 @@ fn view(id: EndpointId, known: &Known) -> EndpointView<'_> {
         weight: known.weight,
         status: known.status,
         since: known.since,
-        evidence: known.evidence,
+        evidence: known.evidence.clone(),
         load: &known.load,
         checks: known.checks.iter().map(check_view).collect(),
     }
