@@ -148,6 +148,11 @@ impl RawClient {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
+    /// Resets the connection.
+    pub fn abort(self) {
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
     /// Makes the kernel take few bytes for us, so that back-pressure begins early.
     pub fn receive_buffer(&mut self, bytes: usize) {
         let _ = SockRef::from(&self.stream).set_recv_buffer_size(bytes);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
 
+mod abuse;
 mod back_pressure;
 mod conformance;
 mod early_answers;

@@ -13,7 +13,7 @@ pub(crate) fn split(authority: &[u8]) -> Option<&[u8]> {
     } else {
         let end = memchr::memchr(b':', authority).unwrap_or(authority.len());
         let host = &authority[..end];
-        if host.is_empty() || !host.iter().all(|&byte| is_name_byte(byte)) {
+        if host.is_empty() || !host.iter().all(|&byte| IN_NAMES[usize::from(byte)]) {
             return None;
         }
         (host, &authority[end..])
@@ -21,9 +21,17 @@ pub(crate) fn split(authority: &[u8]) -> Option<&[u8]> {
     is_port(port).then_some(host)
 }
 
-const fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%')
-}
+/// Which bytes may occur in a name.
+const IN_NAMES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        let ascii = byte as u8;
+        table[byte] = ascii.is_ascii_alphanumeric() || matches!(ascii, b'-' | b'.' | b'_' | b'~' | b'%');
+        byte += 1;
+    }
+    table
+};
 
 /// Nothing, or a colon and a port; the grammar lets the port be empty.
 fn is_port(text: &[u8]) -> bool {

@@ -87,13 +87,7 @@ pub(crate) fn request(bytes: &[u8], limits: &ListenerLimits, head: &mut RequestH
     let list = parsed.headers.iter().map(|header| field(all, header));
     fields.list.extend(list);
 
-    head.authority = authority_of(fields, head.version, authority)?;
-    let host = host::split(fields.text(head.authority));
-    head.host = match host {
-        Some(host) => Span::within(&fields.bytes, host),
-        None if head.authority.is_empty() => Span::EMPTY,
-        None => return Err(Reason::BadHost),
-    };
+    (head.authority, head.host) = authority_of(fields, head.version, authority)?;
     head.keep_alive = connection(fields, head.version);
     head.framing = framing::of_request(fields, head.version)?;
     head.expects_continue = expectation(fields, head.version)?;
@@ -207,21 +201,22 @@ fn without_query(target: &[u8]) -> &[u8] {
     &target[..memchr::memchr(b'?', target).unwrap_or(target.len())]
 }
 
-/// RFC 9112 3.2: one `Host`, whatever the target says; a target in absolute form overrides it.
-fn authority_of(fields: &Fields, version: Version, absolute: Option<Span>) -> Result<Span, Reason> {
+/// RFC 9112 3.2: one `Host`, whatever the target says; a target in absolute form overrides it. The
+/// authority that counts, and the host in it; both empty where 1.0 allows that.
+fn authority_of(fields: &Fields, version: Version, absolute: Option<Span>) -> Result<(Span, Span), Reason> {
     let mut hosts = fields.list.iter().filter(|field| field.known == Known::Host);
     let host = hosts.next().map(|field| field.value);
-    if hosts.next().is_some() {
+    if hosts.next().is_some() || (host.is_none() && version == Version::Http11) {
         return Err(Reason::BadHost);
     }
-    match host {
-        None if version == Version::Http11 => Err(Reason::BadHost),
-        Some(host) if host::split(fields.text(host)).is_none() => Err(Reason::BadHost),
-        host => match absolute {
-            Some(absolute) if absolute.is_empty() => Err(Reason::BadHost),
-            Some(absolute) => Ok(absolute),
-            None => Ok(host.unwrap_or(Span::EMPTY)),
-        },
+    let split = |authority: Span| match host::split(fields.text(authority)) {
+        Some(host) => Ok((authority, Span::within(&fields.bytes, host))),
+        None => Err(Reason::BadHost),
+    };
+    let host = host.map(split).transpose()?;
+    match absolute {
+        Some(absolute) => split(absolute),
+        None => Ok(host.unwrap_or((Span::EMPTY, Span::EMPTY))),
     }
 }
 
