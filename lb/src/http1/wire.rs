@@ -10,6 +10,11 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// A byte stream, whichever world it is of.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Io for S {}
+
 /// The buffer every read of a worker goes through. Never borrowed across a suspension.
 pub(crate) struct Scratch(RefCell<Box<[u8]>>);
 
@@ -104,7 +109,7 @@ pub(crate) struct Wire<S> {
     pub(crate) sent: u64,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+impl<S: Io> Wire<S> {
     pub(crate) fn new(io: S) -> Self {
         Self { io, inbox: Buffer::default(), outbox: Buffer::default(), received: 0, sent: 0 }
     }

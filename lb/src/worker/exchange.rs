@@ -48,7 +48,7 @@ impl<'w, S> Answered<'w, S> {
     }
 }
 
-impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Leased<'_, S> {
+impl<S: Stream> Leased<'_, S> {
     /// Gives the connection back for the next request.
     pub(crate) fn keep<E: Env<Stream = S>>(self, worker: &Worker<E>) {
         let most = self.cluster.config.pool.max_idle;

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::time::Instant;
 use weir_core::endpoint::EndpointId;
 use weir_core::load::{EndpointLoad, Shards};
 
 use super::budget::Place;
-use crate::http1::wire::Wire;
+use crate::http1::wire::{Io, Wire};
 
 /// A connection to an endpoint. Counted as open for as long as it exists.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Upstream<S> {
     _place: Place,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Upstream<S> {
+impl<S: Io> Upstream<S> {
     /// Takes `io`, just opened in `place`, into the counts of its endpoint.
     pub(crate) fn new(io: S, load: Arc<Shards<EndpointLoad>>, worker: usize, place: Place) -> Self {
         load.of(worker).connects.add(1);
@@ -62,7 +62,7 @@ pub(crate) struct Pool<S> {
     idle: HashMap<EndpointId, Vec<Idle<S>>, BuildHasherDefault<IdHasher>>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Pool<S> {
+impl<S: Io> Pool<S> {
     pub(crate) fn new() -> Self {
         Self { idle: HashMap::default() }
     }

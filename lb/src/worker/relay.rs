@@ -3,12 +3,10 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
 use crate::http1::chunked::{Decoder, size_line};
 use crate::http1::framing::Framing;
 use crate::http1::parse;
-use crate::http1::wire::{Scratch, Wire};
+use crate::http1::wire::{Io, Scratch, Wire};
 
 /// A body on its way.
 #[derive(Debug)]
@@ -85,33 +83,25 @@ impl Relay {
 
     /// Moves what can be moved; ready when the whole body has been written out, and also ready
     /// when it never will be.
-    pub(crate) fn poll<A, B>(
+    pub(crate) fn poll<A: Io, B: Io>(
         &mut self,
         from: &mut Wire<A>,
         to: &mut Wire<B>,
         scratch: &Scratch,
         context: &mut Context<'_>,
-    ) -> Poll<Result<(), Broken>>
-    where
-        A: AsyncRead + AsyncWrite + Unpin,
-        B: AsyncRead + AsyncWrite + Unpin,
-    {
+    ) -> Poll<Result<(), Broken>> {
         let moved = self.poll_move(from, to, scratch, context);
         self.broken |= matches!(moved, Poll::Ready(Err(_)));
         moved
     }
 
-    fn poll_move<A, B>(
+    fn poll_move<A: Io, B: Io>(
         &mut self,
         from: &mut Wire<A>,
         to: &mut Wire<B>,
         scratch: &Scratch,
         context: &mut Context<'_>,
-    ) -> Poll<Result<(), Broken>>
-    where
-        A: AsyncRead + AsyncWrite + Unpin,
-        B: AsyncRead + AsyncWrite + Unpin,
-    {
+    ) -> Poll<Result<(), Broken>> {
         loop {
             // What is here already goes into the same write as the head before it.
             if !self.done && !from.inbox.is_empty() && to.outbox.len() < Scratch::SIZE {
@@ -136,7 +126,7 @@ impl Relay {
     }
 
     /// Takes as much of `input` as belongs to this body and sends it on; how much that was.
-    fn pass<S: AsyncRead + AsyncWrite + Unpin>(
+    fn pass<S: Io>(
         &mut self,
         input: &[u8],
         to: &mut Wire<S>,
@@ -216,7 +206,7 @@ impl Relay {
     }
 }
 
-fn send<S: AsyncRead + AsyncWrite + Unpin>(
+fn send<S: Io>(
     data: &[u8],
     outgoing: Outgoing,
     to: &mut Wire<S>,
