@@ -244,6 +244,8 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         let (env, metrics) = (self.env.clone(), self.shared.metrics.clone());
         let (source, sender) = (self.shared.source.clone(), self.sender.clone());
         tokio::select! {
+            // In this order, and not by chance: a seed must replay the same story.
+            biased;
             () = lag.watch(&env, |worst| metrics.set_lag(worst)) => {}
             () = source::watch(&source, async || _ = sender.send(Command::FileChanged).await) => {}
             () = self.serve() => {}
@@ -277,6 +279,8 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         loop {
             let pause = self.until_next_tick();
             tokio::select! {
+                // Results cannot starve the timer: without it there are no more of them.
+                biased;
                 Some(command) = self.commands.recv() => match command {
                     Command::Reload { trigger, reply } => {
                         let outcome = self.reload(trigger);

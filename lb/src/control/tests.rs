@@ -89,6 +89,7 @@ async fn play(text: &str, prepare: impl FnOnce(&World), story: impl AsyncFnOnce(
     shell.open_first();
     let played = async {
         tokio::select! {
+            biased;
             () = shell.serve() => {}
             () = story(&stage) => {}
         }

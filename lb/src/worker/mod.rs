@@ -163,6 +163,8 @@ impl<E: Env> Worker<E> {
                 break;
             }
             tokio::select! {
+                // In this order, and not by chance: a seed must replay the same story.
+                biased;
                 order = orders.recv() => match order {
                     Some(Order::Open(listener, address, socket)) => self.open(listener, address, socket),
                     Some(Order::Close(listener, address)) => self.close(&listener, address),
