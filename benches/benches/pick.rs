@@ -9,11 +9,9 @@ use weir_core::balance::{Cursors, Tried, pick};
 use weir_core::dice::Dice;
 
 fn picks(criterion: &mut Criterion) {
-    for (name, balance) in [
-        ("round_robin", Balance::RoundRobin),
-        ("least_request", Balance::LeastRequest),
-        ("random", Balance::Random),
-    ] {
+    for (name, balance) in
+        [("round_robin", Balance::RoundRobin), ("least_request", Balance::LeastRequest), ("random", Balance::Random)]
+    {
         let mut group = criterion.benchmark_group(format!("pick/{name}"));
         for endpoints in [10, 1_000, 10_000] {
             let snapshot = snapshot(config(&endpoints_yaml(endpoints, balance)));

@@ -18,29 +18,22 @@ impl Headers for NoFields {
 
 fn routes(criterion: &mut Criterion) {
     let host_only = |yaml: String| -> String {
-        let lines = yaml
-            .lines()
-            .map(|line| match (line.find(", path_prefix"), line.find('}')) {
-                (Some(from), Some(to)) => format!("{}{}\n", &line[..from], &line[to..]),
-                _ => format!("{line}\n"),
-            });
+        let lines = yaml.lines().map(|line| match (line.find(", path_prefix"), line.find('}')) {
+            (Some(from), Some(to)) => format!("{}{}\n", &line[..from], &line[to..]),
+            _ => format!("{line}\n"),
+        });
         lines.collect()
     };
     let path_only = |yaml: String| -> String {
-        let lines = yaml
-            .lines()
-            .map(|line| match (line.find("host:"), line.find("path_prefix")) {
-                (Some(from), Some(to)) => format!("{}{}\n", &line[..from], &line[to..]),
-                _ => format!("{line}\n"),
-            });
+        let lines = yaml.lines().map(|line| match (line.find("host:"), line.find("path_prefix")) {
+            (Some(from), Some(to)) => format!("{}{}\n", &line[..from], &line[to..]),
+            _ => format!("{line}\n"),
+        });
         lines.collect()
     };
     type Change<'c> = &'c dyn Fn(String) -> String;
-    let kinds: [(&str, Change<'_>); 3] = [
-        ("host", &host_only),
-        ("path", &path_only),
-        ("host_and_path", &std::convert::identity),
-    ];
+    let kinds: [(&str, Change<'_>); 3] =
+        [("host", &host_only), ("path", &path_only), ("host_and_path", &std::convert::identity)];
     for (name, change) in kinds {
         let mut group = criterion.benchmark_group(format!("route/{name}"));
         for count in [10, 10_000] {
@@ -59,12 +52,7 @@ fn routes(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
                 bencher.iter(|| {
                     let (host, path) = next.next()?;
-                    let found = table.find(&RequestView {
-                        method: "GET",
-                        host,
-                        path,
-                        headers: &NoFields,
-                    });
+                    let found = table.find(&RequestView { method: "GET", host, path, headers: &NoFields });
                     debug_assert!(found.is_some());
                     found
                 });

@@ -41,10 +41,7 @@ pub fn endpoints_yaml(endpoints: u32, balance: Balance) -> String {
 pub fn routes_yaml(listen: &str, endpoint: &str, routes: u32) -> String {
     let mut text = format!("listeners:\n  - name: web\n    bind: {listen}\n    protocol: http\n    routes:\n");
     for n in 0..routes {
-        let _ = writeln!(
-            text,
-            "      - {{match: {{host: h{n}.example, path_prefix: /p{n}}}, cluster: main}}"
-        );
+        let _ = writeln!(text, "      - {{match: {{host: h{n}.example, path_prefix: /p{n}}}, cluster: main}}");
     }
     let _ = write!(text, "clusters:\n  - {{name: main, endpoints: [\"{endpoint}\"]}}\n");
     text
@@ -56,9 +53,7 @@ pub fn routes_yaml(listen: &str, endpoint: &str, routes: u32) -> String {
 /// When there is none.
 #[must_use]
 pub fn config(yaml: &str) -> Config {
-    weir_config::parse_str(yaml)
-        .unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
-        .config
+    weir_config::parse_str(yaml).unwrap_or_else(|mistakes| panic!("{mistakes:?}")).config
 }
 
 /// A core in this config.
@@ -75,7 +70,5 @@ pub fn control(config: Config) -> Control {
 /// When it publishes none.
 #[must_use]
 pub fn snapshot(config: Config) -> Arc<Snapshot> {
-    control(config)
-        .publish(Moment::ZERO)
-        .expect("a new config is a new generation")
+    control(config).publish(Moment::ZERO).expect("a new config is a new generation")
 }

@@ -87,10 +87,7 @@ fn check_choice(
     path: &Path<'_>,
     report: &mut Report,
 ) {
-    let mut given = entries
-        .iter()
-        .map(|(key, _)| key)
-        .filter(|key| choice.of.contains(&key.text.as_str()));
+    let mut given = entries.iter().map(|(key, _)| key).filter(|key| choice.of.contains(&key.text.as_str()));
     match (given.next(), choice.needed) {
         (None, Some((code, hint))) => {
             let planned = |(key, _): &(Key, Node)| object.later.contains(&key.text.as_str());
@@ -117,19 +114,12 @@ fn has_slip(entries: &[(Key, Node)], object: &Object, names: &[&str]) -> bool {
 }
 
 fn list_keys(keys: &[&str], joint: &str) -> String {
-    keys.iter()
-        .map(|key| format!("`{key}`"))
-        .collect::<Vec<_>>()
-        .join(&format!(" {joint} "))
+    keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(&format!(" {joint} "))
 }
 
 fn check_duplicates(entries: &[(Key, Node)], without_case: bool, path: &Path<'_>, report: &mut Report) {
     let fold = |text: &str| {
-        if without_case {
-            text.to_ascii_lowercase()
-        } else {
-            text.to_owned()
-        }
+        if without_case { text.to_ascii_lowercase() } else { text.to_owned() }
     };
     let mut seen: HashMap<String, &Key> = HashMap::with_capacity(entries.len());
     for (key, _) in entries {
@@ -139,10 +129,7 @@ fn check_duplicates(entries: &[(Key, Node)], without_case: bool, path: &Path<'_>
         let message = if first.text == key.text {
             format!("the key `{}` is given twice", key.text)
         } else {
-            format!(
-                "`{}` is `{}` again: header names are compared without case",
-                key.text, first.text
-            )
+            format!("`{}` is `{}` again: header names are compared without case", key.text, first.text)
         };
         let mistake = Mistake::error("duplicate_key", key.span, message)
             .hint("keep one of them")
@@ -162,11 +149,7 @@ fn unknown_key(key: &Key, object: &Object, entries: &[(Key, Node)], report: &Rep
     if object.keys.is_empty() {
         return mistake.hint(format!("{} has no keys: write {{}}", object.noun));
     }
-    let free = object
-        .keys
-        .iter()
-        .map(|key| key.name)
-        .filter(|name| entries.iter().all(|(key, _)| key.text != *name));
+    let free = object.keys.iter().map(|key| key.name).filter(|name| entries.iter().all(|(key, _)| key.text != *name));
     match report.worth_a_hint().then(|| nearest(name, free)).flatten() {
         Some(near) => mistake.hint(format!("did you mean `{near}`?")),
         None => {
@@ -245,20 +228,12 @@ pub(crate) fn integer(node: &Node, range: &Integer) -> Result<u64, Wrong> {
         Some((code, message)) if message.contains(&max.to_string()) => Wrong::new(code, message),
         Some((code, message)) => Wrong::new(code, message).hint(format!("from {min} to {max}")),
         None if max == u64::MAX => Wrong::new("out_of_range", format!("{value} is out of range; it is at least {min}")),
-        None => Wrong::new(
-            "out_of_range",
-            format!("{value} is out of range; it is from {min} to {max}"),
-        ),
+        None => Wrong::new("out_of_range", format!("{value} is out of range; it is from {min} to {max}")),
     })
 }
 
 /// What `wrong_type` calls a whole number.
-const INTEGER: Kind = Kind::Integer(Integer {
-    min: 0,
-    max: u64::MAX,
-    below: None,
-    above: None,
-});
+const INTEGER: Kind = Kind::Integer(Integer { min: 0, max: u64::MAX, below: None, above: None });
 
 /// A number from 0 to 1.
 pub(crate) fn share(node: &Node) -> Result<f64, Wrong> {
@@ -288,12 +263,8 @@ pub(crate) fn duration(node: &Node, zero: bool) -> Result<std::time::Duration, W
         _ => return Err(wrong_type(node, &Kind::Duration { zero })),
     };
     if value.is_zero() && !zero {
-        return Err(
-            Wrong::new("zero_duration", "this duration must be longer than zero").hint(format!(
-                "at most {}h; there is no value for \"never\"",
-                grammar::MAX_DURATION.as_secs() / 3600
-            )),
-        );
+        return Err(Wrong::new("zero_duration", "this duration must be longer than zero")
+            .hint(format!("at most {}h; there is no value for \"never\"", grammar::MAX_DURATION.as_secs() / 3600)));
     }
     Ok(value)
 }
@@ -306,16 +277,10 @@ pub(crate) fn size(node: &Node, zero: bool, max: u64) -> Result<u64, Wrong> {
         _ => return Err(wrong_type(node, &Kind::Size { zero, max })),
     };
     if value == 0 && !zero {
-        return Err(Wrong::new(
-            "zero_size",
-            "this size must be larger than zero; nothing would pass",
-        ));
+        return Err(Wrong::new("zero_size", "this size must be larger than zero; nothing would pass"));
     }
     if value > max {
-        return Err(Wrong::new(
-            "out_of_range",
-            format!("{value} bytes are too many; at most {max} are possible"),
-        ));
+        return Err(Wrong::new("out_of_range", format!("{value} bytes are too many; at most {max} are possible")));
     }
     Ok(value)
 }
@@ -364,10 +329,7 @@ pub(crate) fn word(node: &Node, words: &'static Words) -> Result<&'static str, W
 }
 
 fn wrong_type(node: &Node, expected: &Kind) -> Wrong {
-    let wrong = Wrong::new(
-        "wrong_type",
-        format!("expected {}, found {}", expected.noun(), node.value.kind()),
-    );
+    let wrong = Wrong::new("wrong_type", format!("expected {}, found {}", expected.noun(), node.value.kind()));
     match (&node.value, expected) {
         (Value::Null, _) => wrong.hint("give a value, or remove the key to use the default"),
         (Value::Map(_) | Value::Text(_), Kind::List(_)) => wrong.hint("put a `-` in front of each item"),

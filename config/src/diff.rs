@@ -121,11 +121,7 @@ impl Changes {
     /// The most that any of them touches.
     #[must_use]
     pub fn touches(&self) -> Touches {
-        self.list
-            .iter()
-            .map(|change| change.touches)
-            .max()
-            .unwrap_or(Touches::Nothing)
+        self.list.iter().map(|change| change.touches).max().unwrap_or(Touches::Nothing)
     }
 
     /// For programs: `{changed, touches, needs_restart, changes: [...]}`.
@@ -167,12 +163,7 @@ impl fmt::Display for Changes {
         if self.is_empty() {
             return writeln!(f, "no change: both mean the same");
         }
-        let groups = [
-            Touches::Connections,
-            Touches::NewConnections,
-            Touches::NewRequests,
-            Touches::Nothing,
-        ];
+        let groups = [Touches::Connections, Touches::NewConnections, Touches::NewRequests, Touches::Nothing];
         for touches in groups {
             if self.count(touches) == 0 {
                 continue;
@@ -187,14 +178,8 @@ impl fmt::Display for Changes {
         let all = self.len();
         write!(f, "{all} change{}: ", if all == 1 { "" } else { "s" })?;
         let words = ["open connections", "new connections", "new requests", "no traffic"];
-        let counts = groups
-            .into_iter()
-            .zip(words)
-            .map(|(touches, word)| (self.count(touches), word));
-        let told: Vec<_> = counts
-            .filter(|(n, _)| *n > 0)
-            .map(|(n, word)| format!("{n} to {word}"))
-            .collect();
+        let counts = groups.into_iter().zip(words).map(|(touches, word)| (self.count(touches), word));
+        let told: Vec<_> = counts.filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} to {word}")).collect();
         writeln!(f, "{}", told.join(", "))
     }
 }
@@ -203,45 +188,18 @@ impl fmt::Display for Changes {
 #[must_use]
 pub fn diff(old: &Config, new: &Config) -> Changes {
     let mut notes = Notes::default();
-    let Config {
-        admin,
-        zone,
-        workers,
-        max_concurrent_probes,
-        shutdown,
-        access_log,
-        listeners,
-        clusters,
-    } = new;
+    let Config { admin, zone, workers, max_concurrent_probes, shutdown, access_log, listeners, clusters } = new;
     let root = notes.subject("");
     root.restart("admin", &old.admin, admin, show::or("off"));
     root.field(Touches::NewRequests, "zone", &old.zone, zone, show::or("none"));
     root.restart("workers", &old.workers, workers, show::or("one per core"));
     let probes = (&old.max_concurrent_probes, max_concurrent_probes);
-    root.field(
-        Touches::Nothing,
-        "max_concurrent_probes",
-        probes.0,
-        probes.1,
-        show::plain,
-    );
-    root.field(
-        Touches::Nothing,
-        "access_log",
-        &old.access_log,
-        access_log,
-        show::access_log,
-    );
+    root.field(Touches::Nothing, "max_concurrent_probes", probes.0, probes.1, show::plain);
+    root.field(Touches::Nothing, "access_log", &old.access_log, access_log, show::access_log);
     let Shutdown { delay, timeout } = shutdown;
     let shutdown = notes.subject("shutdown");
     shutdown.field(Touches::Nothing, "delay", &old.shutdown.delay, delay, show::duration);
-    shutdown.field(
-        Touches::Nothing,
-        "timeout",
-        &old.shutdown.timeout,
-        timeout,
-        show::duration,
-    );
+    shutdown.field(Touches::Nothing, "timeout", &old.shutdown.timeout, timeout, show::duration);
     for pair in pairs(&old.listeners, listeners, |listener| listener.name.clone()) {
         listener::diff(pair, &mut notes);
     }
@@ -276,12 +234,7 @@ fn pairs<'a, T, K: Hash + Eq>(old: &'a [T], new: &'a [T], key: impl Fn(&T) -> K)
             None => Pair::Removed(item),
         })
         .collect();
-    pairs.extend(
-        new.iter()
-            .enumerate()
-            .filter(|(at, _)| !taken.contains(at))
-            .map(|(_, item)| Pair::Added(item)),
-    );
+    pairs.extend(new.iter().enumerate().filter(|(at, _)| !taken.contains(at)).map(|(_, item)| Pair::Added(item)));
     pairs
 }
 
@@ -300,17 +253,8 @@ impl Notes {
     }
 
     fn push(&mut self, kind: ChangeKind, touches: Touches, what: &str) -> &mut Self {
-        let what = if self.subject.is_empty() {
-            what.to_owned()
-        } else {
-            format!("{}: {what}", self.subject)
-        };
-        self.list.push(Change {
-            kind,
-            what,
-            touches,
-            needs_restart: false,
-        });
+        let what = if self.subject.is_empty() { what.to_owned() } else { format!("{}: {what}", self.subject) };
+        self.list.push(Change { kind, what, touches, needs_restart: false });
         self
     }
 
@@ -325,11 +269,7 @@ impl Notes {
     /// Notes a field if it became different.
     fn field<T: PartialEq>(&mut self, touches: Touches, name: &str, old: &T, new: &T, show: impl Fn(&T) -> String) {
         if old != new {
-            self.push(
-                ChangeKind::Changed,
-                touches,
-                &format!("{name} {} -> {}", show(old), show(new)),
-            );
+            self.push(ChangeKind::Changed, touches, &format!("{name} {} -> {}", show(old), show(new)));
         }
     }
 
@@ -337,8 +277,6 @@ impl Notes {
     fn restart<T: PartialEq>(&mut self, name: &str, old: &T, new: &T, show: impl Fn(&T) -> String) {
         let before = self.list.len();
         self.field(Touches::Nothing, name, old, new, show);
-        self.list[before..]
-            .iter_mut()
-            .for_each(|change| change.needs_restart = true);
+        self.list[before..].iter_mut().for_each(|change| change.needs_restart = true);
     }
 }

@@ -85,10 +85,8 @@ fn variable(inner: &str, env: Lookup<'_>) -> Result<String, Wrong> {
         (Some(value), None) => Ok(value),
         (Some(value), Some(_)) if !value.is_empty() => Ok(value),
         (_, Some(default)) => Ok(default.to_owned()),
-        (None, None) => Err(
-            Wrong::new("unset_variable", format!("the environment variable {name} is not set"))
-                .hint(format!("set it, or give a default: ${{{name}:-…}}")),
-        ),
+        (None, None) => Err(Wrong::new("unset_variable", format!("the environment variable {name} is not set"))
+            .hint(format!("set it, or give a default: ${{{name}:-…}}"))),
     }
 }
 

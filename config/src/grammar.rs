@@ -25,11 +25,7 @@ pub(crate) struct Wrong {
 
 impl Wrong {
     pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            hint: None,
-        }
+        Self { code, message: message.into(), hint: None }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -63,9 +59,5 @@ pub(crate) fn log_path(text: &str) -> Result<(), Wrong> {
 
 /// Any text that is there.
 pub(crate) fn not_empty(text: &str) -> Result<(), Wrong> {
-    if text.is_empty() {
-        Err(Wrong::new("empty_text", "this cannot be empty"))
-    } else {
-        Ok(())
-    }
+    if text.is_empty() { Err(Wrong::new("empty_text", "this cannot be empty")) } else { Ok(()) }
 }

@@ -101,11 +101,5 @@ pub fn parse_bytes(bytes: &[u8], source: &Source<'_>) -> Result<Parsed, Mistakes
 /// # Errors
 /// As [`parse`].
 pub fn parse_str(text: &str) -> Result<Parsed, Mistakes> {
-    parse(
-        text,
-        &Source {
-            name: "<config>",
-            env: &|_| None,
-        },
-    )
+    parse(text, &Source { name: "<config>", env: &|_| None })
 }

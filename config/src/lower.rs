@@ -55,11 +55,7 @@ fn no_config(root: &Node) -> Option<Mistake> {
     match &root.value {
         Value::Map(_) | Value::Broken => None,
         Value::Null => {
-            let span = Span {
-                line: 1,
-                column: 1,
-                ..Span::default()
-            };
+            let span = Span { line: 1, column: 1, ..Span::default() };
             Some(
                 Mistake::error("empty_file", span, "the file holds no config")
                     .hint("the least there is: one listener with a cluster, and one cluster with an endpoint"),
@@ -85,10 +81,7 @@ fn admin(fields: &Fields<'_>) -> Option<std::net::SocketAddr> {
 
 fn shutdown(fields: &Fields<'_>) -> Shutdown {
     let fields = fields.object("shutdown", &shape::SHUTDOWN);
-    Shutdown {
-        delay: fields.duration("delay"),
-        timeout: fields.duration("timeout"),
-    }
+    Shutdown { delay: fields.duration("delay"), timeout: fields.duration("timeout") }
 }
 
 fn access_log(fields: &Fields<'_>) -> Option<AccessLog> {
@@ -99,11 +92,7 @@ fn access_log(fields: &Fields<'_>) -> Option<AccessLog> {
     };
     if let Value::Text(Text { text, .. }) = &node.value {
         // The defaults of the long form hold for the short one.
-        let log = AccessLog {
-            target: target(text),
-            format: LogFormat::Json,
-            sample: 1.0,
-        };
+        let log = AccessLog { target: target(text), format: LogFormat::Json, sample: 1.0 };
         return (text != "off").then_some(log);
     }
     let fields = Fields::of(node, &shape::ACCESS_LOG)?;
@@ -111,23 +100,13 @@ fn access_log(fields: &Fields<'_>) -> Option<AccessLog> {
         Some("text") => LogFormat::Text,
         _ => LogFormat::Json,
     };
-    let sample = fields
-        .get("sample")
-        .and_then(|node| check::share(node).ok())
-        .unwrap_or(1.0);
-    Some(AccessLog {
-        target: target(&fields.text("path")?),
-        format,
-        sample,
-    })
+    let sample = fields.get("sample").and_then(|node| check::share(node).ok()).unwrap_or(1.0);
+    Some(AccessLog { target: target(&fields.text("path")?), format, sample })
 }
 
 /// `n` as a count; zero was reported where it is not allowed.
 fn non_zero(n: u64) -> NonZeroU32 {
-    u32::try_from(n)
-        .ok()
-        .and_then(NonZeroU32::new)
-        .unwrap_or(NonZeroU32::MIN)
+    u32::try_from(n).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
 }
 
 /// The values of one object, read by the names of its table.
@@ -148,22 +127,13 @@ impl<'a> Fields<'a> {
     fn get(&self, name: &'static str) -> Option<&'a Node> {
         #[cfg(test)]
         tests::note_read(self.object.title, name);
-        debug_assert!(
-            self.object.key(name).is_some(),
-            "{name} is not in the table of {}",
-            self.object.title
-        );
-        self.entries
-            .iter()
-            .find(|(key, _)| key.text == name)
-            .map(|(_, node)| node)
+        debug_assert!(self.object.key(name).is_some(), "{name} is not in the table of {}", self.object.title);
+        self.entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| node)
     }
 
     /// An inner object; an empty one if there is none.
     fn object(&self, name: &'static str, object: &'static Object) -> Self {
-        self.get(name)
-            .and_then(|node| Self::of(node, object))
-            .unwrap_or(Self { entries: &[], object })
+        self.get(name).and_then(|node| Self::of(node, object)).unwrap_or(Self { entries: &[], object })
     }
 
     fn text(&self, name: &'static str) -> Option<String> {
@@ -187,8 +157,7 @@ impl<'a> Fields<'a> {
     }
 
     fn duration(&self, name: &'static str) -> Duration {
-        self.duration_if(name)
-            .unwrap_or_else(|| shape::default_duration(self.object, name))
+        self.duration_if(name).unwrap_or_else(|| shape::default_duration(self.object, name))
     }
 
     fn duration_if(&self, name: &'static str) -> Option<Duration> {
@@ -206,22 +175,15 @@ impl<'a> Fields<'a> {
 
     /// As `integer`, or its default.
     fn number(&self, name: &'static str) -> u64 {
-        self.integer(name)
-            .unwrap_or_else(|| shape::default_number(self.object, name))
+        self.integer(name).unwrap_or_else(|| shape::default_number(self.object, name))
     }
 
     /// The items of a list; the one item of a short form.
     fn items(&self, name: &'static str) -> &'a [Node] {
         match self.get(name) {
             None => &[],
-            Some(Node {
-                value: Value::List(items),
-                ..
-            }) => items,
-            Some(Node {
-                value: Value::Null | Value::Map(_) | Value::Broken,
-                ..
-            }) => &[],
+            Some(Node { value: Value::List(items), .. }) => items,
+            Some(Node { value: Value::Null | Value::Map(_) | Value::Broken, .. }) => &[],
             Some(one) => std::slice::from_ref(one),
         }
     }
@@ -229,10 +191,7 @@ impl<'a> Fields<'a> {
     /// The entries of a map with keys of the operator's choice.
     fn entries(&self, name: &'static str) -> &'a [(Key, Node)] {
         match self.get(name) {
-            Some(Node {
-                value: Value::Map(entries),
-                ..
-            }) => entries,
+            Some(Node { value: Value::Map(entries), .. }) => entries,
             _ => &[],
         }
     }
@@ -254,11 +213,7 @@ struct Names<'a> {
 impl<'a> Names<'a> {
     /// Reports `node`'s name if it was given before.
     fn claim(&mut self, node: Option<&'a Node>, what: &str, path: &Path<'_>, report: &mut Report) {
-        let Some(Node {
-            value: Value::Text(Text { text, .. }),
-            span,
-        }) = node
-        else {
+        let Some(Node { value: Value::Text(Text { text, .. }), span }) = node else {
             return;
         };
         match self.seen.get(text.as_str()) {
@@ -292,10 +247,8 @@ mod tests {
     fn every_key_of_the_table_is_read() {
         READ.with_borrow_mut(BTreeSet::clear);
         crate::parse_str(include_str!("../examples/full.yaml")).unwrap();
-        let expected: BTreeSet<_> = crate::shape::objects()
-            .iter()
-            .flat_map(|o| o.keys.iter().map(|key| (o.title, key.name)))
-            .collect();
+        let expected: BTreeSet<_> =
+            crate::shape::objects().iter().flat_map(|o| o.keys.iter().map(|key| (o.title, key.name))).collect();
         assert_eq!(READ.with_borrow(Clone::clone), expected);
     }
 }

@@ -86,10 +86,7 @@ impl Mistake {
     }
 
     pub(crate) fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(code, span, message)
-        }
+        Self { severity: Severity::Warning, ..Self::error(code, span, message) }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -127,10 +124,7 @@ impl Mistake {
             "file": file,
         });
         object_extend(&mut object, self.place.to_json());
-        object_extend(
-            &mut object,
-            json!({ "path": self.path, "message": self.message, "hint": self.hint }),
-        );
+        object_extend(&mut object, json!({ "path": self.path, "message": self.message, "hint": self.hint }));
         if let Some((place, what)) = &self.related {
             let mut related = place.to_json();
             object_extend(&mut related, json!({ "message": what }));
@@ -144,21 +138,13 @@ impl Mistake {
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Place { line, column, .. } = self.place;
-        write!(
-            f,
-            "{line}:{column}: {}[{}]: {}",
-            self.severity.as_str(),
-            self.code,
-            render::Printable(&self.message)
-        )
+        write!(f, "{line}:{column}: {}[{}]: {}", self.severity.as_str(), self.code, render::Printable(&self.message))
     }
 }
 
 impl Place {
     fn of(span: Span, text: &str) -> Self {
-        let covered = text
-            .get(span.offset..span.offset.saturating_add(span.len))
-            .unwrap_or("");
+        let covered = text.get(span.offset..span.offset.saturating_add(span.len)).unwrap_or("");
         // Block scalars and trailing space end on a later line than what one would point at.
         let covered = covered.trim_end();
         let (end_line, end_column) = match covered.rfind('\n') {
@@ -168,12 +154,7 @@ impl Place {
                 (span.line + lines, 1 + covered[at + 1..].chars().count() as u32)
             }
         };
-        Self {
-            line: span.line,
-            column: span.column,
-            end_line,
-            end_column,
-        }
+        Self { line: span.line, column: span.column, end_line, end_column }
     }
 
     fn to_json(self) -> Value {
@@ -206,11 +187,7 @@ impl Mistakes {
     pub fn new(file: &str, text: &str, mut list: Vec<Mistake>) -> Self {
         list.iter_mut().for_each(|mistake| mistake.locate(text));
         list.sort_by_key(|mistake| (mistake.place.line, mistake.place.column));
-        Self {
-            file: file.into(),
-            text: text.into(),
-            list,
-        }
+        Self { file: file.into(), text: text.into(), list }
     }
 
     /// The name of the file.
@@ -239,10 +216,7 @@ impl Mistakes {
     /// How many of them are errors.
     #[must_use]
     pub fn errors(&self) -> usize {
-        self.list
-            .iter()
-            .filter(|mistake| mistake.severity == Severity::Error)
-            .count()
+        self.list.iter().filter(|mistake| mistake.severity == Severity::Error).count()
     }
 
     /// For human eyes: each with its source line and the place marked, then a count.

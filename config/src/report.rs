@@ -74,9 +74,7 @@ impl Path<'_> {
             Path::Root => {}
             Path::Key(parent, name) => {
                 parent.write(out);
-                let plain = name
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+                let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
                 match (plain && !name.is_empty(), out.is_empty()) {
                     (true, true) => out.push_str(name),
                     (true, false) => {

@@ -1,7 +1,7 @@
 //! The shape of a config: one table of every object's keys.
 //!
 //! From this table, and from nothing else, come the check of what a file holds (`check`), the
-//! JSON Schema ([`schema`]) and the defaults that both the documents and the parser use, so that
+//! JSON Schema ([`schema()`]) and the defaults that both the documents and the parser use, so that
 //! they cannot drift apart. `lower` may read a key only if it stands here.
 
 mod schema;
@@ -129,20 +129,11 @@ pub(crate) struct Rule {
 
 impl Rule {
     const fn new(noun: &'static str, check: fn(&str) -> Result<(), Wrong>) -> Self {
-        Self {
-            noun,
-            check,
-            pattern: None,
-            loose: false,
-            without_case: false,
-        }
+        Self { noun, check, pattern: None, loose: false, without_case: false }
     }
 
     const fn pattern(self, pattern: &'static str) -> Self {
-        Self {
-            pattern: Some(pattern),
-            ..self
-        }
+        Self { pattern: Some(pattern), ..self }
     }
 }
 
@@ -186,16 +177,12 @@ pub(crate) fn list_words(words: &Words) -> String {
 ///
 /// The table is constant and a test parses every default, so zero never comes out of a typo.
 pub(crate) fn default_duration(object: &Object, name: &str) -> Duration {
-    default_text(object, name)
-        .and_then(|text| crate::grammar::duration(text).ok())
-        .unwrap_or_default()
+    default_text(object, name).and_then(|text| crate::grammar::duration(text).ok()).unwrap_or_default()
 }
 
 /// The default of a key as a number, sizes included; as [`default_duration`].
 pub(crate) fn default_number(object: &Object, name: &str) -> u64 {
-    default_text(object, name)
-        .and_then(|text| crate::grammar::size(text).ok())
-        .unwrap_or_default()
+    default_text(object, name).and_then(|text| crate::grammar::size(text).ok()).unwrap_or_default()
 }
 
 /// The default of a key as a boolean.

@@ -81,10 +81,7 @@ fn check_name(text: &str, max: usize) -> Result<(), NameError> {
     if text.len() > max {
         return Err(NameError::TooLong(max));
     }
-    match text
-        .chars()
-        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
-    {
+    match text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))) {
         Some(bad) => Err(NameError::BadCharacter(bad)),
         None => Ok(()),
     }
@@ -103,11 +100,7 @@ impl Weight {
     /// A weight, if `value` is at most 10 000.
     #[must_use]
     pub const fn new(value: u64) -> Option<Self> {
-        if value <= Self::MAX as u64 {
-            Some(Self(value as u16))
-        } else {
-            None
-        }
+        if value <= Self::MAX as u64 { Some(Self(value as u16)) } else { None }
     }
 
     /// The number.

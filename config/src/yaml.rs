@@ -93,10 +93,7 @@ impl Node {
     pub(crate) fn mark(&self) -> Span {
         match &self.value {
             Value::Map(entries) => entries.first().map_or(self.span, |(key, _)| key.span),
-            Value::List(_) => Span {
-                len: self.span.len.min(1),
-                ..self.span
-            },
+            Value::List(_) => Span { len: self.span.len.min(1), ..self.span },
             _ => self.span,
         }
     }
@@ -142,23 +139,18 @@ fn check_text(text: &str) -> Result<(), Box<Mistake>> {
         let message = format!("the file has {} bytes; at most {MAX_TEXT} (4 MiB) are read", text.len());
         return Err(Box::new(Mistake::error(
             "file_too_large",
-            Span {
-                line: 1,
-                column: 1,
-                ..Span::default()
-            },
+            Span { line: 1, column: 1, ..Span::default() },
             message,
         )));
     }
-    let bad = text
-        .char_indices()
-        .find(|(_, c)| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'));
+    let bad = text.char_indices().find(|(_, c)| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'));
     let Some((offset, c)) = bad else { return Ok(()) };
     let span = span_at(text, offset, c.len_utf8());
     let message = format!("the file holds the control character U+{:04X}; YAML is text", c as u32);
-    Err(Box::new(Mistake::error("control_character", span, message).hint(
-        "remove it; in a double-quoted text an escape such as \"\\u0007\" may stand for it",
-    )))
+    Err(Box::new(
+        Mistake::error("control_character", span, message)
+            .hint("remove it; in a double-quoted text an escape such as \"\\u0007\" may stand for it"),
+    ))
 }
 
 /// The span of `len` bytes from `offset`.
@@ -206,10 +198,7 @@ fn name_keys(node: &mut Node, text: &str) {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Spanned { value, defined, .. } = Spanned::<Value>::deserialize(deserializer)?;
-        Ok(Self {
-            value,
-            span: Span::of(&defined),
-        })
+        Ok(Self { value, span: Span::of(&defined) })
     }
 }
 
@@ -268,17 +257,11 @@ impl<'de> Visitor<'de> for Build {
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::Text(Text {
-            text: value.to_owned(),
-            expanded: false,
-        }))
+        Ok(Value::Text(Text { text: value.to_owned(), expanded: false }))
     }
 
     fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::Text(Text {
-            text: value,
-            expanded: false,
-        }))
+        Ok(Value::Text(Text { text: value, expanded: false }))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
@@ -301,14 +284,8 @@ impl<'de> Visitor<'de> for Build {
 /// The reader's error in our words where ours are better, with its place.
 fn explain(error: &Error, text: &str) -> Mistake {
     let error = error.without_snippet();
-    let span = error
-        .location()
-        .map_or_else(Span::default, |location| Span::of(&location));
-    let span = Span {
-        line: span.line.max(1),
-        column: span.column.max(1),
-        ..span
-    };
+    let span = error.location().map_or_else(Span::default, |location| Span::of(&location));
+    let span = Span { line: span.line.max(1), column: span.column.max(1), ..span };
     let mistake = |code, message: String| Mistake::error(code, span, message);
     match error {
         Error::AliasError { error, locations, .. } => {
@@ -325,19 +302,16 @@ fn explain(error: &Error, text: &str) -> Mistake {
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. }
         | Error::AliasReplayCounterOverflow { .. } => aliases_explode(span),
-        Error::UnknownAnchor { .. } => mistake(
-            "unknown_anchor",
-            "this alias names an anchor that is not defined above it".into(),
-        )
-        .hint("a `*` at the start of a value begins an alias; put the value in quotes if that is not meant"),
-        Error::MergeValueNotMapOrSeqOfMaps { .. } => mistake(
-            "bad_merge",
-            "`<<` merges a map or a list of maps; this is neither".into(),
-        ),
-        Error::RecursiveReferencesRequireWeakTypes { .. } => mistake(
-            "recursive_alias",
-            "this alias stands inside of the value it refers to".into(),
-        ),
+        Error::UnknownAnchor { .. } => {
+            mistake("unknown_anchor", "this alias names an anchor that is not defined above it".into())
+                .hint("a `*` at the start of a value begins an alias; put the value in quotes if that is not meant")
+        }
+        Error::MergeValueNotMapOrSeqOfMaps { .. } => {
+            mistake("bad_merge", "`<<` merges a map or a list of maps; this is neither".into())
+        }
+        Error::RecursiveReferencesRequireWeakTypes { .. } => {
+            mistake("recursive_alias", "this alias stands inside of the value it refers to".into())
+        }
         other => syntax(other, span, text),
     }
 }
@@ -356,11 +330,7 @@ fn syntax(error: &Error, span: Span, text: &str) -> Mistake {
         Some(at) => &whole[..at],
         None => &whole,
     };
-    let reason = reason
-        .lines()
-        .next()
-        .unwrap_or("this is not YAML")
-        .trim_end_matches([':', ',', ' ']);
+    let reason = reason.lines().next().unwrap_or("this is not YAML").trim_end_matches([':', ',', ' ']);
     let mistake = Mistake::error("syntax", span, format!("not valid YAML: {reason}"));
     let line = text.lines().nth(span.line as usize - 1).unwrap_or("");
     if line[..line.len() - line.trim_start().len()].contains('\t') {
@@ -373,12 +343,8 @@ fn syntax(error: &Error, span: Span, text: &str) -> Mistake {
 }
 
 fn several_documents(span: Span) -> Mistake {
-    Mistake::error(
-        "several_documents",
-        span,
-        "a second YAML document begins here; a config is one document",
-    )
-    .hint("remove the `---`, or keep each config in a file of its own")
+    Mistake::error("several_documents", span, "a second YAML document begins here; a config is one document")
+        .hint("remove the `---`, or keep each config in a file of its own")
 }
 
 fn aliases_explode(span: Span) -> Mistake {
@@ -387,25 +353,19 @@ fn aliases_explode(span: Span) -> Mistake {
 }
 
 fn too_deep(span: Span) -> Mistake {
-    Mistake::error(
-        "too_deep",
-        span,
-        format!("lists and maps are nested more than {MAX_DEPTH} deep here"),
-    )
+    Mistake::error("too_deep", span, format!("lists and maps are nested more than {MAX_DEPTH} deep here"))
 }
 
 fn over_budget(breach: &BudgetBreach, span: Span) -> Mistake {
     let mistake = |code, message| Mistake::error(code, span, message);
     match breach {
-        BudgetBreach::Depth { .. } => mistake(
-            "too_deep",
-            format!("lists and maps are nested more than {MAX_DEPTH} deep here"),
-        ),
+        BudgetBreach::Depth { .. } => {
+            mistake("too_deep", format!("lists and maps are nested more than {MAX_DEPTH} deep here"))
+        }
         BudgetBreach::Documents { .. } => several_documents(span),
-        BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } => mistake(
-            "too_many_values",
-            format!("the file holds more than {MAX_NODES} values"),
-        ),
+        BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. } => {
+            mistake("too_many_values", format!("the file holds more than {MAX_NODES} values"))
+        }
         BudgetBreach::Aliases { .. }
         | BudgetBreach::Anchors { .. }
         | BudgetBreach::AliasAnchorRatio { .. }
@@ -416,23 +376,11 @@ fn over_budget(breach: &BudgetBreach, span: Span) -> Mistake {
 
 /// The mistake of a text that is not UTF-8 from `offset` on.
 pub(crate) fn not_utf8(lossy: &str, offset: usize) -> Mistake {
-    Mistake::error(
-        "not_utf8",
-        span_at(lossy, offset, '\u{fffd}'.len_utf8()),
-        "the file is not UTF-8 from here on",
-    )
-    .hint("save it as UTF-8 (a UTF-16 file must be converted)")
+    Mistake::error("not_utf8", span_at(lossy, offset, '\u{fffd}'.len_utf8()), "the file is not UTF-8 from here on")
+        .hint("save it as UTF-8 (a UTF-16 file must be converted)")
 }
 
 /// What is said if a config can neither be read nor be faulted.
 pub(crate) fn unreadable() -> Mistake {
-    Mistake::error(
-        "unreadable",
-        Span {
-            line: 1,
-            column: 1,
-            ..Span::default()
-        },
-        "this config cannot be read",
-    )
+    Mistake::error("unreadable", Span { line: 1, column: 1, ..Span::default() }, "this config cannot be read")
 }

@@ -33,14 +33,9 @@ fn too_much_of_anything_is_refused() {
     assert_eq!(codes(&nested(100_000)), ["too_deep"]);
     assert_eq!(codes(&"- ".repeat(100_000)), ["too_deep"]);
     assert_eq!(codes(&"{a: ".repeat(100_000)), ["too_deep"]);
-    let block: String = (0..MAX_DEPTH + 1)
-        .map(|depth| format!("{}a:\n", " ".repeat(depth)))
-        .collect();
+    let block: String = (0..MAX_DEPTH + 1).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
     assert_eq!(codes(&block), ["too_deep"]);
-    assert_eq!(
-        soon(|| codes(&format!("[{}]", "1,".repeat(2_000_000)))),
-        ["too_many_values"]
-    );
+    assert_eq!(soon(|| codes(&format!("[{}]", "1,".repeat(2_000_000)))), ["too_many_values"]);
 }
 
 /// Reload runs on threads whose stacks nobody chose with YAML in mind.
@@ -62,10 +57,7 @@ fn aliases_cannot_explode() {
     }
     assert_eq!(soon(|| codes(&lists)), ["alias_limit"]);
     let told = soon(|| codes(&merges));
-    assert!(
-        told.contains(&"alias_limit") || told.contains(&"unknown_key"),
-        "{told:?}"
-    );
+    assert!(told.contains(&"alias_limit") || told.contains(&"unknown_key"), "{told:?}");
     let wide = format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(1000), "*a,".repeat(100_000));
     assert_eq!(soon(|| codes(&wide)), ["alias_limit"]);
     let deep = format!("a: &a [{}", "[*a, ".repeat(3)) + "]]]]\n";
@@ -77,16 +69,8 @@ fn many_mistakes_are_counted_and_not_all_told() {
     let text: String = (0..50_000).map(|n| format!("wrong{n}: 1\n")).collect();
     let mistakes = soon(|| parse_str(&text).unwrap_err());
     let told = soon(|| mistakes.render(Style::Plain));
-    assert!(
-        told.matches("error[").count() == 100,
-        "{}",
-        told.matches("error[").count()
-    );
-    assert!(
-        told.contains("(the first 100 are shown)"),
-        "{}",
-        &told[told.len() - 200..]
-    );
+    assert!(told.matches("error[").count() == 100, "{}", told.matches("error[").count());
+    assert!(told.contains("(the first 100 are shown)"), "{}", &told[told.len() - 200..]);
 }
 
 #[test]
@@ -104,12 +88,7 @@ fn ten_thousand_routes_and_endpoints_are_read_at_once() {
     for cluster in 0..50 {
         let _ = writeln!(text, "  - name: c{cluster}\n    endpoints:\n      az-a:");
         for n in 0..200 {
-            let _ = writeln!(
-                text,
-                "        - {{address: 10.{cluster}.{}.{}:80, weight: 2}}",
-                n / 250,
-                n % 250
-            );
+            let _ = writeln!(text, "        - {{address: 10.{cluster}.{}.{}:80, weight: 2}}", n / 250, n % 250);
         }
     }
     let start = Instant::now();
@@ -118,15 +97,7 @@ fn ten_thousand_routes_and_endpoints_are_read_at_once() {
     assert!(start.elapsed() < SOON, "took {:?}", start.elapsed());
     eprintln!("{} KiB in {:?}", text.len() >> 10, start.elapsed());
     assert_eq!(parsed.config.listeners[0].routes.len(), 10_000);
-    assert_eq!(
-        parsed
-            .config
-            .clusters
-            .iter()
-            .map(|cluster| cluster.endpoints.len())
-            .sum::<usize>(),
-        10_000
-    );
+    assert_eq!(parsed.config.clusters.iter().map(|cluster| cluster.endpoints.len()).sum::<usize>(), 10_000);
     assert!(parsed.warnings.is_empty(), "{}", parsed.warnings);
 }
 
@@ -134,10 +105,7 @@ fn ten_thousand_routes_and_endpoints_are_read_at_once() {
 fn everything_wrong_ten_thousand_times_is_still_quick() {
     let mut text = "listeners:\n  - name: web\n    bind: 0.0.0.0:8080\n    routes:\n".to_owned();
     for n in 0..10_000 {
-        let _ = writeln!(
-            text,
-            "      - {{name: r, match: {{path_prefix: /p}}, cluster: clutser{n}}}"
-        );
+        let _ = writeln!(text, "      - {{name: r, match: {{path_prefix: /p}}, cluster: clutser{n}}}");
     }
     text.push_str("clusters:\n");
     for n in 0..10_000 {
@@ -196,10 +164,7 @@ proptest! {
 
 /// Parses, and renders what is said in every form.
 fn answer(bytes: &[u8]) -> bool {
-    let source = weir_config::Source {
-        name: "any",
-        env: &|name| (name == "A").then(|| "5".to_owned()),
-    };
+    let source = weir_config::Source { name: "any", env: &|name| (name == "A").then(|| "5".to_owned()) };
     let (taken, mistakes) = match parse_bytes(bytes, &source) {
         Ok(parsed) => (true, parsed.warnings),
         Err(mistakes) => (false, mistakes),

@@ -22,10 +22,7 @@ fn nothing_changed() {
     assert!(changes.is_empty());
     assert_eq!(changes.to_string(), "no change: both mean the same\n");
     assert_eq!(changes.to_json()["changed"], false);
-    assert!(
-        edited("# Every key", "\n\n# Every single key").is_empty(),
-        "comments and lines mean nothing"
-    );
+    assert!(edited("# Every key", "\n\n# Every single key").is_empty(), "comments and lines mean nothing");
 }
 
 #[test]
@@ -34,56 +31,21 @@ fn every_key_is_told_with_what_it_touches() {
     let check = "cluster orders-v1: health check HTTP GET /healthz on port 8081";
     let canary = "listener web: route canary-orders";
     let table: &[(&str, &str, Touches, String)] = &[
-        (
-            "admin: 127.0.0.1:9900",
-            "admin: off",
-            Nothing,
-            "admin 127.0.0.1:9900 -> off".into(),
-        ),
+        ("admin: 127.0.0.1:9900", "admin: off", Nothing, "admin 127.0.0.1:9900 -> off".into()),
         ("zone: az-a", "zone: az-b", NewRequests, "zone az-a -> az-b".into()),
         ("workers: 4", "workers: 8", Nothing, "workers 4 -> 8".into()),
-        (
-            "max_concurrent_probes: 512",
-            "max_concurrent_probes: 64",
-            Nothing,
-            "max_concurrent_probes 512 -> 64".into(),
-        ),
-        (
-            "delay: 0s",
-            "delay: 1m30s",
-            Nothing,
-            "shutdown: delay 0s -> 1m30s".into(),
-        ),
-        (
-            "timeout: 60s",
-            "timeout: 90s",
-            Nothing,
-            "shutdown: timeout 1m -> 1m30s".into(),
-        ),
+        ("max_concurrent_probes: 512", "max_concurrent_probes: 64", Nothing, "max_concurrent_probes 512 -> 64".into()),
+        ("delay: 0s", "delay: 1m30s", Nothing, "shutdown: delay 0s -> 1m30s".into()),
+        ("timeout: 60s", "timeout: 90s", Nothing, "shutdown: timeout 1m -> 1m30s".into()),
         (
             "sample: 0.1",
             "sample: 1",
             Nothing,
             "access_log standard output (json, sample 0.1) -> standard output (json, sample 1)".into(),
         ),
-        (
-            "header: 10s",
-            "header: 5s",
-            NewRequests,
-            "listener web: timeouts: header 10s -> 5s".into(),
-        ),
-        (
-            "idle: 60s",
-            "idle: 30s",
-            NewRequests,
-            "listener web: timeouts: idle 1m -> 30s".into(),
-        ),
-        (
-            "stream_idle: 5m",
-            "stream_idle: 1h",
-            NewRequests,
-            "listener web: timeouts: stream_idle 5m -> 1h".into(),
-        ),
+        ("header: 10s", "header: 5s", NewRequests, "listener web: timeouts: header 10s -> 5s".into()),
+        ("idle: 60s", "idle: 30s", NewRequests, "listener web: timeouts: idle 1m -> 30s".into()),
+        ("stream_idle: 5m", "stream_idle: 1h", NewRequests, "listener web: timeouts: stream_idle 5m -> 1h".into()),
         (
             "connections: 10000",
             "connections: 20000",
@@ -96,66 +58,26 @@ fn every_key_is_told_with_what_it_touches() {
             NewRequests,
             "listener web: limits: header_bytes 32KiB -> 16KiB".into(),
         ),
-        (
-            "header_count: 100",
-            "header_count: 50",
-            NewRequests,
-            "listener web: limits: header_count 100 -> 50".into(),
-        ),
-        (
-            "uri_bytes: 8KiB",
-            "uri_bytes: 4KiB",
-            NewRequests,
-            "listener web: limits: uri_bytes 8KiB -> 4KiB".into(),
-        ),
-        (
-            "body_bytes: 10MiB",
-            "body_bytes: 5MiB",
-            NewRequests,
-            "listener web: limits: body_bytes 10MiB -> 5MiB".into(),
-        ),
+        ("header_count: 100", "header_count: 50", NewRequests, "listener web: limits: header_count 100 -> 50".into()),
+        ("uri_bytes: 8KiB", "uri_bytes: 4KiB", NewRequests, "listener web: limits: uri_bytes 8KiB -> 4KiB".into()),
+        ("body_bytes: 10MiB", "body_bytes: 5MiB", NewRequests, "listener web: limits: body_bytes 10MiB -> 5MiB".into()),
         (
             "body_min_rate: 1KiB",
             "body_min_rate: 0",
             NewRequests,
             "listener web: limits: body_min_rate 1KiB -> 0".into(),
         ),
-        (
-            "x_forwarded: true",
-            "x_forwarded: false",
-            NewRequests,
-            "listener web: headers: x_forwarded on -> off".into(),
-        ),
-        (
-            "forwarded: false",
-            "forwarded: true",
-            NewRequests,
-            "listener web: headers: forwarded off -> on".into(),
-        ),
-        (
-            "request_id: true",
-            "request_id: false",
-            NewRequests,
-            "listener web: headers: request_id on -> off".into(),
-        ),
-        (
-            "reason: true",
-            "reason: false",
-            NewRequests,
-            "listener web: headers: reason on -> off".into(),
-        ),
+        ("x_forwarded: true", "x_forwarded: false", NewRequests, "listener web: headers: x_forwarded on -> off".into()),
+        ("forwarded: false", "forwarded: true", NewRequests, "listener web: headers: forwarded off -> on".into()),
+        ("request_id: true", "request_id: false", NewRequests, "listener web: headers: request_id on -> off".into()),
+        ("reason: true", "reason: false", NewRequests, "listener web: headers: reason on -> off".into()),
         (
             "[10.0.0.0/8, \"2001:db8::/32\", 192.0.2.7]",
             "[]",
             NewRequests,
             "listener web: trusted_proxies 10.0.0.0/8, 2001:db8::/32, 192.0.2.7/32 -> none".into(),
         ),
-        (
-            "[0.0.0.0:8080, \"[::]:8080\"]",
-            "0.0.0.0:8080",
-            Connections,
-            "listener web: [::]:8080 is closed".into(),
-        ),
+        ("[0.0.0.0:8080, \"[::]:8080\"]", "0.0.0.0:8080", Connections, "listener web: [::]:8080 is closed".into()),
         (
             "[0.0.0.0:8080, \"[::]:8080\"]",
             "[0.0.0.0:8080, \"[::]:8080\", 0.0.0.0:80]",
@@ -176,18 +98,8 @@ fn every_key_is_told_with_what_it_touches() {
             NewRequests,
             format!("{canary}: cluster orders-v2 -> orders-v1"),
         ),
-        (
-            "timeout: 10s ",
-            "timeout: 20s ",
-            NewRequests,
-            format!("{canary}: timeout 10s -> 20s"),
-        ),
-        (
-            "body_bytes: 100MiB",
-            "body_bytes: 1GiB",
-            NewRequests,
-            format!("{canary}: body_bytes 100MiB -> 1GiB"),
-        ),
+        ("timeout: 10s ", "timeout: 20s ", NewRequests, format!("{canary}: timeout 10s -> 20s")),
+        ("body_bytes: 100MiB", "body_bytes: 1GiB", NewRequests, format!("{canary}: body_bytes 100MiB -> 1GiB")),
         (
             "balance: least_request ",
             "balance: random ",
@@ -206,90 +118,40 @@ fn every_key_is_told_with_what_it_touches() {
             NewRequests,
             "cluster orders-v2: endpoint 10.0.2.31:8080 (az-c): zone az-b -> az-c".into(),
         ),
-        (
-            "timeout: 1s ",
-            "timeout: 3s ",
-            NewRequests,
-            "cluster orders-v1: connect timeout 1s -> 3s".into(),
-        ),
+        ("timeout: 1s ", "timeout: 3s ", NewRequests, "cluster orders-v1: connect timeout 1s -> 3s".into()),
         (
             "idle_timeout: 30s",
             "idle_timeout: 10s",
             NewRequests,
             "cluster orders-v1: pool idle_timeout 30s -> 10s".into(),
         ),
-        (
-            "max_idle: 256",
-            "max_idle: 0",
-            NewRequests,
-            "cluster orders-v1: pool max_idle 256 -> 0".into(),
-        ),
-        (
-            "timeout: 2s ",
-            "timeout: 1s ",
-            NewRequests,
-            format!("{check}: timeout 2s -> 1s"),
-        ),
-        (
-            "interval: 5s ",
-            "interval: 6s ",
-            NewRequests,
-            format!("{check}: interval 5s -> 6s"),
-        ),
-        (
-            "fast_interval: 1s",
-            "fast_interval: 2s",
-            NewRequests,
-            format!("{check}: fast_interval 1s -> 2s"),
-        ),
-        (
-            "down_interval: 10s",
-            "down_interval: 20s",
-            NewRequests,
-            format!("{check}: down_interval 10s -> 20s"),
-        ),
-        (
-            "jitter: 10",
-            "jitter: 20",
-            NewRequests,
-            format!("{check}: jitter 10 -> 20"),
-        ),
+        ("max_idle: 256", "max_idle: 0", NewRequests, "cluster orders-v1: pool max_idle 256 -> 0".into()),
+        ("timeout: 2s ", "timeout: 1s ", NewRequests, format!("{check}: timeout 2s -> 1s")),
+        ("interval: 5s ", "interval: 6s ", NewRequests, format!("{check}: interval 5s -> 6s")),
+        ("fast_interval: 1s", "fast_interval: 2s", NewRequests, format!("{check}: fast_interval 1s -> 2s")),
+        ("down_interval: 10s", "down_interval: 20s", NewRequests, format!("{check}: down_interval 10s -> 20s")),
+        ("jitter: 10", "jitter: 20", NewRequests, format!("{check}: jitter 10 -> 20")),
         (
             "unhealthy_threshold: 3",
             "unhealthy_threshold: 4",
             NewRequests,
             format!("{check}: unhealthy_threshold 3 -> 4"),
         ),
-        (
-            " healthy_threshold: 2",
-            " healthy_threshold: 3",
-            NewRequests,
-            format!("{check}: healthy_threshold 2 -> 3"),
-        ),
+        (" healthy_threshold: 2", " healthy_threshold: 3", NewRequests, format!("{check}: healthy_threshold 2 -> 3")),
         (
             "host: shop.example  ",
             "host: other.example  ",
             NewRequests,
             format!("{check}: host shop.example -> other.example"),
         ),
-        (
-            "{x-probe: weir}",
-            "{x-probe: other}",
-            NewRequests,
-            format!("{check}: the headers it sends"),
-        ),
+        ("{x-probe: weir}", "{x-probe: other}", NewRequests, format!("{check}: the headers it sends")),
         (
             "[200, 204-206, 3xx, {start: 400, end: 404}]",
             "[200]",
             NewRequests,
             format!("{check}: expected_statuses 200, 204-206, 300-399, 400-403 -> 200"),
         ),
-        (
-            "expected_body: ok",
-            "expected_body: fine",
-            NewRequests,
-            format!("{check}: expected_body \"ok\" -> \"fine\""),
-        ),
+        ("expected_body: ok", "expected_body: fine", NewRequests, format!("{check}: expected_body \"ok\" -> \"fine\"")),
         (
             "    connect:",
             "    slow_start: 30s
@@ -316,20 +178,9 @@ fn every_key_is_told_with_what_it_touches() {
 fn what_is_fixed_for_life_needs_a_restart() {
     let changes = edited("workers: 4", "workers: 8");
     assert!(changes.iter().all(|change| change.needs_restart));
-    assert!(
-        changes.to_string().contains("workers 4 -> 8 (needs a restart)"),
-        "{changes}"
-    );
-    assert!(
-        edited("admin: 127.0.0.1:9900", "admin: off")
-            .iter()
-            .all(|change| change.needs_restart)
-    );
-    assert!(
-        edited("zone: az-a", "zone: az-b")
-            .iter()
-            .all(|change| !change.needs_restart)
-    );
+    assert!(changes.to_string().contains("workers 4 -> 8 (needs a restart)"), "{changes}");
+    assert!(edited("admin: 127.0.0.1:9900", "admin: off").iter().all(|change| change.needs_restart));
+    assert!(edited("zone: az-a", "zone: az-b").iter().all(|change| !change.needs_restart));
 }
 
 const OLD: &str = "

@@ -6,17 +6,10 @@ use std::path::Path;
 
 #[test]
 fn every_example_parses_without_a_warning() {
-    for entry in Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("examples")
-        .read_dir()
-        .unwrap()
-    {
+    for entry in Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").read_dir().unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
-        let source = weir_config::Source {
-            name: &path.display().to_string(),
-            env: &|_| None,
-        };
+        let source = weir_config::Source { name: &path.display().to_string(), env: &|_| None };
         let parsed = weir_config::parse(&text, &source).unwrap();
         assert!(parsed.warnings.is_empty(), "{}", parsed.warnings);
     }

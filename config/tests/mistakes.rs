@@ -12,10 +12,7 @@ use weir_config::{Mistakes, Severity, Source, Style};
 
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mistakes");
-    let mut cases: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut cases: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     cases.sort();
     cases
@@ -47,11 +44,7 @@ fn each_bad_file_gets_its_message() {
             wrong.push(format!("{name}:\n{found}"));
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "not as expected (UPDATE_EXPECT=1 accepts):\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "not as expected (UPDATE_EXPECT=1 accepts):\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -70,22 +63,12 @@ fn every_mistake_says_where() {
         for mistake in &said(&case).1 {
             let place = mistake.place;
             assert!(place.line >= 1 && place.column >= 1, "{mistake:?}");
-            assert!(
-                (place.end_line, place.end_column) > (place.line, place.column),
-                "{mistake:?}"
-            );
-            assert!(
-                !mistake.message.is_empty() && !mistake.message.ends_with('.'),
-                "{mistake:?}"
-            );
+            assert!((place.end_line, place.end_column) > (place.line, place.column), "{mistake:?}");
+            assert!(!mistake.message.is_empty() && !mistake.message.ends_with('.'), "{mistake:?}");
             codes.insert(mistake.code);
         }
     }
-    assert!(
-        codes.len() >= 50,
-        "only {} kinds of mistake are shown: {codes:?}",
-        codes.len()
-    );
+    assert!(codes.len() >= 50, "only {} kinds of mistake are shown: {codes:?}", codes.len());
 }
 
 #[test]

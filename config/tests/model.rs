@@ -36,19 +36,11 @@ fn the_known_health_check_loads_as_it_stands() {
     let text = format!("{LISTENERS}clusters:\n  - name: shop\n    endpoints: [10.0.1.11:8080]\n{indented}\n");
     let config = config(&text);
     let check = &config.clusters[0].health_checks[0];
-    assert_eq!(
-        (check.timeout, check.interval),
-        (Duration::from_secs(1), Duration::from_secs(5))
-    );
+    assert_eq!((check.timeout, check.interval), (Duration::from_secs(1), Duration::from_secs(5)));
     assert_eq!((check.unhealthy_threshold.get(), check.healthy_threshold.get()), (3, 2));
-    assert_eq!(
-        (check.fast_interval, check.down_interval),
-        (Duration::from_secs(1), Duration::from_secs(10))
-    );
+    assert_eq!((check.fast_interval, check.down_interval), (Duration::from_secs(1), Duration::from_secs(10)));
     assert_eq!((check.jitter_percent, check.port), (10, None));
-    let CheckKind::Http(http) = &check.kind else {
-        panic!("{check:?}")
-    };
+    let CheckKind::Http(http) = &check.kind else { panic!("{check:?}") };
     assert_eq!((&*http.path, &*http.method, &http.host), ("/healthz", "GET", &None));
     assert_eq!(http.expected_statuses, [200..=200]);
 }
@@ -59,45 +51,27 @@ fn defaults() {
     assert_eq!(config.admin, Some("127.0.0.1:9900".parse().unwrap()));
     assert_eq!((config.zone, config.workers, config.access_log), (None, None, None));
     assert_eq!(config.max_concurrent_probes, NonZeroU32::new(512).unwrap());
-    assert_eq!(
-        (config.shutdown.delay, config.shutdown.timeout),
-        (Duration::ZERO, Duration::from_secs(60))
-    );
+    assert_eq!((config.shutdown.delay, config.shutdown.timeout), (Duration::ZERO, Duration::from_secs(60)));
     let listener = &config.listeners[0];
     let timeouts = &listener.timeouts;
-    assert_eq!(
-        (timeouts.header, timeouts.idle),
-        (Duration::from_secs(10), Duration::from_secs(60))
-    );
+    assert_eq!((timeouts.header, timeouts.idle), (Duration::from_secs(10), Duration::from_secs(60)));
     assert_eq!(timeouts.stream_idle, Duration::from_secs(300));
     let limits = &listener.limits;
     assert_eq!((limits.connections, limits.body_bytes), (None, None));
-    assert_eq!(
-        (limits.header_bytes, limits.header_count, limits.uri_bytes),
-        (32 << 10, 100, 8 << 10)
-    );
+    assert_eq!((limits.header_bytes, limits.header_count, limits.uri_bytes), (32 << 10, 100, 8 << 10));
     assert_eq!(limits.body_min_rate, 1024);
     let headers = &listener.headers;
     assert!(headers.x_forwarded && headers.request_id && headers.reason && !headers.forwarded);
     assert!(listener.trusted_proxies.is_empty());
     let route = &listener.routes[0];
     assert_eq!(route.matches, Default::default());
-    assert_eq!(
-        (route.timeout, route.body_bytes, route.line),
-        (Duration::from_secs(15), None, 1)
-    );
+    assert_eq!((route.timeout, route.body_bytes, route.line), (Duration::from_secs(15), None, 1));
     let cluster = &config.clusters[0];
     assert_eq!((cluster.balance, cluster.slow_start), (Balance::RoundRobin, None));
     assert_eq!(cluster.connect.timeout, Duration::from_secs(1));
-    assert_eq!(
-        (cluster.pool.idle_timeout, cluster.pool.max_idle),
-        (Duration::from_secs(30), 256)
-    );
+    assert_eq!((cluster.pool.idle_timeout, cluster.pool.max_idle), (Duration::from_secs(30), 256));
     assert!(cluster.health_checks.is_empty());
-    assert_eq!(
-        (cluster.endpoints[0].weight.get(), &cluster.endpoints[0].zone),
-        (1, &None)
-    );
+    assert_eq!((cluster.endpoints[0].weight.get(), &cluster.endpoints[0].zone), (1, &None));
 }
 
 #[test]
@@ -106,32 +80,20 @@ fn every_key_arrives() {
     assert_eq!(config.zone.unwrap().as_str(), "az-a");
     assert_eq!(config.workers, NonZeroU16::new(4));
     let log = config.access_log.unwrap();
-    assert_eq!(
-        (log.target, log.format, log.sample),
-        (LogTarget::Stdout, LogFormat::Json, 0.1)
-    );
+    assert_eq!((log.target, log.format, log.sample), (LogTarget::Stdout, LogFormat::Json, 0.1));
     let web = &config.listeners[0];
     assert_eq!(web.bind.len(), 2);
-    assert_eq!(
-        (web.limits.connections, web.limits.body_bytes),
-        (NonZeroU32::new(10_000), Some(10 << 20))
-    );
+    assert_eq!((web.limits.connections, web.limits.body_bytes), (NonZeroU32::new(10_000), Some(10 << 20)));
     assert!(web.trusts("10.9.9.9".parse().unwrap()) && !web.trusts("192.0.2.8".parse().unwrap()));
     let route = &web.routes[0];
     assert_eq!(route.name.as_ref().unwrap().as_str(), "canary-orders");
     assert_eq!(
         route.matches.hosts,
-        [
-            HostPattern::Exact("shop.example".into()),
-            HostPattern::Wildcard(".shop.example".into())
-        ]
+        [HostPattern::Exact("shop.example".into()), HostPattern::Wildcard(".shop.example".into())]
     );
     assert_eq!(route.matches.path, PathMatch::Prefix("/orders".into()));
     assert_eq!(route.matches.methods, ["GET", "HEAD"]);
-    let header = |name: &str, test| HeaderMatch {
-        name: name.into(),
-        test,
-    };
+    let header = |name: &str, test| HeaderMatch { name: name.into(), test };
     assert_eq!(
         route.matches.headers,
         [
@@ -140,32 +102,20 @@ fn every_key_arrives() {
             header("x-internal", HeaderTest::Absent),
         ]
     );
-    assert_eq!(
-        (route.timeout, route.body_bytes),
-        (Duration::from_secs(10), Some(100 << 20))
-    );
+    assert_eq!((route.timeout, route.body_bytes), (Duration::from_secs(10), Some(100 << 20)));
     assert_eq!(web.routes[1].matches.path, PathMatch::Exact("/favicon.ico".into()));
     assert!(web.routes.windows(2).all(|pair| pair[0].line < pair[1].line));
     let Target::Cluster(internal) = &config.listeners[1].routes[0].target;
     assert_eq!(internal.as_str(), "web-v1");
     let orders = &config.clusters[0];
-    let zones: Vec<_> = orders
-        .endpoints
-        .iter()
-        .map(|e| (e.zone.as_ref().unwrap().as_str(), e.weight.get()))
-        .collect();
+    let zones: Vec<_> = orders.endpoints.iter().map(|e| (e.zone.as_ref().unwrap().as_str(), e.weight.get())).collect();
     assert_eq!(zones, [("az-a", 1), ("az-a", 2), ("az-b", 1), ("az-c", 1)]);
     let check = &orders.health_checks[0];
-    let CheckKind::Http(http) = &check.kind else {
-        panic!("{check:?}")
-    };
+    let CheckKind::Http(http) = &check.kind else { panic!("{check:?}") };
     // Envoy's `end` does not count.
     assert_eq!(http.expected_statuses, [200..=200, 204..=206, 300..=399, 400..=403]);
     assert_eq!(http.headers, [("x-probe".to_owned(), "weir".to_owned())]);
-    assert_eq!(
-        (http.host.as_deref(), http.expected_body.as_deref()),
-        (Some("shop.example"), Some("ok"))
-    );
+    assert_eq!((http.host.as_deref(), http.expected_body.as_deref()), (Some("shop.example"), Some("ok")));
     assert_eq!(check.port, NonZeroU16::new(8081));
     assert_eq!(orders.health_checks[1].kind, CheckKind::Tcp);
     assert_eq!(config.clusters[1].endpoints[1].zone.as_ref().unwrap().as_str(), "az-b");
@@ -194,10 +144,7 @@ clusters:
 ";
     let config = config(text);
     assert_eq!(config.admin, None);
-    assert_eq!(
-        config.access_log.unwrap().target,
-        LogTarget::File(PathBuf::from("/var/log/weir.log"))
-    );
+    assert_eq!(config.access_log.unwrap().target, LogTarget::File(PathBuf::from("/var/log/weir.log")));
     let matches = &config.listeners[0].routes[0].matches;
     assert_eq!(matches.hosts, [HostPattern::Exact("shop.example".into())]);
     assert_eq!(matches.path, PathMatch::Prefix("/a".into()));
@@ -205,9 +152,7 @@ clusters:
     assert_eq!(matches.headers[1].test, HeaderTest::Exact("true".into()));
     let checks = &config.clusters[0].health_checks;
     assert_eq!(checks[0].kind, CheckKind::Tcp);
-    let CheckKind::Http(http) = &checks[1].kind else {
-        panic!("{checks:?}")
-    };
+    let CheckKind::Http(http) = &checks[1].kind else { panic!("{checks:?}") };
     assert_eq!(http.expected_statuses, [200..=299]);
 }
 
@@ -242,14 +187,9 @@ clusters:
     assert_eq!(config.listeners[0].bind[0].port(), 9090);
     assert!(config.listeners[0].headers.forwarded);
     let cluster = &config.clusters[0];
-    assert_eq!(
-        (cluster.endpoints[0].weight.get(), cluster.endpoints[0].address.port()),
-        (7, 9090)
-    );
+    assert_eq!((cluster.endpoints[0].weight.get(), cluster.endpoints[0].address.port()), (7, 9090));
     assert_eq!(cluster.health_checks[0].interval, Duration::from_secs(7));
-    let CheckKind::Http(http) = &cluster.health_checks[0].kind else {
-        panic!()
-    };
+    let CheckKind::Http(http) = &cluster.health_checks[0].kind else { panic!() };
     assert_eq!(http.expected_statuses, [204..=204]);
     // What a variable holds is text, never YAML.
     assert_eq!(http.expected_body.as_deref(), Some("x\", admin: \"off $ $1"));

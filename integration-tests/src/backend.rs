@@ -132,10 +132,7 @@ impl Backend {
     /// All bytes received so far as text.
     #[must_use]
     pub fn received_text(&self) -> String {
-        self.received()
-            .iter()
-            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-            .collect()
+        self.received().iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
     }
 }
 
@@ -194,14 +191,7 @@ impl Peer {
         };
         shared.connections.fetch_add(1, Ordering::SeqCst);
         shared.open.fetch_add(1, Ordering::SeqCst);
-        Ok(Self {
-            stream,
-            source,
-            nth,
-            noted: 0,
-            closed: false,
-            shared: Arc::clone(shared),
-        })
+        Ok(Self { stream, source, nth, noted: 0, closed: false, shared: Arc::clone(shared) })
     }
 
     /// Which connection of its backend this is, from 0.

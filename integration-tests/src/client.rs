@@ -35,10 +35,7 @@ impl RawClient {
         stream.set_read_timeout(Some(wait::PATIENCE))?;
         stream.set_write_timeout(Some(wait::PATIENCE))?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            source: Source::new(stream.try_clone()?, false),
-            stream,
-        })
+        Ok(Self { source: Source::new(stream.try_clone()?, false), stream })
     }
 
     /// Connects and sends one request; the answer.
@@ -108,10 +105,7 @@ impl RawClient {
         );
         match self.source.more() {
             Ok(0) => {}
-            Ok(_) => panic!(
-                "bytes where the connection should end: {:?}",
-                String::from_utf8_lossy(self.source.rest())
-            ),
+            Ok(_) => panic!("bytes where the connection should end: {:?}", String::from_utf8_lossy(self.source.rest())),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
             Err(error) => panic!("the connection should end, but: {error}"),
         }

@@ -44,12 +44,7 @@ impl Tally {
     /// Requests answered otherwise, or not at all.
     #[must_use]
     pub fn failed(&self) -> u64 {
-        let others: u64 = self
-            .answers
-            .iter()
-            .filter(|(status, _)| **status != 200)
-            .map(|(_, n)| n)
-            .sum();
+        let others: u64 = self.answers.iter().filter(|(status, _)| **status != 200).map(|(_, n)| n).sum();
         others + self.failures.values().sum::<u64>()
     }
 
@@ -85,28 +80,16 @@ impl Load {
         let total = Arc::new(Mutex::new(Tally::default()));
         let threads = (0..plan.connections)
             .map(|_| {
-                let (plan, stop, answered, total) = (
-                    plan.clone(),
-                    Arc::clone(&stop),
-                    Arc::clone(&answered),
-                    Arc::clone(&total),
-                );
+                let (plan, stop, answered, total) =
+                    (plan.clone(), Arc::clone(&stop), Arc::clone(&answered), Arc::clone(&total));
                 let run = move || {
                     let tally = one_connection(&plan, &stop, &answered);
                     total.lock().unwrap_or_else(PoisonError::into_inner).add(&tally);
                 };
-                thread::Builder::new()
-                    .stack_size(256 * 1024)
-                    .spawn(run)
-                    .expect("a thread")
+                thread::Builder::new().stack_size(256 * 1024).spawn(run).expect("a thread")
             })
             .collect();
-        Self {
-            stop,
-            answered,
-            total,
-            threads,
-        }
+        Self { stop, answered, total, threads }
     }
 
     /// Requests answered so far, with whatever status.
@@ -158,9 +141,7 @@ fn one_connection(plan: &Plan, stop: &AtomicBool, answered: &AtomicU64) -> Tally
                 }
             },
         };
-        let outcome = client
-            .try_send(&plan.request)
-            .map_err(|error| Broken::Io(error.kind().to_string()));
+        let outcome = client.try_send(&plan.request).map_err(|error| Broken::Io(error.kind().to_string()));
         match outcome.and_then(|()| client.response_to(&plan.request)) {
             Ok(response) => {
                 *answers.entry(response.status).or_default() += 1;

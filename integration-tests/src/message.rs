@@ -23,11 +23,7 @@ impl Fields {
     /// The values of all fields of that name, in order.
     #[must_use]
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.0
-            .iter()
-            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v.as_str())
-            .collect()
+        self.0.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect()
     }
 }
 
@@ -151,12 +147,7 @@ impl Source {
     /// Reads from `stream`; keeps what was read for [`Self::received`] if `keep`.
     #[must_use]
     pub fn new(stream: TcpStream, keep: bool) -> Self {
-        Self {
-            stream,
-            received: Vec::new(),
-            at: 0,
-            keep,
-        }
+        Self { stream, received: Vec::new(), at: 0, keep }
     }
 
     /// Everything received so far.
@@ -205,9 +196,8 @@ impl Source {
                 let line = self.rest()[..end].to_vec();
                 self.at += end + 1;
                 *began += end + 1;
-                let line = line
-                    .strip_suffix(b"\r")
-                    .ok_or_else(|| Broken::Malformed(format!("bare LF after {line:?}")))?;
+                let line =
+                    line.strip_suffix(b"\r").ok_or_else(|| Broken::Malformed(format!("bare LF after {line:?}")))?;
                 return String::from_utf8(line.to_vec()).map_err(|_| Broken::Malformed("not UTF-8".into()));
             }
             self.need(*began)?;
@@ -231,9 +221,7 @@ impl Source {
             if line.is_empty() {
                 return Ok(Fields(fields));
             }
-            let (name, value) = line
-                .split_once(':')
-                .ok_or_else(|| Broken::Malformed(format!("no field: {line:?}")))?;
+            let (name, value) = line.split_once(':').ok_or_else(|| Broken::Malformed(format!("no field: {line:?}")))?;
             let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
             if name.is_empty() || !name.bytes().all(token) {
                 return Err(Broken::Malformed(format!("no field name: {name:?}")));
@@ -265,10 +253,9 @@ impl Source {
         let mut began = 1;
         match framing {
             Framing::Nothing => Ok((Vec::new(), Fields::default())),
-            Framing::Length(length) => Ok((
-                self.exactly(usize::try_from(length).unwrap(), &mut began)?,
-                Fields::default(),
-            )),
+            Framing::Length(length) => {
+                Ok((self.exactly(usize::try_from(length).unwrap(), &mut began)?, Fields::default()))
+            }
             Framing::Chunked => self.chunks(&mut began),
             Framing::UntilClose => loop {
                 match self.need(began) {
@@ -356,25 +343,14 @@ impl Source {
                 framing => framing,
             };
             let (body, trailers) = self.body(framing)?;
-            return Ok(Response {
-                interim,
-                start: head.start,
-                status,
-                fields: head.fields,
-                framing,
-                body,
-                trailers,
-            });
+            return Ok(Response { interim, start: head.start, status, fields: head.fields, framing, body, trailers });
         }
     }
 }
 
 fn status(start: &str) -> Result<u16, Broken> {
     let bad = || Broken::Malformed(format!("no status line: {start:?}"));
-    let rest = start
-        .strip_prefix("HTTP/1.1 ")
-        .or_else(|| start.strip_prefix("HTTP/1.0 "))
-        .ok_or_else(bad)?;
+    let rest = start.strip_prefix("HTTP/1.1 ").or_else(|| start.strip_prefix("HTTP/1.0 ")).ok_or_else(bad)?;
     let code = rest.get(..3).ok_or_else(bad)?;
     if rest.len() > 3 && !rest[3..].starts_with(' ') {
         return Err(bad());
@@ -388,10 +364,9 @@ fn framing(fields: &Fields) -> Result<Framing, Broken> {
     let codings = fields.all("transfer-encoding");
     match (&lengths[..], &codings[..]) {
         ([], []) => Ok(Framing::UntilClose),
-        ([length], []) => length
-            .parse()
-            .map(Framing::Length)
-            .map_err(|_| Broken::Malformed(format!("no Content-Length: {length:?}"))),
+        ([length], []) => {
+            length.parse().map(Framing::Length).map_err(|_| Broken::Malformed(format!("no Content-Length: {length:?}")))
+        }
         ([], [coding]) if coding.eq_ignore_ascii_case("chunked") => Ok(Framing::Chunked),
         _ => Err(Broken::Malformed(format!("ambiguous framing: {lengths:?} {codings:?}"))),
     }

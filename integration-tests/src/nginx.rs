@@ -36,11 +36,7 @@ impl Nginx {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let config = config(directory.path().to_str().expect("a readable path"), &servers);
         fs::write(directory.path().join("nginx.conf"), config).expect("the config is written");
-        let mut nginx = Self {
-            directory,
-            servers,
-            child: None,
-        };
+        let mut nginx = Self { directory, servers, child: None };
         nginx.revive();
         nginx
     }
@@ -53,14 +49,7 @@ impl Nginx {
         assert!(self.child.is_none(), "this nginx runs already");
         let path = self.directory.path();
         let child = Command::new(binary())
-            .args([
-                "-p",
-                path.to_str().expect("a readable path"),
-                "-c",
-                "nginx.conf",
-                "-e",
-                "error.log",
-            ])
+            .args(["-p", path.to_str().expect("a readable path"), "-c", "nginx.conf", "-e", "error.log"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -93,11 +82,7 @@ impl Drop for Nginx {
 
 /// Debian's nginx stands where a user's PATH may not look.
 fn binary() -> &'static str {
-    if fs::exists("/usr/sbin/nginx").unwrap_or(false) {
-        "/usr/sbin/nginx"
-    } else {
-        "nginx"
-    }
+    if fs::exists("/usr/sbin/nginx").unwrap_or(false) { "/usr/sbin/nginx" } else { "nginx" }
 }
 
 fn config(directory: &str, servers: &[Server]) -> String {

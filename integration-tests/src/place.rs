@@ -16,12 +16,7 @@ pub fn ip() -> IpAddr {
     let nth = NEXT.fetch_add(1, Ordering::Relaxed);
     // 127.64.0.0 to 127.127.255.255: six bits and eight from the process id, eight from the count.
     let pid = std::process::id();
-    IpAddr::V4(Ipv4Addr::new(
-        127,
-        64 + ((pid >> 8) & 63) as u8,
-        (pid & 255) as u8,
-        1 + (nth % 250) as u8,
-    ))
+    IpAddr::V4(Ipv4Addr::new(127, 64 + ((pid >> 8) & 63) as u8, (pid & 255) as u8, 1 + (nth % 250) as u8))
 }
 
 /// A free port on an address of its own.
@@ -36,9 +31,7 @@ pub fn address() -> SocketAddr {
 /// When the system has none.
 #[must_use]
 pub fn on(ip: IpAddr) -> SocketAddr {
-    TcpListener::bind((ip, 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("a free loopback port")
+    TcpListener::bind((ip, 0)).and_then(|listener| listener.local_addr()).expect("a free loopback port")
 }
 
 /// An address where connections are refused.

@@ -31,16 +31,9 @@ pub struct Weir {
 #[must_use]
 pub fn binary() -> PathBuf {
     let tests = std::env::current_exe().expect("a test knows its path");
-    let profile = tests
-        .parent()
-        .and_then(Path::parent)
-        .expect("tests live in target/PROFILE/deps");
+    let profile = tests.parent().and_then(Path::parent).expect("tests live in target/PROFILE/deps");
     let path = profile.join("weir");
-    assert!(
-        path.exists(),
-        "{} is not there: run `cargo build --bins` first, or `make test`",
-        path.display()
-    );
+    assert!(path.exists(), "{} is not there: run `cargo build --bins` first, or `make test`", path.display());
     path
 }
 
@@ -85,12 +78,7 @@ impl Weir {
             .stderr(log("stderr"))
             .spawn()
             .expect("the binary starts");
-        Self {
-            directory,
-            admin,
-            child,
-            status: None,
-        }
+        Self { directory, admin, child, status: None }
     }
 
     /// Waits until `/readyz` says 200.
@@ -164,8 +152,7 @@ impl Weir {
     /// When the file system does not let us.
     pub fn overwrite(&self, yaml: &str) {
         let mut file = File::create(self.config()).expect("the config opens");
-        file.write_all(self.with_admin(yaml).as_bytes())
-            .expect("the config is written");
+        file.write_all(self.with_admin(yaml).as_bytes()).expect("the config is written");
     }
 
     /// Sends a signal.
@@ -191,9 +178,7 @@ impl Weir {
     /// When it does not end within `patience`, or by a signal.
     pub fn exit_code(&mut self, patience: Duration) -> i32 {
         let status = wait::within(patience, "the end of the process", || self.exited());
-        status
-            .code()
-            .unwrap_or_else(|| panic!("weir ended by {status}:\n{}", self.stderr()))
+        status.code().unwrap_or_else(|| panic!("weir ended by {status}:\n{}", self.stderr()))
     }
 
     fn try_admin(&self, method: &str, path: &str) -> Option<Response> {
@@ -212,8 +197,7 @@ impl Weir {
     /// When it does not answer.
     #[must_use]
     pub fn admin_get(&self, path: &str) -> Response {
-        self.try_admin("GET", path)
-            .unwrap_or_else(|| panic!("no answer to GET {path}:\n{}", self.stderr()))
+        self.try_admin("GET", path).unwrap_or_else(|| panic!("no answer to GET {path}:\n{}", self.stderr()))
     }
 
     /// Orders through the admin API.
@@ -222,8 +206,7 @@ impl Weir {
     /// When it does not answer.
     #[must_use]
     pub fn admin_post(&self, path: &str) -> Response {
-        self.try_admin("POST", path)
-            .unwrap_or_else(|| panic!("no answer to POST {path}:\n{}", self.stderr()))
+        self.try_admin("POST", path).unwrap_or_else(|| panic!("no answer to POST {path}:\n{}", self.stderr()))
     }
 
     /// The admin API's JSON answer.
@@ -244,9 +227,7 @@ impl Weir {
     #[must_use]
     pub fn events(&self, kind: &str) -> Vec<Value> {
         let answer = self.json("/api/v1/events");
-        let events = answer["events"]
-            .as_array()
-            .unwrap_or_else(|| panic!("a list of events in {answer}"));
+        let events = answer["events"].as_array().unwrap_or_else(|| panic!("a list of events in {answer}"));
         events.iter().filter(|event| event["kind"] == kind).cloned().collect()
     }
 
@@ -275,11 +256,7 @@ impl Weir {
     pub fn resident(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-        let kib: u64 = line
-            .split_whitespace()
-            .nth(1)
-            .and_then(|n| n.parse().ok())
-            .expect("a number");
+        let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
         kib * 1024
     }
 
@@ -314,10 +291,7 @@ impl Drop for Weir {
 /// The sum of all series of `name` in a scrape whose labels contain each of `labels`.
 #[must_use]
 pub fn sum_metric(scrape: &str, name: &str, labels: &[&str]) -> f64 {
-    let series = scrape
-        .lines()
-        .filter_map(|line| line.strip_prefix(name))
-        .filter(|rest| rest.starts_with(['{', ' ']));
+    let series = scrape.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with(['{', ' ']));
     series
         .filter(|rest| labels.iter().all(|label| rest.contains(label)))
         .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok())

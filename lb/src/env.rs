@@ -42,12 +42,8 @@ pub trait Env: Clone + Send + 'static {
     ///
     /// # Errors
     /// Those of the system; `AddrInUse` also where another process would share its port with us.
-    fn reserve(
-        &self,
-        address: SocketAddr,
-        workers: NonZeroUsize,
-        beside_ours: bool,
-    ) -> io::Result<Vec<Self::Reserved>>;
+    fn reserve(&self, address: SocketAddr, workers: NonZeroUsize, beside_ours: bool)
+    -> io::Result<Vec<Self::Reserved>>;
 
     /// The address that was bound: where the system chose the port, the chosen one.
     ///
@@ -122,11 +118,8 @@ impl Env for Os {
     ) -> io::Result<Vec<Self::Reserved>> {
         // SO_REUSEPORT would let us share a port with a stranger of the same user in silence, and
         // each of us would get half of the connections: so first ask for the port alone.
-        let chosen = if beside_ours {
-            address
-        } else {
-            open(address, false)?.local_addr()?.as_socket().unwrap_or(address)
-        };
+        let chosen =
+            if beside_ours { address } else { open(address, false)?.local_addr()?.as_socket().unwrap_or(address) };
         (0..workers.get()).map(|_| open(chosen, true)).collect()
     }
 

@@ -3,9 +3,10 @@
 //! Decisions are made elsewhere: `weir-config` says what is wanted, `weir-core` what shall be done.
 //! Here are the sockets, the clock, the files and the terminal.
 //!
-//! Read in this order: [`env`] (the three doors to the world), [`control`] (the loop that steps
-//! the core: configuration source and probes), [`observe`] (journal, metrics, logs), [`admin`]
-//! (HTTP API over all that), [`cli`] (what a person types).
+//! Read in this order: [`mod@env`] (the three doors to the world), [`control`] (the loop that steps
+//! the core: configuration source and probes), [`worker`] and [`http1`] (the data path, one thread
+//! each), [`server`] (wires them), [`observe`] (journal, metrics, logs), [`admin`] (HTTP API over all
+//! that), [`cli`] (what a person types).
 
 pub mod admin;
 pub mod cli;

@@ -105,10 +105,8 @@ impl<E: Env> Server<E> {
             let env = env.clone();
             Journal::new(move || env.wall())
         };
-        let metrics = ControlMetrics::new().map_err(|error| StartError::System {
-            what: "cannot make the metrics",
-            source: io::Error::other(error),
-        })?;
+        let metrics = ControlMetrics::new()
+            .map_err(|error| StartError::System { what: "cannot make the metrics", source: io::Error::other(error) })?;
         let admin_address = admin.or(config.admin);
         let gate = Gate::new(env.clone(), orders.clone(), access.as_ref().map(AccessLog::remote));
         let shell = Shell::begin(env.clone(), gate, control, First { source, text, config }, journal, metrics.clone())
@@ -173,7 +171,8 @@ impl Server<Os> {
             let (report, ended) = oneshot::channel();
             let writer = writer(access.as_ref(), &counts);
             let (truth, counts) = (Arc::clone(&truth), Arc::clone(&counts));
-            let make = move || Worker::new(env, index, truth, counts, writer, Budget::new(limits::open_files(), workers));
+            let make =
+                move || Worker::new(env, index, truth, counts, writer, Budget::new(limits::open_files(), workers));
             let work = move || work(index, make, seat, report);
             let thread = std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(work);
             ends.push((thread.map_err(system("cannot start a worker"))?, ended));
@@ -210,8 +209,9 @@ pub fn run(options: &RunOptions) -> ExitCode {
 fn start(options: &RunOptions) -> anyhow::Result<usize> {
     let source = Source::new(&options.config_path);
     let text = source.read()?;
-    let weir_config::Parsed { config, warnings } =
-        source.understand(&text).map_err(|mistakes| anyhow::anyhow!("{}", Rejection::of_text(&mistakes).text.trim_end()))?;
+    let weir_config::Parsed { config, warnings } = source
+        .understand(&text)
+        .map_err(|mistakes| anyhow::anyhow!("{}", Rejection::of_text(&mistakes).text.trim_end()))?;
     for warning in warnings.iter() {
         tracing::warn!("{}:{warning}", warnings.file());
     }

@@ -13,10 +13,7 @@ pub(super) fn diff(pair: Pair<'_, Arc<Cluster>>, notes: &mut Notes) {
     match pair {
         // Traffic reaches it by a route, which is a change of its own.
         Pair::Added(new) => {
-            notes.subject("").added(
-                Touches::Nothing,
-                &format!("cluster {}: new, {}", new.name, endpoints(new)),
-            );
+            notes.subject("").added(Touches::Nothing, &format!("cluster {}: new, {}", new.name, endpoints(new)));
         }
         Pair::Removed(old) => {
             let what = format!("cluster {}: removed with its {}", old.name, endpoints(old));
@@ -27,50 +24,16 @@ pub(super) fn diff(pair: Pair<'_, Arc<Cluster>>, notes: &mut Notes) {
 }
 
 fn both(old: &Cluster, new: &Cluster, notes: &mut Notes) {
-    let Cluster {
-        name,
-        balance,
-        endpoints,
-        health_checks,
-        connect,
-        pool,
-        slow_start,
-    } = new;
+    let Cluster { name, balance, endpoints, health_checks, connect, pool, slow_start } = new;
     let subject = format!("cluster {name}");
     notes.subject(&subject);
-    notes.field(Touches::NewRequests, "balance", &old.balance, balance, |balance| {
-        self::balance(*balance).to_owned()
-    });
+    notes.field(Touches::NewRequests, "balance", &old.balance, balance, |balance| self::balance(*balance).to_owned());
     let Connect { timeout } = connect;
-    notes.field(
-        Touches::NewRequests,
-        "connect timeout",
-        &old.connect.timeout,
-        timeout,
-        show::duration,
-    );
+    notes.field(Touches::NewRequests, "connect timeout", &old.connect.timeout, timeout, show::duration);
     let Pool { idle_timeout, max_idle } = pool;
-    notes.field(
-        Touches::NewRequests,
-        "pool idle_timeout",
-        &old.pool.idle_timeout,
-        idle_timeout,
-        show::duration,
-    );
-    notes.field(
-        Touches::NewRequests,
-        "pool max_idle",
-        &old.pool.max_idle,
-        max_idle,
-        show::plain,
-    );
-    notes.field(
-        Touches::Nothing,
-        "slow_start",
-        &old.slow_start,
-        slow_start,
-        show::duration_or_none,
-    );
+    notes.field(Touches::NewRequests, "pool idle_timeout", &old.pool.idle_timeout, idle_timeout, show::duration);
+    notes.field(Touches::NewRequests, "pool max_idle", &old.pool.max_idle, max_idle, show::plain);
+    notes.field(Touches::Nothing, "slow_start", &old.slow_start, slow_start, show::duration_or_none);
     for pair in pairs(&old.endpoints, endpoints, |endpoint| endpoint.address) {
         endpoint(pair, &subject, notes);
     }
@@ -98,21 +61,13 @@ fn endpoint(pair: Pair<'_, Endpoint>, cluster: &str, notes: &mut Notes) {
             notes.subject(cluster).added(Touches::NewRequests, &what);
         }
         Pair::Removed(old) => {
-            notes
-                .subject(cluster)
-                .removed(Touches::NewRequests, &format!("{}: removed", name(old)));
+            notes.subject(cluster).removed(Touches::NewRequests, &format!("{}: removed", name(old)));
         }
         Pair::Both(old, new) => {
-            let Endpoint {
-                address: _,
-                zone,
-                weight,
-            } = new;
+            let Endpoint { address: _, zone, weight } = new;
             notes.subject(&format!("{cluster}: {}", name(new)));
             notes.field(Touches::NewRequests, "zone", &old.zone, zone, show::or("none"));
-            notes.field(Touches::NewRequests, "weight", &old.weight, weight, |weight| {
-                weight.get().to_string()
-            });
+            notes.field(Touches::NewRequests, "weight", &old.weight, weight, |weight| weight.get().to_string());
         }
     }
 }
@@ -129,14 +84,10 @@ fn check_name(check: &HealthCheck) -> String {
 fn health_check(pair: Pair<'_, Arc<HealthCheck>>, cluster: &str, notes: &mut Notes) {
     match pair {
         Pair::Added(new) => {
-            notes
-                .subject(cluster)
-                .added(Touches::NewRequests, &format!("{}: new", check_name(new)));
+            notes.subject(cluster).added(Touches::NewRequests, &format!("{}: new", check_name(new)));
         }
         Pair::Removed(old) => {
-            notes
-                .subject(cluster)
-                .removed(Touches::NewRequests, &format!("{}: removed", check_name(old)));
+            notes.subject(cluster).removed(Touches::NewRequests, &format!("{}: removed", check_name(old)));
         }
         Pair::Both(old, new) => check_fields(old, new, cluster, notes),
     }
@@ -159,35 +110,11 @@ fn check_fields(old: &HealthCheck, new: &HealthCheck, cluster: &str, notes: &mut
     notes.subject(&format!("{cluster}: {}", check_name(new)));
     notes.field(touches, "timeout", &old.timeout, timeout, show::duration);
     notes.field(touches, "interval", &old.interval, interval, show::duration);
-    notes.field(
-        touches,
-        "fast_interval",
-        &old.fast_interval,
-        fast_interval,
-        show::duration,
-    );
-    notes.field(
-        touches,
-        "down_interval",
-        &old.down_interval,
-        down_interval,
-        show::duration,
-    );
+    notes.field(touches, "fast_interval", &old.fast_interval, fast_interval, show::duration);
+    notes.field(touches, "down_interval", &old.down_interval, down_interval, show::duration);
     notes.field(touches, "jitter", &old.jitter_percent, jitter_percent, show::plain);
-    notes.field(
-        touches,
-        "unhealthy_threshold",
-        &old.unhealthy_threshold,
-        unhealthy_threshold,
-        show::plain,
-    );
-    notes.field(
-        touches,
-        "healthy_threshold",
-        &old.healthy_threshold,
-        healthy_threshold,
-        show::plain,
-    );
+    notes.field(touches, "unhealthy_threshold", &old.unhealthy_threshold, unhealthy_threshold, show::plain);
+    notes.field(touches, "healthy_threshold", &old.healthy_threshold, healthy_threshold, show::plain);
     // TCP and HTTP differ in their identity already.
     if let (CheckKind::Http(old), CheckKind::Http(new)) = (&old.kind, kind) {
         http_fields(old, new, notes);
@@ -196,14 +123,7 @@ fn check_fields(old: &HealthCheck, new: &HealthCheck, cluster: &str, notes: &mut
 
 fn http_fields(old: &HttpCheck, new: &HttpCheck, notes: &mut Notes) {
     // Method and path are part of its identity.
-    let HttpCheck {
-        method: _,
-        path: _,
-        host,
-        headers,
-        expected_statuses,
-        expected_body,
-    } = new;
+    let HttpCheck { method: _, path: _, host, headers, expected_statuses, expected_body } = new;
     let touches = Touches::NewRequests;
     let statuses = |ranges: &Vec<std::ops::RangeInclusive<u16>>| {
         let range = |range: &std::ops::RangeInclusive<u16>| match (range.start(), range.end()) {
@@ -213,20 +133,8 @@ fn http_fields(old: &HttpCheck, new: &HttpCheck, notes: &mut Notes) {
         ranges.iter().map(range).collect::<Vec<_>>().join(", ")
     };
     notes.field(touches, "host", &old.host, host, show::or("the endpoint's address"));
-    notes.field(
-        touches,
-        "expected_statuses",
-        &old.expected_statuses,
-        expected_statuses,
-        statuses,
-    );
-    notes.field(
-        touches,
-        "expected_body",
-        &old.expected_body,
-        expected_body,
-        show::quoted,
-    );
+    notes.field(touches, "expected_statuses", &old.expected_statuses, expected_statuses, statuses);
+    notes.field(touches, "expected_body", &old.expected_body, expected_body, show::quoted);
     // Their values may be secrets.
     if old.headers != *headers {
         notes.push(ChangeKind::Changed, touches, "the headers it sends");

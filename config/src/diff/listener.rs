@@ -21,29 +21,13 @@ pub(super) fn diff(pair: Pair<'_, Arc<Listener>>, notes: &mut Notes) {
 }
 
 fn both(old: &Listener, new: &Listener, notes: &mut Notes) {
-    let Listener {
-        name,
-        bind,
-        protocol,
-        routes,
-        timeouts,
-        limits,
-        headers,
-        trusted_proxies,
-    } = new;
+    let Listener { name, bind, protocol, routes, timeouts, limits, headers, trusted_proxies } = new;
     let subject = format!("listener {name}");
     notes.subject(&subject);
     bound(&old.bind, bind, notes);
-    notes.field(Touches::Connections, "protocol", &old.protocol, protocol, |protocol| {
-        format!("{protocol:?}")
-    });
-    notes.field(
-        Touches::NewRequests,
-        "trusted_proxies",
-        &old.trusted_proxies,
-        trusted_proxies,
-        |nets| show::list(nets),
-    );
+    notes.field(Touches::Connections, "protocol", &old.protocol, protocol, |protocol| format!("{protocol:?}"));
+    notes
+        .field(Touches::NewRequests, "trusted_proxies", &old.trusted_proxies, trusted_proxies, |nets| show::list(nets));
     self::timeouts(&old.timeouts, timeouts, notes.subject(&format!("{subject}: timeouts")));
     self::limits(&old.limits, limits, notes.subject(&format!("{subject}: limits")));
     self::headers(&old.headers, headers, notes.subject(&format!("{subject}: headers")));
@@ -62,86 +46,26 @@ fn bound(old: &[SocketAddr], new: &[SocketAddr], notes: &mut Notes) {
 }
 
 fn timeouts(old: &ListenerTimeouts, new: &ListenerTimeouts, notes: &mut Notes) {
-    let ListenerTimeouts {
-        header,
-        idle,
-        stream_idle,
-    } = new;
+    let ListenerTimeouts { header, idle, stream_idle } = new;
     notes.field(Touches::NewRequests, "header", &old.header, header, show::duration);
     notes.field(Touches::NewRequests, "idle", &old.idle, idle, show::duration);
-    notes.field(
-        Touches::NewRequests,
-        "stream_idle",
-        &old.stream_idle,
-        stream_idle,
-        show::duration,
-    );
+    notes.field(Touches::NewRequests, "stream_idle", &old.stream_idle, stream_idle, show::duration);
 }
 
 fn limits(old: &ListenerLimits, new: &ListenerLimits, notes: &mut Notes) {
-    let ListenerLimits {
-        connections,
-        header_bytes,
-        header_count,
-        uri_bytes,
-        body_bytes,
-        body_min_rate,
-    } = new;
-    notes.field(
-        Touches::NewConnections,
-        "connections",
-        &old.connections,
-        connections,
-        show::or("none"),
-    );
-    notes.field(
-        Touches::NewRequests,
-        "header_bytes",
-        &old.header_bytes,
-        header_bytes,
-        |n| show::size(*n),
-    );
-    notes.field(
-        Touches::NewRequests,
-        "header_count",
-        &old.header_count,
-        header_count,
-        show::plain,
-    );
-    notes.field(Touches::NewRequests, "uri_bytes", &old.uri_bytes, uri_bytes, |n| {
-        show::size(*n)
-    });
-    notes.field(
-        Touches::NewRequests,
-        "body_bytes",
-        &old.body_bytes,
-        body_bytes,
-        show::size_or_none,
-    );
-    notes.field(
-        Touches::NewRequests,
-        "body_min_rate",
-        &old.body_min_rate,
-        body_min_rate,
-        |n| show::size(*n),
-    );
+    let ListenerLimits { connections, header_bytes, header_count, uri_bytes, body_bytes, body_min_rate } = new;
+    notes.field(Touches::NewConnections, "connections", &old.connections, connections, show::or("none"));
+    notes.field(Touches::NewRequests, "header_bytes", &old.header_bytes, header_bytes, |n| show::size(*n));
+    notes.field(Touches::NewRequests, "header_count", &old.header_count, header_count, show::plain);
+    notes.field(Touches::NewRequests, "uri_bytes", &old.uri_bytes, uri_bytes, |n| show::size(*n));
+    notes.field(Touches::NewRequests, "body_bytes", &old.body_bytes, body_bytes, show::size_or_none);
+    notes.field(Touches::NewRequests, "body_min_rate", &old.body_min_rate, body_min_rate, |n| show::size(*n));
 }
 
 fn headers(old: &HeaderPolicy, new: &HeaderPolicy, notes: &mut Notes) {
-    let HeaderPolicy {
-        x_forwarded,
-        forwarded,
-        request_id,
-        reason,
-    } = new;
+    let HeaderPolicy { x_forwarded, forwarded, request_id, reason } = new;
     let on_off = |value: &bool| show::on_off(*value).to_owned();
-    notes.field(
-        Touches::NewRequests,
-        "x_forwarded",
-        &old.x_forwarded,
-        x_forwarded,
-        on_off,
-    );
+    notes.field(Touches::NewRequests, "x_forwarded", &old.x_forwarded, x_forwarded, on_off);
     notes.field(Touches::NewRequests, "forwarded", &old.forwarded, forwarded, on_off);
     notes.field(Touches::NewRequests, "request_id", &old.request_id, request_id, on_off);
     notes.field(Touches::NewRequests, "reason", &old.reason, reason, on_off);
@@ -175,31 +99,16 @@ fn routes(old: &[Route], new: &[Route], listener: &str, notes: &mut Notes) {
         }
     }
     if !kept.is_sorted() {
-        notes
-            .subject(listener)
-            .push(ChangeKind::Changed, Touches::NewRequests, "the order of its routes");
+        notes.subject(listener).push(ChangeKind::Changed, Touches::NewRequests, "the order of its routes");
     }
 }
 
 fn route(old: &Route, new: &Route, listener: &str, notes: &mut Notes) {
     // The line is where it stands in the file, not what it means; the name is its identity.
-    let Route {
-        name: _,
-        matches,
-        target,
-        timeout,
-        body_bytes,
-        line: _,
-    } = new;
+    let Route { name: _, matches, target, timeout, body_bytes, line: _ } = new;
     notes.subject(&format!("{listener}: {}", identity(new)));
     notes.field(Touches::NewRequests, "match", &old.matches, matches, show::matches);
     notes.field(Touches::NewRequests, "cluster", &old.target, target, show::target);
     notes.field(Touches::NewRequests, "timeout", &old.timeout, timeout, show::duration);
-    notes.field(
-        Touches::NewRequests,
-        "body_bytes",
-        &old.body_bytes,
-        body_bytes,
-        show::size_or_none,
-    );
+    notes.field(Touches::NewRequests, "body_bytes", &old.body_bytes, body_bytes, show::size_or_none);
 }

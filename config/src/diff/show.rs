@@ -20,13 +20,7 @@ pub(super) fn or<T: Display>(none: &'static str) -> impl Fn(&Option<T>) -> Strin
 pub(super) fn duration(value: &Duration) -> String {
     let mut rest = value.as_micros();
     let mut out = String::new();
-    for (unit, size) in [
-        ("h", 3_600_000_000),
-        ("m", 60_000_000),
-        ("s", 1_000_000),
-        ("ms", 1_000),
-        ("us", 1),
-    ] {
+    for (unit, size) in [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)] {
         if rest >= size {
             out.push_str(&format!("{}{unit}", rest / size));
             rest %= size;
@@ -66,9 +60,7 @@ pub(super) fn list<T: Display>(values: &[T]) -> String {
 }
 
 pub(super) fn quoted(value: &Option<String>) -> String {
-    value
-        .as_ref()
-        .map_or_else(|| "none".to_owned(), |text| format!("{text:?}"))
+    value.as_ref().map_or_else(|| "none".to_owned(), |text| format!("{text:?}"))
 }
 
 pub(super) fn access_log(value: &Option<AccessLog>) -> String {
@@ -94,12 +86,7 @@ pub(super) fn target(value: &Target) -> String {
 
 /// A match as `GET shop.example /orders* x-canary=1`; `everything` if it has no condition.
 pub(super) fn matches(value: &RouteMatch) -> String {
-    let RouteMatch {
-        hosts,
-        path,
-        methods,
-        headers,
-    } = value;
+    let RouteMatch { hosts, path, methods, headers } = value;
     let mut parts = Vec::new();
     if !methods.is_empty() {
         parts.push(methods.join("|"));
@@ -113,11 +100,7 @@ pub(super) fn matches(value: &RouteMatch) -> String {
         PathMatch::Prefix(path) => parts.push(format!("{path}/*")),
     }
     parts.extend(headers.iter().map(header));
-    if parts.is_empty() {
-        "everything".to_owned()
-    } else {
-        parts.join(" ")
-    }
+    if parts.is_empty() { "everything".to_owned() } else { parts.join(" ") }
 }
 
 fn host(value: &HostPattern) -> String {
@@ -156,13 +139,7 @@ mod tests {
 
     #[test]
     fn sizes_have_the_largest_unit_that_divides() {
-        for (value, text) in [
-            (0u64, "0"),
-            (1023, "1023"),
-            (1024, "1KiB"),
-            (10 << 20, "10MiB"),
-            (3 << 30, "3GiB"),
-        ] {
+        for (value, text) in [(0u64, "0"), (1023, "1023"), (1024, "1KiB"), (10 << 20, "10MiB"), (3 << 30, "3GiB")] {
             assert_eq!(size(value), text);
         }
     }

@@ -41,11 +41,7 @@ pub(crate) fn host_pattern(text: &str) -> Result<HostPattern, Wrong> {
             .hint("a wildcard is `*.` in front of a name, as in *.example.com"));
     }
     check_host_name(name).map_err(|why| bad(format!("{text:?} is no host name: {why}")))?;
-    Ok(if wildcard {
-        HostPattern::Wildcard(format!(".{name}"))
-    } else {
-        HostPattern::Exact(name.to_owned())
-    })
+    Ok(if wildcard { HostPattern::Wildcard(format!(".{name}")) } else { HostPattern::Exact(name.to_owned()) })
 }
 
 fn check_host_name(name: &str) -> Result<(), &'static str> {
@@ -65,10 +61,7 @@ fn check_host_name(name: &str) -> Result<(), &'static str> {
         if label.len() > 63 {
             return Err("a part between two dots has more than 63 bytes");
         }
-        if !label
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-        {
+        if !label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
             return Err("only letters, digits, '-', '_' and '.' occur in one");
         }
     }
@@ -83,10 +76,9 @@ pub(crate) fn host_header(text: &str) -> Result<String, Wrong> {
     };
     match host_pattern(without_port)? {
         HostPattern::Exact(_) => Ok(text.to_owned()),
-        HostPattern::Wildcard(_) => Err(Wrong::new(
-            "bad_host",
-            format!("{text:?} is a pattern; a Host header needs one name"),
-        )),
+        HostPattern::Wildcard(_) => {
+            Err(Wrong::new("bad_host", format!("{text:?} is a pattern; a Host header needs one name")))
+        }
     }
 }
 
@@ -94,11 +86,8 @@ pub(crate) fn host_header(text: &str) -> Result<String, Wrong> {
 pub(crate) fn path(text: &str) -> Result<String, Wrong> {
     let path = probe_path(text)?;
     if path.contains('?') {
-        return Err(Wrong::new(
-            "bad_path",
-            format!("{text:?} has a query; paths are compared without it"),
-        )
-        .hint("remove everything from the ? on"));
+        return Err(Wrong::new("bad_path", format!("{text:?} has a query; paths are compared without it"))
+            .hint("remove everything from the ? on"));
     }
     Ok(path)
 }
@@ -110,19 +99,14 @@ pub(crate) fn probe_path(text: &str) -> Result<String, Wrong> {
         return Err(bad(format!("the path {text:?} does not start with /")).hint(format!("write /{text}")));
     }
     if text.len() > MAX_PATH {
-        return Err(bad(format!(
-            "the path has {} bytes; at most {MAX_PATH} are allowed",
-            text.len()
-        )));
+        return Err(bad(format!("the path has {} bytes; at most {MAX_PATH} are allowed", text.len())));
     }
     if text.contains('#') {
         return Err(bad(format!("{text:?} has a fragment (#), which no client sends")));
     }
     match text.chars().find(|c| !c.is_ascii_graphic()) {
-        Some(c) => Err(bad(format!(
-            "the path {text:?} holds {c:?}, which cannot stand in a path as it is"
-        ))
-        .hint("percent-encode it, as in %20 for a space")),
+        Some(c) => Err(bad(format!("the path {text:?} holds {c:?}, which cannot stand in a path as it is"))
+            .hint("percent-encode it, as in %20 for a space")),
         None => Ok(text.to_owned()),
     }
 }
@@ -133,11 +117,8 @@ pub(crate) fn method(text: &str) -> Result<String, Wrong> {
         return Err(Wrong::new("bad_method", format!("{text:?} is no method")).hint("as in GET, POST or PURGE"));
     }
     if text.bytes().any(|b| b.is_ascii_lowercase()) {
-        return Err(Wrong::new(
-            "bad_method",
-            format!("{text:?} is in lower case; methods are compared with case"),
-        )
-        .hint(format!("write {}", text.to_ascii_uppercase())));
+        return Err(Wrong::new("bad_method", format!("{text:?} is in lower case; methods are compared with case"))
+            .hint(format!("write {}", text.to_ascii_uppercase())));
     }
     Ok(text.to_owned())
 }
@@ -154,23 +135,15 @@ pub(crate) fn header_name(text: &str) -> Result<String, Wrong> {
 /// A header's value: what may go over the wire without changing its meaning.
 pub(crate) fn header_value(text: &str) -> Result<String, Wrong> {
     if let Some(bad) = text.chars().find(|c| c.is_control() && *c != '\t') {
-        return Err(
-            Wrong::new("bad_header_value", format!("a header value cannot hold {bad:?}"))
-                .hint("line breaks and control characters would begin another header"),
-        );
+        return Err(Wrong::new("bad_header_value", format!("a header value cannot hold {bad:?}"))
+            .hint("line breaks and control characters would begin another header"));
     }
     if text.len() > MAX_VALUE {
-        return Err(Wrong::new(
-            "bad_header_value",
-            format!("a header value has at most {MAX_VALUE} bytes"),
-        ));
+        return Err(Wrong::new("bad_header_value", format!("a header value has at most {MAX_VALUE} bytes")));
     }
     if text.trim_matches([' ', '\t']).len() != text.len() {
-        return Err(Wrong::new(
-            "bad_header_value",
-            format!("{text:?} has space around it, which no recipient keeps"),
-        )
-        .hint("remove it"));
+        return Err(Wrong::new("bad_header_value", format!("{text:?} has space around it, which no recipient keeps"))
+            .hint("remove it"));
     }
     Ok(text.to_owned())
 }
@@ -208,10 +181,7 @@ pub(crate) fn status_range(first: u16, last: u16) -> Result<RangeInclusive<u16>,
     if first < 100 || last > 599 {
         return Err(Wrong::new(
             "bad_status",
-            format!(
-                "a status is a number from 100 to 599, not {}",
-                if first < 100 { first } else { last }
-            ),
+            format!("a status is a number from 100 to 599, not {}", if first < 100 { first } else { last }),
         ));
     }
     Ok(first..=last)

@@ -12,17 +12,11 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, Wrong> {
         return Ok(address);
     }
     if text.starts_with("unix:") || text.starts_with('/') {
-        return Err(
-            Wrong::new("bad_address", "Unix sockets are not supported by this version")
-                .hint("give IP:port, as in 127.0.0.1:8080"),
-        );
+        return Err(Wrong::new("bad_address", "Unix sockets are not supported by this version")
+            .hint("give IP:port, as in 127.0.0.1:8080"));
     }
     if text.parse::<IpAddr>().is_ok() {
-        let full = if text.contains(':') {
-            format!("[{text}]:8080")
-        } else {
-            format!("{text}:8080")
-        };
+        let full = if text.contains(':') { format!("[{text}]:8080") } else { format!("{text}:8080") };
         return Err(Wrong::new("missing_port", format!("{text} has no port")).hint(format!("as in {full}")));
     }
     if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'))
@@ -32,11 +26,8 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, Wrong> {
     }
     let Some((host, port)) = text.rsplit_once(':') else {
         if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(
-                Wrong::new("bad_address", format!("{text} is a port without an address")).hint(format!(
-                    "0.0.0.0:{text} is every IPv4 address, 127.0.0.1:{text} this machine only"
-                )),
-            );
+            return Err(Wrong::new("bad_address", format!("{text} is a port without an address"))
+                .hint(format!("0.0.0.0:{text} is every IPv4 address, 127.0.0.1:{text} this machine only")));
         }
         if looks_like_a_name(text) {
             return Err(names_not_supported(text));
@@ -44,11 +35,8 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, Wrong> {
         return Err(not_an_address(text));
     };
     if host.is_empty() {
-        return Err(
-            Wrong::new("bad_address", format!("{text:?} does not say which address")).hint(format!(
-                "0.0.0.0{text} is every IPv4 address, [::]{text} every IPv6 address"
-            )),
-        );
+        return Err(Wrong::new("bad_address", format!("{text:?} does not say which address"))
+            .hint(format!("0.0.0.0{text} is every IPv4 address, [::]{text} every IPv6 address")));
     }
     if port.parse::<u16>().is_err() {
         return Err(Wrong::new("bad_port", format!("{port:?} is no port")).hint("a port is a number from 1 to 65535"));
@@ -70,10 +58,8 @@ pub(crate) fn endpoint_address(text: &str) -> Result<SocketAddr, Wrong> {
         return Err(Wrong::new("bad_port", "an endpoint cannot have port 0").hint("a port is a number from 1 to 65535"));
     }
     if address.ip().is_unspecified() || address.ip().is_multicast() {
-        return Err(
-            Wrong::new("bad_address", format!("nothing can be reached at {}", address.ip()))
-                .hint("give the address of one machine, as in 10.0.1.11:8080"),
-        );
+        return Err(Wrong::new("bad_address", format!("nothing can be reached at {}", address.ip()))
+            .hint("give the address of one machine, as in 10.0.1.11:8080"));
     }
     Ok(address)
 }
@@ -84,17 +70,13 @@ fn not_an_address(text: &str) -> Wrong {
 }
 
 fn names_not_supported(name: &str) -> Wrong {
-    Wrong::new(
-        "name_not_supported",
-        format!("{name:?} is a name; names are not supported yet"),
-    )
-    .hint("give IP:port, as in 10.0.1.11:8080")
+    Wrong::new("name_not_supported", format!("{name:?} is a name; names are not supported yet"))
+        .hint("give IP:port, as in 10.0.1.11:8080")
 }
 
 /// Whether `text` reads as a host name rather than as a mistyped IP address.
 fn looks_like_a_name(text: &str) -> bool {
-    text.bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         && text.bytes().any(|b| b.is_ascii_alphabetic())
 }
 
@@ -108,11 +90,8 @@ pub(crate) fn cidr(text: &str) -> Result<IpNet, Wrong> {
             .hint("an address and the length of its prefix, as in 10.0.0.0/8 or 2001:db8::/32, or one address")
     })?;
     if net.trunc() != net {
-        return Err(Wrong::new(
-            "bad_cidr",
-            format!("{text} has bits set that its prefix does not cover"),
-        )
-        .hint(format!("the network is {}", net.trunc())));
+        return Err(Wrong::new("bad_cidr", format!("{text} has bits set that its prefix does not cover"))
+            .hint(format!("the network is {}", net.trunc())));
     }
     Ok(net)
 }

@@ -7,13 +7,7 @@ use super::Wrong;
 /// Longest duration: a day. What is longer is a slip of the keyboard.
 pub(crate) const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
-const UNITS: [(&str, u64); 5] = [
-    ("h", 3_600_000_000),
-    ("m", 60_000_000),
-    ("s", 1_000_000),
-    ("ms", 1_000),
-    ("us", 1),
-];
+const UNITS: [(&str, u64); 5] = [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
 
 /// A duration: numbers with units `h`, `m`, `s`, `ms` and `us`, the larger first: `500ms`, `2s`,
 /// `1.5s`, `1m30s`. Zero is let through; the caller knows whether it means something.
@@ -23,10 +17,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
             .hint("a number and a unit (h, m, s, ms, us), as in 500ms, 2s, 1m30s")
     };
     if text.starts_with('-') {
-        return Err(Wrong::new(
-            "negative_duration",
-            format!("{text} is less than nothing; a duration is positive"),
-        ));
+        return Err(Wrong::new("negative_duration", format!("{text} is less than nothing; a duration is positive")));
     }
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return Err(missing_unit(text));
@@ -34,15 +25,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
     let (mut rest, mut micros, mut next_unit) = (text, 0u64, 0);
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
-        let letters = rest[digits..]
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(rest.len() - digits);
+        let letters = rest[digits..].find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len() - digits);
         let (number, unit) = (&rest[..digits], &rest[digits..digits + letters]);
-        let at = UNITS[next_unit..]
-            .iter()
-            .position(|(name, _)| *name == unit)
-            .ok_or_else(bad)?
-            + next_unit;
+        let at = UNITS[next_unit..].iter().position(|(name, _)| *name == unit).ok_or_else(bad)? + next_unit;
         let part = scale(number, UNITS[at].1).ok_or_else(bad)?;
         micros = micros.saturating_add(part);
         next_unit = at + 1;
@@ -94,10 +79,7 @@ pub(crate) fn size(text: &str) -> Result<u64, Wrong> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = (&text[..digits], text[digits..].trim_start());
     if text.starts_with('-') {
-        return Err(Wrong::new(
-            "negative_size",
-            format!("{text} is less than nothing; a size is not negative"),
-        ));
+        return Err(Wrong::new("negative_size", format!("{text} is less than nothing; a size is not negative")));
     }
     let bad = || {
         Wrong::new("bad_size", format!("{text:?} is no size"))
@@ -106,25 +88,13 @@ pub(crate) fn size(text: &str) -> Result<u64, Wrong> {
     if number.is_empty() {
         return Err(bad());
     }
-    let factor = match SIZES
-        .iter()
-        .find(|(name, _)| *name == unit || (unit == "kB" && *name == "KB"))
-    {
+    let factor = match SIZES.iter().find(|(name, _)| *name == unit || (unit == "kB" && *name == "KB")) {
         Some((_, factor)) => *factor,
         None if unit.is_empty() => 1,
         None => return Err(unclear_unit(number, unit).unwrap_or_else(bad)),
     };
-    let too_large = || {
-        Wrong::new(
-            "size_too_large",
-            format!("{text} is more than a 64-bit number of bytes"),
-        )
-    };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(factor))
-        .ok_or_else(too_large)
+    let too_large = || Wrong::new("size_too_large", format!("{text} is more than a 64-bit number of bytes"));
+    number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(too_large)
 }
 
 /// `8k`, `8m`: a thousand or 1024? We do not guess.

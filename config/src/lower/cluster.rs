@@ -44,15 +44,8 @@ impl Clusters<'_> {
         }
         // Without any cluster, that is the mistake, and it is reported.
         if !self.named.is_empty() {
-            let mistake = Mistake::error(
-                "unknown_cluster",
-                node.span,
-                format!("there is no cluster named {text:?}"),
-            );
-            let near = report
-                .worth_a_hint()
-                .then(|| nearest(text, self.order.iter().copied()))
-                .flatten();
+            let mistake = Mistake::error("unknown_cluster", node.span, format!("there is no cluster named {text:?}"));
+            let near = report.worth_a_hint().then(|| nearest(text, self.order.iter().copied())).flatten();
             let hint = match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("clusters: {}", first_few(&self.order)),
@@ -77,20 +70,13 @@ pub(super) fn warn_unused(clusters: &Clusters<'_>, report: &mut Report) {
         if !used.get() {
             let message = format!("no route sends anything to the cluster {name:?}");
             let mistake = Mistake::warning("unused_cluster", *span, message);
-            report.push(
-                mistake.hint("its endpoints are checked all the same"),
-                &root.item(*at).key("name"),
-            );
+            report.push(mistake.hint("its endpoints are checked all the same"), &root.item(*at).key("name"));
         }
     }
 }
 
 pub(super) fn lower_all<'a>(fields: &Fields<'a>, report: &mut Report) -> Clusters<'a> {
-    let mut clusters = Clusters {
-        good: Vec::new(),
-        named: HashMap::new(),
-        order: Vec::new(),
-    };
+    let mut clusters = Clusters { good: Vec::new(), named: HashMap::new(), order: Vec::new() };
     let (root, mut names) = (Path::Root.key("clusters"), Names::default());
     for (at, node) in fields.items("clusters").iter().enumerate() {
         let path = root.item(at);
@@ -102,14 +88,7 @@ pub(super) fn lower_all<'a>(fields: &Fields<'a>, report: &mut Report) -> Cluster
             && let Some(text) = scalar(name)
             && !clusters.named.contains_key(text)
         {
-            clusters.named.insert(
-                text,
-                Named {
-                    span: name.span,
-                    at,
-                    used: Cell::new(false),
-                },
-            );
+            clusters.named.insert(text, Named { span: name.span, at, used: Cell::new(false) });
             clusters.order.push(text);
         }
         clusters.good.extend(lower(&fields, &path, report));
@@ -125,10 +104,7 @@ fn lower(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Option<Cl
     if let Some(node) = fields.get("slow_start") {
         let message = "`slow_start` has no effect in this version";
         let mistake = Mistake::warning("no_effect", node.span, message);
-        report.push(
-            mistake.hint("a returning endpoint gets its full share at once"),
-            &path.key("slow_start"),
-        );
+        report.push(mistake.hint("a returning endpoint gets its full share at once"), &path.key("slow_start"));
     }
     Some(Cluster {
         balance: match fields.word("balance") {
@@ -138,14 +114,9 @@ fn lower(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Option<Cl
         },
         endpoints,
         health_checks: health_checks.into_iter().map(Arc::new).collect(),
-        connect: Connect {
-            timeout: connect.duration("timeout"),
-        },
+        connect: Connect { timeout: connect.duration("timeout") },
         // The table keeps the number within its type.
-        pool: Pool {
-            idle_timeout: pool.duration("idle_timeout"),
-            max_idle: pool.number("max_idle") as u32,
-        },
+        pool: Pool { idle_timeout: pool.duration("idle_timeout"), max_idle: pool.number("max_idle") as u32 },
         slow_start: fields.duration_if("slow_start").filter(|ramp| !ramp.is_zero()),
         name: ClusterName::new(&fields.text("name")?).ok()?,
     })
@@ -164,11 +135,7 @@ fn endpoints(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Vec<E
         return Vec::new();
     };
     let path = path.key("endpoints");
-    let mut endpoints = Endpoints {
-        list: Vec::new(),
-        seen: HashMap::new(),
-        incomplete: false,
-    };
+    let mut endpoints = Endpoints { list: Vec::new(), seen: HashMap::new(), incomplete: false };
     match &node.value {
         Value::List(items) => endpoints.take(items, None, &path, report),
         Value::Map(zones) => {
@@ -190,22 +157,14 @@ fn endpoints(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Vec<E
 }
 
 fn check_usable(list: &[Endpoint], fields: &Fields<'_>, node: &Node, path: &Path<'_>, report: &mut Report) {
-    let name = fields
-        .text("name")
-        .map_or_else(|| "this cluster".to_owned(), |name| format!("the cluster {name:?}"));
+    let name = fields.text("name").map_or_else(|| "this cluster".to_owned(), |name| format!("the cluster {name:?}"));
     if list.is_empty() {
         let mistake = Mistake::error("empty_cluster", node.mark(), format!("{name} has no endpoint"));
         report.push(mistake.hint("give at least one, or remove the cluster"), path);
     } else if list.iter().all(|endpoint| endpoint.weight.get() == 0) {
-        let mistake = Mistake::error(
-            "all_weights_zero",
-            node.mark(),
-            format!("every endpoint of {name} has the weight 0"),
-        );
-        report.push(
-            mistake.hint("with a weight of 0 an endpoint takes no traffic; one must be over 0"),
-            path,
-        );
+        let mistake =
+            Mistake::error("all_weights_zero", node.mark(), format!("every endpoint of {name} has the weight 0"));
+        report.push(mistake.hint("with a weight of 0 an endpoint takes no traffic; one must be over 0"), path);
     }
 }
 
@@ -235,27 +194,12 @@ impl Endpoints {
 fn endpoint(node: &Node, zone: Option<ZoneName>) -> Option<(Endpoint, Span)> {
     if let Some(text) = scalar(node) {
         let address = grammar::endpoint_address(text).ok()?;
-        return Some((
-            Endpoint {
-                address,
-                zone,
-                weight: Weight::ONE,
-            },
-            node.span,
-        ));
+        return Some((Endpoint { address, zone, weight: Weight::ONE }, node.span));
     }
-    let object = if zone.is_some() {
-        &shape::ZONED_ENDPOINT
-    } else {
-        &shape::ENDPOINT
-    };
+    let object = if zone.is_some() { &shape::ZONED_ENDPOINT } else { &shape::ENDPOINT };
     let fields = Fields::of(node, object)?;
     let place = fields.get("address")?;
-    let own_zone = if zone.is_none() {
-        fields.text("zone").and_then(|zone| ZoneName::new(&zone).ok())
-    } else {
-        None
-    };
+    let own_zone = if zone.is_none() { fields.text("zone").and_then(|zone| ZoneName::new(&zone).ok()) } else { None };
     let endpoint = Endpoint {
         address: grammar::endpoint_address(scalar(place)?).ok()?,
         zone: zone.or(own_zone),

@@ -30,10 +30,7 @@ fn lower(fields: &Fields<'_>, node: &Node, path: &Path<'_>, report: &mut Report)
         let place = fields.get("timeout").or_else(|| fields.get("interval")).unwrap_or(node);
         let message = format!("a probe may take {timeout:?}, which is not less than the interval of {interval:?}");
         let mistake = Mistake::warning("slow_probe", place.mark(), message);
-        report.push(
-            mistake.hint("probes then follow each other more slowly than `interval` says"),
-            path,
-        );
+        report.push(mistake.hint("probes then follow each other more slowly than `interval` says"), path);
     }
     let kind = match fields.get("http_health_check") {
         Some(node) => CheckKind::Http(http(&Fields::of(node, &shape::HTTP_CHECK)?, path, report)),
@@ -43,9 +40,7 @@ fn lower(fields: &Fields<'_>, node: &Node, path: &Path<'_>, report: &mut Report)
     Some(HealthCheck {
         timeout,
         interval,
-        fast_interval: fields
-            .duration_if("fast_interval")
-            .unwrap_or_else(|| interval.min(Duration::from_secs(1))),
+        fast_interval: fields.duration_if("fast_interval").unwrap_or_else(|| interval.min(Duration::from_secs(1))),
         down_interval: fields.duration_if("down_interval").unwrap_or(interval * 2),
         // The table keeps these numbers within their types.
         jitter_percent: fields.number("jitter") as u8,
@@ -76,22 +71,14 @@ fn statuses(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Vec<Ra
     }
     let items = match fields.get("expected_statuses") {
         // The one item of a short form may be Envoy's map.
-        Some(
-            node @ Node {
-                value: Value::Map(_), ..
-            },
-        ) => std::slice::from_ref(node),
+        Some(node @ Node { value: Value::Map(_), .. }) => std::slice::from_ref(node),
         _ => fields.items("expected_statuses"),
     };
     let mut ranges = Vec::with_capacity(items.len());
     for (at, node) in items.iter().enumerate() {
         match &node.value {
             Value::Integer(value) => {
-                ranges.extend(
-                    u16::try_from(*value)
-                        .ok()
-                        .and_then(|n| grammar::status_range(n, n).ok()),
-                );
+                ranges.extend(u16::try_from(*value).ok().and_then(|n| grammar::status_range(n, n).ok()));
             }
             Value::Text(Text { text, .. }) => ranges.extend(grammar::statuses(text).ok()),
             Value::Map(_) => ranges.extend(envoy_range(node, &path.item(at), report)),

@@ -33,12 +33,7 @@ fn lower(fields: &Fields<'_>, clusters: &Clusters<'_>, path: &Path<'_>, report: 
     let routes = routes(fields, clusters, path, report);
     Some(Listener {
         name: ListenerName::new(&fields.text("name")?).ok()?,
-        bind: fields
-            .items("bind")
-            .iter()
-            .filter_map(scalar)
-            .filter_map(|text| grammar::address(text).ok())
-            .collect(),
+        bind: fields.items("bind").iter().filter_map(scalar).filter_map(|text| grammar::address(text).ok()).collect(),
         protocol: protocol(fields),
         routes,
         timeouts: timeouts(&fields.object("timeouts", &shape::LISTENER_TIMEOUTS)),
@@ -56,10 +51,7 @@ fn lower(fields: &Fields<'_>, clusters: &Clusters<'_>, path: &Path<'_>, report: 
 fn routes(fields: &Fields<'_>, clusters: &Clusters<'_>, path: &Path<'_>, report: &mut Report) -> Vec<Route> {
     if let Some(node) = fields.get("cluster") {
         let target = clusters.resolve(node, &path.key("cluster"), report);
-        return target
-            .map(|cluster| everything_to(Target::Cluster(cluster), node.span.line))
-            .into_iter()
-            .collect();
+        return target.map(|cluster| everything_to(Target::Cluster(cluster), node.span.line)).into_iter().collect();
     }
     let (path, mut names) = (path.key("routes"), Names::default());
     let mut routes = Vec::new();
@@ -83,10 +75,7 @@ fn routes(fields: &Fields<'_>, clusters: &Clusters<'_>, path: &Path<'_>, report:
 fn everything_to(target: Target, line: u32) -> Route {
     Route {
         name: None,
-        matches: RouteMatch {
-            path: PathMatch::Any,
-            ..RouteMatch::default()
-        },
+        matches: RouteMatch { path: PathMatch::Any, ..RouteMatch::default() },
         target,
         timeout: shape::default_duration(&shape::ROUTE, "timeout"),
         body_bytes: None,

@@ -18,18 +18,12 @@ pub(super) fn check(fields: &Fields<'_>, report: &mut Report) {
         None => {
             let default = fields.default_text("admin").and_then(|text| text.parse().ok());
             if let Some(address) = default {
-                ports
-                    .entry(SocketAddr::port(&address))
-                    .or_default()
-                    .claim(address, "the admin API", None);
+                ports.entry(SocketAddr::port(&address)).or_default().claim(address, "the admin API", None);
             }
         }
         Some(node) => {
             if let Some(address) = scalar(node).and_then(|text| grammar::address(text).ok()) {
-                ports
-                    .entry(address.port())
-                    .or_default()
-                    .claim(address, "the admin API", Some(node.span));
+                ports.entry(address.port()).or_default().claim(address, "the admin API", Some(node.span));
             }
         }
     }
@@ -62,22 +56,13 @@ pub(super) fn check(fields: &Fields<'_>, report: &mut Report) {
 
 fn taken(address: SocketAddr, span: Span, owner: &str, other: &Claim) -> Mistake {
     let message = if other.address == address {
-        format!(
-            "{address} is taken by {} already",
-            if other.owner == owner {
-                "this listener"
-            } else {
-                &other.owner
-            }
-        )
+        format!("{address} is taken by {} already", if other.owner == owner { "this listener" } else { &other.owner })
     } else {
         format!("{address} overlaps with {} of {}", other.address, other.owner)
     };
     let mistake = Mistake::error("port_taken", span, message);
     match other.span {
-        Some(first) => mistake
-            .hint("give one of them another port or address")
-            .related(first, "taken here"),
+        Some(first) => mistake.hint("give one of them another port or address").related(first, "taken here"),
         None => mistake.hint(format!(
             "the admin API is at {} unless told otherwise; give `admin:` another address, or `off`",
             other.address
@@ -105,14 +90,7 @@ struct Claim {
 
 impl Claims {
     fn claim(&mut self, address: SocketAddr, owner: &str, span: Option<Span>) {
-        let (family, claim) = (
-            usize::from(address.is_ipv6()),
-            Claim {
-                address,
-                owner: owner.to_owned(),
-                span,
-            },
-        );
+        let (family, claim) = (usize::from(address.is_ipv6()), Claim { address, owner: owner.to_owned(), span });
         if address.ip().is_unspecified() {
             self.whole[family] = Some(claim.clone());
         }

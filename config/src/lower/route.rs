@@ -30,16 +30,8 @@ pub(super) fn lower(
 }
 
 fn matches(fields: &Fields<'_>) -> RouteMatch {
-    let hosts = fields
-        .items("host")
-        .iter()
-        .filter_map(scalar)
-        .filter_map(|text| grammar::host_pattern(text).ok());
-    let methods = fields
-        .items("method")
-        .iter()
-        .filter_map(scalar)
-        .filter_map(|text| grammar::method(text).ok());
+    let hosts = fields.items("host").iter().filter_map(scalar).filter_map(|text| grammar::host_pattern(text).ok());
+    let methods = fields.items("method").iter().filter_map(scalar).filter_map(|text| grammar::method(text).ok());
     let exact = fields.text("path").map(PathMatch::Exact);
     let prefix = fields.text("path_prefix").map(prefix);
     RouteMatch {
@@ -69,11 +61,7 @@ fn headers(entries: &[(Key, Node)]) -> Vec<HeaderMatch> {
                 let Some(fields) = Fields::of(node, &shape::HEADER_PRESENCE) else {
                     continue;
                 };
-                if fields.bool("present") {
-                    HeaderTest::Present
-                } else {
-                    HeaderTest::Absent
-                }
+                if fields.bool("present") { HeaderTest::Present } else { HeaderTest::Absent }
             }
             _ => match check::text(node, &shape::HEADER_VALUE) {
                 Ok(value) => HeaderTest::Exact(value),
@@ -88,10 +76,7 @@ fn headers(entries: &[(Key, Node)]) -> Vec<HeaderMatch> {
 /// The headers of a map from names to values, in order.
 pub(super) fn header_values(entries: &[(Key, Node)]) -> Vec<(String, String)> {
     let header = |(key, node): &(Key, Node)| {
-        Some((
-            grammar::header_name(&key.text).ok()?,
-            check::text(node, &shape::HEADER_VALUE).ok()?,
-        ))
+        Some((grammar::header_name(&key.text).ok()?, check::text(node, &shape::HEADER_VALUE).ok()?))
     };
     entries.iter().filter_map(header).collect()
 }

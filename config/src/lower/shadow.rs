@@ -22,10 +22,8 @@ pub(super) fn warn(routes: &[(usize, Span, Route)], path: &Path<'_>, report: &mu
     for (nth, (at, span, route)) in routes.iter().enumerate() {
         if let Some(by) = earlier.covering(routes, &route.matches) {
             let (_, first, other) = &routes[by];
-            let name = other
-                .name
-                .as_ref()
-                .map_or_else(|| "an earlier route".to_owned(), |name| format!("the route {name:?}"));
+            let name =
+                other.name.as_ref().map_or_else(|| "an earlier route".to_owned(), |name| format!("the route {name:?}"));
             let mistake = Mistake::warning(
                 "route_never_reached",
                 *span,
@@ -98,9 +96,7 @@ impl<'a> Earlier<'a> {
     fn covering(&self, routes: &[(usize, Span, Route)], matches: &RouteMatch) -> Option<usize> {
         let paths = wider_paths(&matches.path);
         let find = |hosts: &[HostSlot<'_>]| {
-            let slots = hosts
-                .iter()
-                .flat_map(|host| paths.iter().filter_map(|path| self.slots.get(&(*host, *path))));
+            let slots = hosts.iter().flat_map(|host| paths.iter().filter_map(|path| self.slots.get(&(*host, *path))));
             slots.filter_map(|slot| slot.covering(routes, matches)).min()
         };
         let mut by = None;
@@ -168,11 +164,6 @@ fn wider_paths(path: &PathMatch) -> Vec<PathSlot<'_>> {
         PathMatch::Prefix(path) => path,
     };
     slots.push(PathSlot::Prefix(text));
-    slots.extend(
-        text.match_indices('/')
-            .skip(1)
-            .take(MAX_PARTS)
-            .map(|(at, _)| PathSlot::Prefix(&text[..at])),
-    );
+    slots.extend(text.match_indices('/').skip(1).take(MAX_PARTS).map(|(at, _)| PathSlot::Prefix(&text[..at])));
     slots
 }

@@ -12,22 +12,12 @@ const LEAD: usize = 40;
 const TAB: usize = 4;
 
 pub(super) fn render(mistakes: &Mistakes, style: Style) -> String {
-    let paint = Paint {
-        on: style == Style::Colour,
-    };
+    let paint = Paint { on: style == Style::Colour };
     let lines: Vec<&str> = mistakes.text.lines().collect();
     let told = &mistakes.list[..mistakes.list.len().min(MAX_TOLD)];
-    let widest = told
-        .iter()
-        .map(|m| m.place.line.max(m.related.as_ref().map_or(0, |(place, _)| place.line)))
-        .max();
+    let widest = told.iter().map(|m| m.place.line.max(m.related.as_ref().map_or(0, |(place, _)| place.line))).max();
     let gutter = widest.unwrap_or(1).max(1).ilog10() as usize + 1;
-    let page = Page {
-        file: &mistakes.file,
-        lines: &lines,
-        gutter,
-        paint,
-    };
+    let page = Page { file: &mistakes.file, lines: &lines, gutter, paint };
     let mut out = String::new();
     for mistake in told {
         page.tell(&mut out, mistake);
@@ -71,12 +61,7 @@ impl Page<'_> {
         };
         let head = format!("{}[{}]", mistake.severity.as_str(), mistake.code);
         let message = format!(": {}", Printable(&mistake.message));
-        let _ = writeln!(
-            out,
-            "{}{}",
-            self.paint.with(colour, &head),
-            self.paint.with(BOLD, &message)
-        );
+        let _ = writeln!(out, "{}{}", self.paint.with(colour, &head), self.paint.with(BOLD, &message));
         self.excerpt(out, "-->", mistake.place, '^', colour, "");
         if let Some((place, what)) = &mistake.related {
             self.excerpt(out, ":::", *place, '-', BLUE, what);
@@ -98,20 +83,10 @@ impl Page<'_> {
         let bar = paint.with(BLUE, &format!("{:>gutter$} |", ""));
         let number = paint.with(BLUE, &format!("{:>gutter$} |", place.line));
         let marks: String = std::iter::repeat_n(mark, shown.marks).collect();
-        let label = if label.is_empty() {
-            String::new()
-        } else {
-            format!(" {}", Printable(label))
-        };
+        let label = if label.is_empty() { String::new() } else { format!(" {}", Printable(label)) };
         let _ = writeln!(out, "{bar}");
         let _ = writeln!(out, "{number} {}", shown.line);
-        let _ = writeln!(
-            out,
-            "{bar} {:>2$}{}",
-            "",
-            paint.with(colour, &format!("{marks}{label}")),
-            shown.before
-        );
+        let _ = writeln!(out, "{bar} {:>2$}{}", "", paint.with(colour, &format!("{marks}{label}")), shown.before);
     }
 }
 
@@ -125,17 +100,9 @@ struct Excerpt {
 impl Excerpt {
     fn of(line: &str, place: Place) -> Self {
         let first = place.column.max(1) as usize - 1;
-        let last = if place.end_line > place.line {
-            usize::MAX
-        } else {
-            (place.end_column as usize).max(2) - 1
-        };
+        let last = if place.end_line > place.line { usize::MAX } else { (place.end_column as usize).max(2) - 1 };
         // Most of a very long line is never looked at.
-        let skip = if line.chars().take(WINDOW + 1).count() > WINDOW {
-            first.saturating_sub(LEAD)
-        } else {
-            0
-        };
+        let skip = if line.chars().take(WINDOW + 1).count() > WINDOW { first.saturating_sub(LEAD) } else { 0 };
         let mut shown = String::new();
         if skip > 0 {
             shown.push('…');
@@ -167,11 +134,7 @@ impl Excerpt {
         }
         let trimmed = shown.trim_end().len();
         shown.truncate(trimmed);
-        Self {
-            line: shown,
-            before: before.unwrap_or(screen),
-            marks: marks.max(1),
-        }
+        Self { line: shown, before: before.unwrap_or(screen), marks: marks.max(1) }
     }
 }
 
@@ -222,11 +185,7 @@ struct Paint {
 
 impl Paint {
     fn with(self, colour: &str, text: &str) -> String {
-        if self.on {
-            format!("\x1b[{colour}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.on { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
@@ -246,39 +205,24 @@ mod tests {
     #[test]
     fn marks_stand_under_what_they_mark() {
         assert_eq!(shown("a: bad", "bad"), ("1 | a: bad".into(), "  |    ^^^".into()));
-        assert_eq!(
-            shown("\ta: bad", "bad"),
-            ("1 |     a: bad".into(), "  |        ^^^".into())
-        );
+        assert_eq!(shown("\ta: bad", "bad"), ("1 |     a: bad".into(), "  |        ^^^".into()));
         assert_eq!(shown("é: bad", "bad"), ("1 | é: bad".into(), "  |    ^^^".into()));
         assert_eq!(shown("堰: bad", "bad"), ("1 | 堰: bad".into(), "  |     ^^^".into()));
         assert_eq!(shown("a: 堰堰", "堰堰"), ("1 | a: 堰堰".into(), "  |    ^^^^".into()));
-        assert_eq!(
-            shown("a: b\u{1b}[31mad", "b"),
-            ("1 | a: b\u{fffd}[31mad".into(), "  |    ^".into())
-        );
-        assert_eq!(
-            shown("a: bad\r\nb: c", "bad"),
-            ("1 | a: bad".into(), "  |    ^^^".into())
-        );
+        assert_eq!(shown("a: b\u{1b}[31mad", "b"), ("1 | a: b\u{fffd}[31mad".into(), "  |    ^".into()));
+        assert_eq!(shown("a: bad\r\nb: c", "bad"), ("1 | a: bad".into(), "  |    ^^^".into()));
     }
 
     #[test]
     fn what_spans_lines_is_marked_on_its_first() {
-        assert_eq!(
-            shown("a: |\n  b\n  c\n", "|\n  b\n  c\n"),
-            ("1 | a: |".into(), "  |    ^".into())
-        );
+        assert_eq!(shown("a: |\n  b\n  c\n", "|\n  b\n  c\n"), ("1 | a: |".into(), "  |    ^".into()));
     }
 
     #[test]
     fn long_lines_are_cut_to_what_matters() {
         let text = format!("{}bad{}", "x".repeat(500), "y".repeat(500));
         let (line, marks) = shown(&text, "bad");
-        assert!(
-            line.starts_with("1 | …xxx") && line.ends_with("yyy…") && line.chars().count() < 130,
-            "{line}"
-        );
+        assert!(line.starts_with("1 | …xxx") && line.ends_with("yyy…") && line.chars().count() < 130, "{line}");
         assert_eq!(marks.find('^').unwrap(), line.chars().position(|c| c == 'b').unwrap());
         let huge = "z".repeat(1 << 20);
         let (line, marks) = shown(&huge, &huge);

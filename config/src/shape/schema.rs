@@ -50,17 +50,9 @@ pub(crate) fn objects() -> Vec<&'static Object> {
 }
 
 fn of_object(object: &Object) -> Value {
-    let properties: Map<_, _> = object
-        .keys
-        .iter()
-        .map(|key| (key.name.to_owned(), of_key(key)))
-        .collect();
-    let required: Vec<_> = object
-        .keys
-        .iter()
-        .filter(|key| matches!(key.need, Need::Required(_)))
-        .map(|key| key.name)
-        .collect();
+    let properties: Map<_, _> = object.keys.iter().map(|key| (key.name.to_owned(), of_key(key))).collect();
+    let required: Vec<_> =
+        object.keys.iter().filter(|key| matches!(key.need, Need::Required(_))).map(|key| key.name).collect();
     let mut schema = json!({
         "title": object.title,
         "description": object.doc,
@@ -122,11 +114,9 @@ fn plain(yaml: &str) -> Option<Value> {
             Yaml::Float(value) => json!(value),
             Yaml::Text(text) => json!(text.text),
             Yaml::List(items) => items.iter().map(convert).collect(),
-            Yaml::Map(entries) => entries
-                .iter()
-                .map(|(key, value)| (key.text.clone(), convert(value)))
-                .collect::<Map<_, _>>()
-                .into(),
+            Yaml::Map(entries) => {
+                entries.iter().map(|(key, value)| (key.text.clone(), convert(value))).collect::<Map<_, _>>().into()
+            }
         }
     }
     crate::yaml::read(yaml).ok().map(|node| convert(&node))
@@ -181,10 +171,7 @@ fn of_text(rule: &Rule) -> Value {
 
 /// `anyOf` of constants rather than `enum`, so that each word has its line.
 fn of_words(words: &Words) -> Value {
-    let known = words
-        .known
-        .iter()
-        .map(|(word, doc)| json!({ "const": word, "description": doc }));
+    let known = words.known.iter().map(|(word, doc)| json!({ "const": word, "description": doc }));
     let variable = json!({ "type": "string", "pattern": r"\$\{" });
     json!({ "anyOf": known.chain([variable]).collect::<Vec<_>>() })
 }
@@ -195,11 +182,7 @@ fn of_list(list: &List) -> Value {
     if list.empty.is_some() {
         schema["minItems"] = json!(1);
     }
-    if list.or_one {
-        json!({ "anyOf": [item, schema] })
-    } else {
-        schema
-    }
+    if list.or_one { json!({ "anyOf": [item, schema] }) } else { schema }
 }
 
 #[cfg(test)]
@@ -269,20 +252,12 @@ mod tests {
     fn the_table_is_well_formed() {
         for object in objects() {
             for (at, key) in object.keys.iter().enumerate() {
-                assert!(
-                    object.keys[..at].iter().all(|other| other.name != key.name),
-                    "{}",
-                    key.name
-                );
+                assert!(object.keys[..at].iter().all(|other| other.name != key.name), "{}", key.name);
                 assert!(!object.later.contains(&key.name), "{} is planned and there", key.name);
                 assert!(key.doc.ends_with('.') && !key.doc.contains('\n'), "{}", key.doc);
             }
             for choice in object.choices {
-                assert!(
-                    choice.of.iter().all(|name| object.key(name).is_some()),
-                    "{}",
-                    object.title
-                );
+                assert!(choice.of.iter().all(|name| object.key(name).is_some()), "{}", object.title);
             }
         }
     }

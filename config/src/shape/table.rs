@@ -34,22 +34,14 @@ pub(crate) static CONFIG: Object = Object {
         Key {
             name: "workers",
             doc: "Worker threads. Fixed for the life of the process.",
-            kind: Kind::Integer(Integer {
-                min: 1,
-                max: 1024,
-                ..Integer::ANY
-            }),
+            kind: Kind::Integer(Integer { min: 1, max: 1024, ..Integer::ANY }),
             need: Optional("one per core"),
             example: "4",
         },
         Key {
             name: "max_concurrent_probes",
             doc: "Most health probes under way at once in this process.",
-            kind: Kind::Integer(Integer {
-                min: 1,
-                max: 65_535,
-                ..Integer::ANY
-            }),
+            kind: Kind::Integer(Integer { min: 1, max: 65_535, ..Integer::ANY }),
             need: Default("512"),
             example: "512",
         },
@@ -155,18 +147,10 @@ pub(crate) static ACCESS_LOG: Object = Object {
 
 static LOG_FORMAT: Words = Words {
     noun: "a log format",
-    known: &[
-        ("json", "One JSON object a line."),
-        ("text", "One line for human eyes."),
-    ],
+    known: &[("json", "One JSON object a line."), ("text", "One line for human eyes.")],
     later: &[],
 };
 
 impl Integer {
-    const ANY: Self = Self {
-        min: 0,
-        max: u64::MAX,
-        below: None,
-        above: None,
-    };
+    const ANY: Self = Self { min: 0, max: u64::MAX, below: None, above: None };
 }

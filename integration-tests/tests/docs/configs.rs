@@ -31,10 +31,7 @@ fn whole(block: &Block) -> String {
         Some("route") => format!("{listener}    routes:\n{}{cluster}{endpoints}", indented(6)),
         Some("cluster") => format!("{listener}    cluster: shop\n{cluster}{}", indented(4)),
         Some("health_check") => {
-            format!(
-                "{listener}    cluster: shop\n{cluster}{endpoints}    health_checks:\n{}",
-                indented(6)
-            )
+            format!("{listener}    cluster: shop\n{cluster}{endpoints}    health_checks:\n{}", indented(6))
         }
         Some(other) => panic!("{}: what is in={other}?", block.place()),
     }
@@ -45,22 +42,15 @@ pub(crate) fn check(text: &str) -> (Value, bool) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("weir.yaml");
     std::fs::write(&path, text).unwrap();
-    let output = Command::new(binary())
-        .args(["check", "--format", "json"])
-        .arg(&path)
-        .output()
-        .expect("the binary starts");
+    let output =
+        Command::new(binary()).args(["check", "--format", "json"]).arg(&path).output().expect("the binary starts");
     (serde_json::from_slice(&output.stdout).unwrap(), output.status.success())
 }
 
 #[test]
 fn every_config_on_a_page_is_valid() {
     let mut seen = 0;
-    for block in pages()
-        .iter()
-        .flat_map(|page| blocks(page))
-        .filter(|block| block.language() == "yaml")
-    {
+    for block in pages().iter().flat_map(|page| blocks(page)).filter(|block| block.language() == "yaml") {
         let (verdict, good) = check(&whole(&block));
         match block.word("wrong") {
             None => {

@@ -19,10 +19,7 @@ fn run(tool: &str, arguments: &[&str], directory: &Path) -> Output {
 
 #[test]
 fn every_file_is_known_here() {
-    let files: Vec<String> = tree::files("deploy")
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
+    let files: Vec<String> = tree::files("deploy").iter().map(|path| path.display().to_string()).collect();
     assert_eq!(
         files,
         [
@@ -62,18 +59,13 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn every_metric_that_is_named_exists() {
-    let known: BTreeSet<&str> = weir::observe::metrics::table::ALL
-        .iter()
-        .map(|metric| metric.name)
-        .collect();
+    let known: BTreeSet<&str> = weir::observe::metrics::table::ALL.iter().map(|metric| metric.name).collect();
     let mut files = tree::files("deploy/prometheus");
     files.extend(tree::files("docs"));
     for path in files {
         let text = read(&path);
         for name in metrics_in(&text) {
-            let base = ["_bucket", "_sum", "_count"]
-                .iter()
-                .find_map(|suffix| name.strip_suffix(suffix));
+            let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
             // Names of crates and files look alike.
             let ours = ["weir_config", "weir_core"].contains(&name);
             assert!(
@@ -105,11 +97,7 @@ fn systemd_understands_every_line_of_the_unit() {
     let arguments = ["security", "--offline=yes", "--threshold=20", "--no-pager", &unit];
     let output = run("systemd-analyze", &arguments, directory.path());
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "exposed by more than 2.0: {}",
-        said.lines().last().unwrap_or_default()
-    );
+    assert!(output.status.success(), "exposed by more than 2.0: {}", said.lines().last().unwrap_or_default());
 }
 
 #[test]
@@ -124,23 +112,14 @@ fn the_kernel_knows_every_setting() {
         let now = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         let fields = |text: &str| text.split_whitespace().count();
         assert_eq!(fields(value), fields(&now), "{key} takes {now:?}");
-        assert!(
-            value.split_whitespace().all(|number| number.parse::<u64>().is_ok()),
-            "{line}"
-        );
+        assert!(value.split_whitespace().all(|number| number.parse::<u64>().is_ok()), "{line}");
     }
 }
 
 /// The documents of the manifest, and their `kind`s.
 fn manifests(text: &str) -> Vec<(&str, &str)> {
-    let kind = |document| {
-        str::lines(document)
-            .find_map(|line| line.strip_prefix("kind: "))
-            .unwrap_or_default()
-    };
-    text.split("\n---\n")
-        .map(|document| (kind(document), document))
-        .collect()
+    let kind = |document| str::lines(document).find_map(|line| line.strip_prefix("kind: ")).unwrap_or_default();
+    text.split("\n---\n").map(|document| (kind(document), document)).collect()
 }
 
 #[test]
@@ -151,14 +130,8 @@ fn the_kubernetes_manifest_fits_together() {
     assert_eq!(kinds, ["ConfigMap", "Deployment", "Service"]);
     let deployment = manifests[1].1;
 
-    let (_, block) = manifests[0]
-        .1
-        .split_once("  weir.yaml: |\n")
-        .expect("the ConfigMap holds weir.yaml");
-    let config: String = block
-        .lines()
-        .map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line)))
-        .collect();
+    let (_, block) = manifests[0].1.split_once("  weir.yaml: |\n").expect("the ConfigMap holds weir.yaml");
+    let config: String = block.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
     let (verdict, good) = check(&config);
     assert!(good, "{verdict:#}");
     let config = weir_config::parse_str(&config).unwrap().config;
@@ -174,10 +147,7 @@ fn the_kubernetes_manifest_fits_together() {
         .and_then(|seconds| seconds.parse::<u64>().ok())
         .expect("a grace period");
     let drain = config.shutdown.delay + config.shutdown.timeout;
-    assert!(
-        grace > drain.as_secs(),
-        "killed after {grace} s, but a drain takes {drain:?}"
-    );
+    assert!(grace > drain.as_secs(), "killed after {grace} s, but a drain takes {drain:?}");
     assert!(!config.shutdown.delay.is_zero(), "Services go on sending for a while");
     for path in ["/readyz", "/livez"] {
         assert!(deployment.contains(&format!("path: {path}")));
@@ -192,12 +162,7 @@ fn the_kubernetes_manifest_fits_together() {
 #[test]
 fn the_unit_waits_for_the_drain() {
     let unit = read("deploy/systemd/weir.service");
-    let seconds = unit
-        .lines()
-        .find_map(|line| line.strip_prefix("TimeoutStopSec="))
-        .unwrap()
-        .parse::<u64>()
-        .unwrap();
+    let seconds = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap().parse::<u64>().unwrap();
     let shutdown = weir_config::parse_str(
         "listeners: [{name: a, bind: '127.0.0.1:1', cluster: b}]\nclusters: [{name: b, endpoints: ['127.0.0.1:2']}]",
     )
@@ -210,63 +175,27 @@ fn the_unit_waits_for_the_drain() {
 #[test]
 fn the_image_is_built_from_what_is_there_and_runs_as_nobody() {
     let text = read("deploy/Dockerfile");
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#') && !line.is_empty())
-        .collect();
+    let lines: Vec<&str> =
+        text.lines().filter(|line| !line.trim_start().starts_with('#') && !line.is_empty()).collect();
     let of = |instruction: &str| -> Vec<&str> {
-        lines
-            .iter()
-            .filter_map(|line| line.strip_prefix(instruction))
-            .map(str::trim)
-            .collect()
+        lines.iter().filter_map(|line| line.strip_prefix(instruction)).map(str::trim).collect()
     };
-    let known = [
-        "FROM",
-        "WORKDIR",
-        "COPY",
-        "RUN",
-        "USER",
-        "ENV",
-        "STOPSIGNAL",
-        "EXPOSE",
-        "HEALTHCHECK",
-        "ENTRYPOINT",
-        "CMD",
-    ];
+    let known =
+        ["FROM", "WORKDIR", "COPY", "RUN", "USER", "ENV", "STOPSIGNAL", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"];
     for line in &lines {
         let instruction = line.split_whitespace().next().unwrap_or_default();
         assert!(known.contains(&instruction), "{line}");
     }
     let rust = read("Cargo.toml");
-    let rust = rust
-        .lines()
-        .find_map(|line| line.strip_prefix("rust-version = "))
-        .unwrap()
-        .trim_matches('"');
-    assert!(
-        of("FROM")[0].starts_with(&format!("rust:{rust}")),
-        "built with another Rust than {rust}"
-    );
-    assert!(
-        of("FROM")
-            .iter()
-            .all(|image| image.contains(':') && !image.contains("latest"))
-    );
-    let user: u32 = of("USER")
-        .last()
-        .and_then(|user| user.split(':').next()?.parse().ok())
-        .expect("a user by number");
+    let rust = rust.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"');
+    assert!(of("FROM")[0].starts_with(&format!("rust:{rust}")), "built with another Rust than {rust}");
+    assert!(of("FROM").iter().all(|image| image.contains(':') && !image.contains("latest")));
+    let user: u32 = of("USER").last().and_then(|user| user.split(':').next()?.parse().ok()).expect("a user by number");
     assert_ne!(user, 0);
-    for copied in of("COPY")
-        .iter()
-        .flat_map(|copy| copy.split_whitespace())
-        .filter_map(|word| word.strip_prefix("/src/"))
+    for copied in
+        of("COPY").iter().flat_map(|copy| copy.split_whitespace()).filter_map(|word| word.strip_prefix("/src/"))
     {
-        assert!(
-            copied.starts_with("target/") || root().join(copied).exists(),
-            "{copied} is not there"
-        );
+        assert!(copied.starts_with("target/") || root().join(copied).exists(), "{copied} is not there");
     }
     // What the image runs, the binary takes.
     for command in [of("HEALTHCHECK")[0].split_once("CMD ").unwrap().1, of("CMD")[0]] {

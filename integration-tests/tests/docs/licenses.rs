@@ -11,9 +11,7 @@ use crate::{read, root};
 /// The list `allow` of deny.toml.
 fn allowed() -> BTreeSet<String> {
     let text = read("deny.toml");
-    let (_, rest) = text
-        .split_once("\nallow = [")
-        .expect("deny.toml has a list of licences");
+    let (_, rest) = text.split_once("\nallow = [").expect("deny.toml has a list of licences");
     let (list, _) = rest.split_once(']').expect("the list ends");
     let quoted = |line: &str| line.split('"').nth(1).map(str::to_owned);
     list.lines().filter_map(quoted).collect()
@@ -57,14 +55,7 @@ fn is_met(expression: &str, allowed: &BTreeSet<String>) -> bool {
 /// What the packages we build with say of themselves.
 fn graph() -> Value {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--locked",
-            "--filter-platform",
-            "x86_64-unknown-linux-gnu",
-        ])
+        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"])
         .current_dir(root())
         .output()
         .expect("cargo starts");
@@ -75,31 +66,18 @@ fn graph() -> Value {
 #[test]
 fn every_licence_is_on_the_list_and_the_list_is_used() {
     let (allowed, graph) = (allowed(), graph());
-    let resolved: BTreeSet<&str> = graph["resolve"]["nodes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|node| node["id"].as_str())
-        .collect();
+    let resolved: BTreeSet<&str> =
+        graph["resolve"]["nodes"].as_array().unwrap().iter().filter_map(|node| node["id"].as_str()).collect();
     let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for package in graph["packages"].as_array().unwrap() {
         if resolved.contains(package["id"].as_str().unwrap()) {
             let licence = package["license"].as_str().unwrap_or("(none)");
-            found
-                .entry(licence)
-                .or_default()
-                .push(package["name"].as_str().unwrap());
+            found.entry(licence).or_default().push(package["name"].as_str().unwrap());
         }
     }
-    assert!(
-        found.values().map(Vec::len).sum::<usize>() > 50,
-        "the graph is too small to be true: {found:?}"
-    );
+    assert!(found.values().map(Vec::len).sum::<usize>() > 50, "the graph is too small to be true: {found:?}");
     for (licence, packages) in &found {
-        assert!(
-            is_met(licence, &allowed),
-            "{licence} is not on the list of deny.toml: {packages:?}"
-        );
+        assert!(is_met(licence, &allowed), "{licence} is not on the list of deny.toml: {packages:?}");
     }
 }
 

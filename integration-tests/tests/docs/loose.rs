@@ -7,10 +7,8 @@
 /// lines, and `…` at the end of a line for the rest of it.
 pub(crate) fn matches(shown: &str, actual: &str) -> bool {
     let mut actual = actual.lines().map(normal);
-    shown
-        .lines()
-        .filter(|line| !line.trim().is_empty() && line.trim() != "…")
-        .all(|line| match line.trim_end().strip_suffix('…') {
+    shown.lines().filter(|line| !line.trim().is_empty() && line.trim() != "…").all(|line| {
+        match line.trim_end().strip_suffix('…') {
             Some(start) => {
                 let start = normal(start);
                 actual.any(|line| line.starts_with(&start))
@@ -19,7 +17,8 @@ pub(crate) fn matches(shown: &str, actual: &str) -> bool {
                 let line = normal(line);
                 actual.any(|other| other == line)
             }
-        })
+        }
+    })
 }
 
 /// A line without what may differ.
@@ -66,14 +65,10 @@ fn numbers(word: &str) -> String {
             out.push_str("ID");
             rest = &rest[36..];
         } else if c.is_ascii_digit() && !before.is_ascii_alphabetic() && before != '-' {
-            let end = rest
-                .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'))
-                .unwrap_or(rest.len());
+            let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).unwrap_or(rest.len());
             let number = rest[..end].trim_end_matches([':', '.']);
             let tail = &rest[number.len()..];
-            let unit = ["µs", "ns", "ms", "s", "m", "h", "d"]
-                .into_iter()
-                .find(|unit| tail.starts_with(unit));
+            let unit = ["µs", "ns", "ms", "s", "m", "h", "d"].into_iter().find(|unit| tail.starts_with(unit));
             if tail.starts_with('-') && number.len() == 4 {
                 // 2026-11-23T05:14:27.252Z
                 out.push_str("TIME");
@@ -116,19 +111,10 @@ fn is_uuid(text: &str) -> bool {
 fn what_may_differ_differs() {
     for (a, b) in [
         ("weir 0.1.0 on lb-1:675 · up 34s", "weir 0.1.0 on host:9 · up 1m02s"),
-        (
-            "  az-a  127.0.0.1:40941  healthy   33s  1  0  247",
-            "az-a 127.64.1.2:1 healthy 5s 2 0 9",
-        ),
-        (
-            "2026-11-23T05:14:27.252Z #13   WARN  shop/127.0.0.1:1",
-            "2027-01-01T00:00:00.000Z #4 WARN shop/127.9.9.9:44",
-        ),
+        ("  az-a  127.0.0.1:40941  healthy   33s  1  0  247", "az-a 127.64.1.2:1 healthy 5s 2 0 9"),
+        ("2026-11-23T05:14:27.252Z #13   WARN  shop/127.0.0.1:1", "2027-01-01T00:00:00.000Z #4 WARN shop/127.9.9.9:44"),
         ("/tmp/a/weir.yaml:23:5: error[x]", "weir.yaml:7:12: error[x]"),
-        (
-            "X-Request-Id: 0ff6e7ee-b1f0-4ed5-b2cf-0f56f6b45064",
-            "X-Request-Id: c4947a8b-7f3e-4cb0-af8b-8f5efbffbd75",
-        ),
+        ("X-Request-Id: 0ff6e7ee-b1f0-4ed5-b2cf-0f56f6b45064", "X-Request-Id: c4947a8b-7f3e-4cb0-af8b-8f5efbffbd75"),
     ] {
         assert_eq!(normal(a), normal(b));
     }

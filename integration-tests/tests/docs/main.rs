@@ -20,10 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// The root of the repository.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("this package lies in the repository")
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies in the repository").to_owned()
 }
 
 /// The text of a file, by its path from the root.
@@ -34,13 +31,7 @@ fn read(path: impl AsRef<Path>) -> String {
 
 /// Every document, by its path from the root.
 fn pages() -> Vec<PathBuf> {
-    let mut pages: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
-        .map(PathBuf::from)
-        .into();
-    pages.extend(
-        tree::files("docs")
-            .into_iter()
-            .filter(|path| path.extension().is_some_and(|e| e == "md")),
-    );
+    let mut pages: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(PathBuf::from).into();
+    pages.extend(tree::files("docs").into_iter().filter(|path| path.extension().is_some_and(|e| e == "md")));
     pages
 }

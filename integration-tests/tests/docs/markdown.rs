@@ -23,13 +23,10 @@ impl Block {
 
     /// The value of `name=value` behind the language; empty for a bare `name`.
     pub(crate) fn word(&self, name: &str) -> Option<&str> {
-        self.info
-            .split_whitespace()
-            .skip(1)
-            .find_map(|word| match word.split_once('=') {
-                Some((key, value)) => (key == name).then_some(value),
-                None => (word == name).then_some(""),
-            })
+        self.info.split_whitespace().skip(1).find_map(|word| match word.split_once('=') {
+            Some((key, value)) => (key == name).then_some(value),
+            None => (word == name).then_some(""),
+        })
     }
 
     /// Where it stands, for messages.
@@ -92,16 +89,10 @@ pub(crate) fn expect_marked(page: &str, name: &str, expected: &str) {
 fn anchors(page: &Path) -> Vec<String> {
     let heading = |line: &str| {
         let text = line.trim_start_matches('#').trim().to_lowercase();
-        let kept = text
-            .chars()
-            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
         kept.map(|c| if c == ' ' { '-' } else { c }).collect()
     };
-    read(page)
-        .lines()
-        .filter(|line| line.starts_with('#'))
-        .map(heading)
-        .collect()
+    read(page).lines().filter(|line| line.starts_with('#')).map(heading).collect()
 }
 
 #[test]

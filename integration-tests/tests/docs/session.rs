@@ -32,10 +32,7 @@ fn steps(block: &Block) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for line in block.text.lines() {
         match (line.strip_prefix("$ "), steps.last_mut()) {
-            (Some(command), _) => steps.push(Step {
-                command: command.to_owned(),
-                shown: String::new(),
-            }),
+            (Some(command), _) => steps.push(Step { command: command.to_owned(), shown: String::new() }),
             (None, Some(step)) if step.command.ends_with('\\') => {
                 step.command.pop();
                 step.command.push_str(line.trim_start());
@@ -127,15 +124,8 @@ struct Shop {
 
 /// The config shown on a page, or else in README.md.
 fn config(page: &Path) -> String {
-    let find = |page: &Path| {
-        blocks(page)
-            .into_iter()
-            .find(|block| block.word("file") == Some("weir.yaml"))
-    };
-    find(page)
-        .or_else(|| find(Path::new("README.md")))
-        .expect("README.md has a block `yaml file=weir.yaml`")
-        .text
+    let find = |page: &Path| blocks(page).into_iter().find(|block| block.word("file") == Some("weir.yaml"));
+    find(page).or_else(|| find(Path::new("README.md"))).expect("README.md has a block `yaml file=weir.yaml`").text
 }
 
 impl Shop {
@@ -145,34 +135,20 @@ impl Shop {
         let mut instead = vec![("0.0.0.0:8080".to_owned(), web.to_string())];
         let mut replicas = Vec::new();
         let is_part = |c: char| !(c.is_ascii_digit() || c == '.' || c == ':');
-        for word in yaml
-            .split(is_part)
-            .filter(|word| word.starts_with("10.") && word.contains(':'))
-        {
+        for word in yaml.split(is_part).filter(|word| word.starts_with("10.") && word.contains(':')) {
             if !instead.iter().any(|(page, _)| page == word) {
                 let replica = Backend::scripted(|peer, _| peer.send(ok("ok\n")));
                 instead.push((word.to_owned(), replica.address().to_string()));
                 replicas.push(replica);
             }
         }
-        let here = instead
-            .iter()
-            .fold(yaml, |yaml, (page, here)| yaml.replace(page.as_str(), here));
+        let here = instead.iter().fold(yaml, |yaml, (page, here)| yaml.replace(page.as_str(), here));
         let weir = Weir::start(&here);
         instead.push(("127.0.0.1:8080".to_owned(), web.to_string()));
         instead.push(("127.0.0.1:9900".to_owned(), weir.admin().to_string()));
         instead.push(("$(pidof weir)".to_owned(), weir.pid().to_string()));
-        let scene = Scene {
-            directory: weir.directory().to_owned(),
-            path: path(),
-            admin: weir.admin(),
-            instead,
-        };
-        Self {
-            weir,
-            scene,
-            _replicas: replicas,
-        }
+        let scene = Scene { directory: weir.directory().to_owned(), path: path(), admin: weir.admin(), instead };
+        Self { weir, scene, _replicas: replicas }
     }
 }
 
@@ -205,20 +181,9 @@ impl Demo {
             ("127.0.0.1:9900".to_owned(), admin.to_string()),
             ("127.0.0.1:44953".to_owned(), breaker),
         ];
-        let scene = Scene {
-            directory: directory.path().to_owned(),
-            path: path(),
-            admin,
-            instead,
-        };
-        let demo = Self {
-            child,
-            scene,
-            _directory: directory,
-        };
-        wait::until_true("the demo's readiness", || {
-            demo.scene.run("curl -sf http://$WEIR_ADMIN_ADDR/readyz").0 == 0
-        });
+        let scene = Scene { directory: directory.path().to_owned(), path: path(), admin, instead };
+        let demo = Self { child, scene, _directory: directory };
+        wait::until_true("the demo's readiness", || demo.scene.run("curl -sf http://$WEIR_ADMIN_ADDR/readyz").0 == 0);
         demo
     }
 }
@@ -234,19 +199,14 @@ impl Drop for Demo {
 #[test]
 fn every_command_on_a_page_does_what_it_shows() {
     assert!(
-        Command::new("curl")
-            .arg("--version")
-            .stdout(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success()),
+        Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success()),
         "curl is not installed; `make test` installs it"
     );
     let mut played = 0;
     for page in pages() {
         let console = blocks(&page).into_iter().filter(|block| block.language() == "console");
-        let (demos, shops): (Vec<_>, Vec<_>) = console
-            .filter(|block| block.word("later").is_none())
-            .partition(|block| block.word("demo").is_some());
+        let (demos, shops): (Vec<_>, Vec<_>) =
+            console.filter(|block| block.word("later").is_none()).partition(|block| block.word("demo").is_some());
         played += demos.len() + shops.len();
         if !demos.is_empty() {
             let demo = Demo::open();

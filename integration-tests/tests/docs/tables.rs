@@ -42,9 +42,7 @@ fn the_tables_of_keys_are_the_schemas() {
     let page = read("docs/configuration.md");
     let definitions = schema["$defs"].as_object().expect("the schema has definitions");
     for (name, definition) in definitions {
-        let some = definition["properties"]
-            .as_object()
-            .is_some_and(|keys| !keys.is_empty());
+        let some = definition["properties"].as_object().is_some_and(|keys| !keys.is_empty());
         // Explained where they are used: one key, or the same keys under a zone.
         let told_elsewhere = ["header_test", "status_range", "zoned_endpoint"].contains(&name.as_str());
         if some && !told_elsewhere {
@@ -53,22 +51,14 @@ fn the_tables_of_keys_are_the_schemas() {
     }
     for line in page.lines().filter_map(|line| line.strip_prefix("<!-- begin keys: ")) {
         let name = line.trim_end_matches(" -->");
-        assert!(
-            name == "top" || definitions.contains_key(name),
-            "no such thing as {name}"
-        );
+        assert!(name == "top" || definitions.contains_key(name), "no such thing as {name}");
         assert!(marked(&page, &format!("keys: {name}")).is_some(), "{name} does not end");
     }
 }
 
 /// The keys of one object: default and meaning.
 fn keys(object: &Value) -> String {
-    let required: Vec<&str> = object["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
+    let required: Vec<&str> = object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let mut table = "| key | default | meaning |\n|---|---|---|\n".to_owned();
     for (name, key) in object["properties"].as_object().into_iter().flatten() {
         let text = key["description"].as_str().unwrap_or_default();
@@ -87,18 +77,11 @@ fn keys(object: &Value) -> String {
 #[test]
 fn the_access_line_on_the_page_is_a_real_one() {
     let page = std::path::Path::new("docs/operations.md");
-    let shown = blocks(page)
-        .into_iter()
-        .find(|block| block.word("access-line").is_some())
-        .expect("the page has a line");
+    let shown =
+        blocks(page).into_iter().find(|block| block.word("access-line").is_some()).expect("the page has a line");
     let keys = |line: &str| -> Vec<String> {
         let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        value
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(key, _)| key.clone())
-            .collect()
+        value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
     };
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("access.log");

@@ -15,10 +15,7 @@ const LONGER: &[(&str, &str)] = &[];
 /// A file without comments, text and test modules: what it really uses.
 fn code(path: &Path) -> String {
     let text = read(path);
-    let code: String = text
-        .lines()
-        .map(|line| format!("{}\n", line.split("//").next().unwrap_or_default()))
-        .collect();
+    let code: String = text.lines().map(|line| format!("{}\n", line.split("//").next().unwrap_or_default())).collect();
     match code.find("\n#[cfg(test)]\nmod tests {") {
         Some(at) => code[..at].to_owned(),
         None => code,
@@ -34,19 +31,9 @@ fn table() -> BTreeMap<String, BTreeSet<String>> {
         let mut cells = line.trim_matches('|').split('|');
         let names = quoted(cells.next()?);
         let imports = quoted(cells.next()?);
-        Some(
-            names
-                .into_iter()
-                .map(move |name| (name, imports.clone()))
-                .collect::<Vec<_>>(),
-        )
+        Some(names.into_iter().map(move |name| (name, imports.clone())).collect::<Vec<_>>())
     };
-    table
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .filter_map(row)
-        .flatten()
-        .collect()
+    table.lines().filter(|line| line.starts_with("| `")).filter_map(row).flatten().collect()
 }
 
 /// The module of `lb/src` a file belongs to: `worker` for `lb/src/worker/pool.rs`.
@@ -62,10 +49,7 @@ fn imports(code: &str) -> BTreeSet<String> {
         // `weir_core::crate::` does not exist; `$crate::` in macros would be ours too.
         let rest = &code[at + "crate::".len()..];
         let name = |text: &str| -> String {
-            text.trim()
-                .chars()
-                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
-                .collect()
+            text.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
         };
         match rest.strip_prefix('{') {
             Some(list) => {
@@ -88,9 +72,7 @@ fn modules_import_what_the_map_allows() {
         if ["main", "lib"].contains(&module.as_str()) {
             continue;
         }
-        let allowed = table
-            .get(&module)
-            .unwrap_or_else(|| panic!("{module} is not in the table of ARCHITECTURE.md"));
+        let allowed = table.get(&module).unwrap_or_else(|| panic!("{module} is not in the table of ARCHITECTURE.md"));
         for import in imports(&code(path)) {
             if import != module && !allowed.contains(&import) {
                 wrong.push(format!("{} imports {import}", path.display()));
@@ -102,10 +84,7 @@ fn modules_import_what_the_map_allows() {
     // A permission nobody uses is one too many.
     for (module, allowed) in &table {
         for import in allowed {
-            assert!(
-                used.contains(&(module.clone(), import.clone())),
-                "{module} does not import {import}"
-            );
+            assert!(used.contains(&(module.clone(), import.clone())), "{module} does not import {import}");
         }
     }
 }
@@ -146,15 +125,9 @@ fn dependencies(manifest: &str) -> Vec<String> {
 fn the_core_is_pure_by_its_manifest() {
     assert_eq!(dependencies("lb/core/Cargo.toml"), ["weir-config", "thiserror"]);
     let config = dependencies("config/Cargo.toml");
-    assert!(
-        config.iter().all(|name| !name.starts_with("weir")),
-        "arrows point back: {config:?}"
-    );
+    assert!(config.iter().all(|name| !name.starts_with("weir")), "arrows point back: {config:?}");
     for name in ["tokio", "hyper", "notify", "tracing", "rustix", "socket2"] {
-        assert!(
-            !config.iter().any(|dependency| dependency == name),
-            "weir-config is pure, without {name}"
-        );
+        assert!(!config.iter().any(|dependency| dependency == name), "weir-config is pure, without {name}");
     }
 }
 
@@ -173,10 +146,7 @@ fn nothing_is_unsafe() {
     for path in tree::sources() {
         let code = code(&path);
         let word = |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-        let found = code
-            .match_indices("unsafe {")
-            .chain(code.match_indices("unsafe fn"))
-            .any(|(at, _)| word(at));
+        let found = code.match_indices("unsafe {").chain(code.match_indices("unsafe fn")).any(|(at, _)| word(at));
         assert!(!found || path.ends_with("tests/docs/tidy.rs"), "{}", path.display());
     }
 }
@@ -195,11 +165,7 @@ fn no_file_outgrows_its_reader() {
 fn is_root(path: &Path) -> bool {
     let text = path.display().to_string();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let folder = path
-        .parent()
-        .and_then(Path::file_name)
-        .unwrap_or_default()
-        .to_string_lossy();
+    let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
     matches!(&*name, "lib.rs" | "main.rs") || ["tests", "bin"].contains(&&*folder) || text.contains("benches/benches/")
 }
 
@@ -219,10 +185,7 @@ fn declared_by(path: &Path) -> Vec<PathBuf> {
         }
         let line = line.trim_start();
         let visibilities = ["pub(crate) ", "pub(super) ", "pub "];
-        let line = visibilities
-            .iter()
-            .find_map(|visibility| line.strip_prefix(visibility))
-            .unwrap_or(line);
+        let line = visibilities.iter().find_map(|visibility| line.strip_prefix(visibility)).unwrap_or(line);
         let Some(module) = line.strip_prefix("mod ") else {
             continue;
         };
@@ -241,40 +204,27 @@ fn declared_by(path: &Path) -> Vec<PathBuf> {
 fn every_file_is_declared() {
     let sources = tree::sources();
     let declared: BTreeSet<PathBuf> = sources.iter().flat_map(|path| declared_by(path)).collect();
-    let lost: Vec<_> = sources
-        .iter()
-        .filter(|path| !is_root(path) && !declared.contains(*path))
-        .collect();
+    let lost: Vec<_> = sources.iter().filter(|path| !is_root(path) && !declared.contains(*path)).collect();
     assert!(lost.is_empty(), "nobody declares {lost:#?}");
 }
 
 #[test]
 fn every_module_says_what_it_is_for() {
     for path in tree::sources() {
-        assert!(
-            read(&path).starts_with("//!"),
-            "{} begins without a word",
-            path.display()
-        );
+        assert!(read(&path).starts_with("//!"), "{} begins without a word", path.display());
     }
 }
 
 #[test]
 fn the_map_names_what_is_there() {
     let text = read("ARCHITECTURE.md");
-    for path in text
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .filter(|word| word.contains('/') && !word.contains([' ', '*', '{', '<']))
+    for path in
+        text.split('`').skip(1).step_by(2).filter(|word| word.contains('/') && !word.contains([' ', '*', '{', '<']))
     {
         let path = path.trim_end_matches('/');
         let looks_like_one = ["config", "lb", "deploy", "benches", "integration-tests", "docs"]
             .iter()
             .any(|room| path.starts_with(&format!("{room}/")));
-        assert!(
-            !looks_like_one || root().join(path).exists(),
-            "ARCHITECTURE.md speaks of {path}"
-        );
+        assert!(!looks_like_one || root().join(path).exists(), "ARCHITECTURE.md speaks of {path}");
     }
 }

@@ -10,10 +10,8 @@ pub(crate) fn files(directory: impl AsRef<Path>) -> Vec<PathBuf> {
     let mut found = Vec::new();
     walk(&root().join(directory), &mut found);
     let root = root();
-    let mut found: Vec<PathBuf> = found
-        .into_iter()
-        .map(|path| path.strip_prefix(&root).expect("it lies under the root").to_owned())
-        .collect();
+    let mut found: Vec<PathBuf> =
+        found.into_iter().map(|path| path.strip_prefix(&root).expect("it lies under the root").to_owned()).collect();
     found.sort();
     found
 }

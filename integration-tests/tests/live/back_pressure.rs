@@ -52,10 +52,7 @@ fn a_client_that_does_not_read_stops_the_endpoint() {
     let held = until_still(&sent);
     assert!(held < HELD_BY_KERNEL, "the endpoint could send {held} bytes to nobody");
     let grown = front.weir.resident().saturating_sub(before);
-    assert!(
-        grown < GROWTH_ALLOWED,
-        "Weir holds {grown} bytes for a client that does not read"
-    );
+    assert!(grown < GROWTH_ALLOWED, "Weir holds {grown} bytes for a client that does not read");
     assert_eq!(front.ask(&get("/small")).status, 200, "others are served meanwhile");
     let answer = client.response().unwrap();
     assert_eq!(answer.body.len(), LARGE, "once it reads it gets everything");
@@ -88,10 +85,7 @@ fn an_endpoint_that_does_not_read_stops_the_client() {
     let held = until_still(&sent);
     assert!(held < HELD_BY_KERNEL, "the client could send {held} bytes to nobody");
     let grown = front.weir.resident().saturating_sub(before);
-    assert!(
-        grown < GROWTH_ALLOWED,
-        "Weir holds {grown} bytes for an endpoint that does not read"
-    );
+    assert!(grown < GROWTH_ALLOWED, "Weir holds {grown} bytes for an endpoint that does not read");
     go.send(()).unwrap();
     let mut client = sending.join().unwrap();
     assert_eq!(client.response().unwrap().text(), LARGE.to_string());

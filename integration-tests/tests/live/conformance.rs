@@ -81,11 +81,7 @@ fn the_answer_to_head_has_a_length_and_no_body() {
     assert_eq!(answer.fields.get("content-length"), Some("1234"));
     client.send(get("/"));
     assert_eq!(client.response().unwrap().text(), "get");
-    assert_eq!(
-        front.backend.connections(),
-        1,
-        "the endpoint's connection is still in step"
-    );
+    assert_eq!(front.backend.connections(), 1, "the endpoint's connection is still in step");
 }
 
 #[test]
@@ -110,14 +106,7 @@ fn answers_without_a_body_by_status_do_not_get_out_of_step() {
         _ => peer.send(ok("body")),
     }));
     let mut client = front.connect();
-    for (path, status) in [
-        ("/204", 204),
-        ("/304", 304),
-        ("/", 200),
-        ("/304", 304),
-        ("/204", 204),
-        ("/", 200),
-    ] {
+    for (path, status) in [("/204", 204), ("/304", 304), ("/", 200), ("/304", 304), ("/204", 204), ("/", 200)] {
         client.send(get(path));
         let answer = client.response().unwrap();
         assert_eq!(answer.status, status);
@@ -175,13 +164,8 @@ fn an_expectation_goes_on_to_the_endpoint_before_the_body() {
     let front = Front::new(echo_body());
     let mut client = front.connect();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
-    wait::until_true("the head at the endpoint", || {
-        front.backend.received_text().contains("\r\n\r\n")
-    });
-    assert!(
-        front.backend.received_text().contains("100-continue"),
-        "RFC 9110 10.1.1: it is for the origin to answer"
-    );
+    wait::until_true("the head at the endpoint", || front.backend.received_text().contains("\r\n\r\n"));
+    assert!(front.backend.received_text().contains("100-continue"), "RFC 9110 10.1.1: it is for the origin to answer");
     // An endpoint that says nothing leaves it to the client how long it waits.
     client.send("hello");
     assert_eq!(client.response().unwrap().text(), "hello");
@@ -256,11 +240,7 @@ fn trailers_pass_in_both_directions() {
     assert_eq!((request.framing, &request.body[..]), (Framing::Chunked, &b"x"[..]));
     assert_eq!(request.trailers.get("x-check"), Some("7"));
     client.send(get("/"));
-    assert_eq!(
-        client.response().unwrap().text(),
-        "ab",
-        "the connection is still in step"
-    );
+    assert_eq!(client.response().unwrap().text(), "ab", "the connection is still in step");
 }
 
 #[test]
@@ -282,18 +262,12 @@ fn trailers_that_would_frame_or_route_are_not_passed_on() {
 #[test]
 fn a_large_body_arrives_whole_in_both_directions_and_both_framings() {
     let front = Front::new(Backend::scripted(|peer, request| {
-        peer.send(format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
-            request.body.len()
-        ));
+        peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", request.body.len()));
         peer.send(&request.body);
     }));
     let body: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
     let mut client = front.connect();
-    client.send(format!(
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    ));
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
     client.send(&body);
     assert!(client.response().unwrap().body == body, "by length");
     client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -313,10 +287,7 @@ fn a_chunked_answer_reaches_a_1_0_client_without_chunks() {
     ));
     let answer = front.ask("GET / HTTP/1.0\r\n\r\n");
     assert_eq!(answer.fields.get("transfer-encoding"), None, "RFC 9112 6.1");
-    assert_eq!(
-        (answer.framing, answer.text().as_str()),
-        (Framing::UntilClose, "hello world")
-    );
+    assert_eq!((answer.framing, answer.text().as_str()), (Framing::UntilClose, "hello world"));
 }
 
 #[test]
@@ -343,11 +314,7 @@ fn connection_close_of_the_client_closes_after_the_answer() {
     client = front.connect();
     client.send(get("/"));
     assert_eq!(client.response().unwrap().text(), "x");
-    assert_eq!(
-        front.backend.connections(),
-        1,
-        "the endpoint's connection is not the client's"
-    );
+    assert_eq!(front.backend.connections(), 1, "the endpoint's connection is not the client's");
 }
 
 #[test]
@@ -375,16 +342,9 @@ fn an_answer_that_ends_with_its_connection_is_made_chunked() {
     let mut client = front.connect();
     client.send(get("/"));
     let answer = client.response().unwrap();
-    assert_eq!(
-        (answer.framing, answer.text().as_str()),
-        (Framing::Chunked, "all there is")
-    );
+    assert_eq!((answer.framing, answer.text().as_str()), (Framing::Chunked, "all there is"));
     client.send(get("/"));
-    assert_eq!(
-        client.response().unwrap().text(),
-        "all there is",
-        "the client's connection is kept"
-    );
+    assert_eq!(client.response().unwrap().text(), "all there is", "the client's connection is kept");
 }
 
 #[test]
@@ -397,11 +357,7 @@ fn an_answer_of_a_1_0_endpoint_is_taken() {
     for _ in 0..2 {
         client.send(get("/"));
         let answer = client.response().unwrap();
-        assert!(
-            answer.start.starts_with("HTTP/1.1 200"),
-            "a proxy speaks its own version: {}",
-            answer.start
-        );
+        assert!(answer.start.starts_with("HTTP/1.1 200"), "a proxy speaks its own version: {}", answer.start);
         assert_eq!(answer.text(), "old");
     }
 }
@@ -420,10 +376,7 @@ fn a_client_that_ends_its_direction_still_gets_its_answer() {
 fn empty_lines_before_a_request_are_skipped() {
     let front = Front::new(Backend::text("x"));
     let answer = front.ask("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(
-        answer.status, 200,
-        "RFC 9112 2.2: a server should ignore at least one empty line"
-    );
+    assert_eq!(answer.status, 200, "RFC 9112 2.2: a server should ignore at least one empty line");
 }
 
 #[test]
@@ -431,22 +384,13 @@ fn an_absolute_target_goes_on_in_origin_form_and_overrides_host() {
     let front = Front::new(echo_target());
     let answer = front.ask("GET http://shop.example:8080/a?b=c HTTP/1.1\r\nHost: other.example\r\n\r\n");
     assert_eq!(answer.text(), "/a?b=c");
-    assert_eq!(
-        front.backend.only_request().fields.get("host"),
-        Some("shop.example:8080"),
-        "RFC 9112 3.2.2"
-    );
+    assert_eq!(front.backend.only_request().fields.get("host"), Some("shop.example:8080"), "RFC 9112 3.2.2");
 }
 
 #[test]
 fn an_absolute_target_without_a_path_is_the_root() {
     let front = Front::new(echo_target());
-    assert_eq!(
-        front
-            .ask("GET http://shop.example HTTP/1.1\r\nHost: shop.example\r\n\r\n")
-            .text(),
-        "/"
-    );
+    assert_eq!(front.ask("GET http://shop.example HTTP/1.1\r\nHost: shop.example\r\n\r\n").text(), "/");
 }
 
 #[test]
@@ -490,17 +434,9 @@ fn host_rules() {
     }
     assert!(front.backend.requests().is_empty());
     for host in ["a", "a:8080", "A.Example.", "[::1]:80", "127.0.0.1"] {
-        assert_eq!(
-            front.ask(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).status,
-            200,
-            "{host}"
-        );
+        assert_eq!(front.ask(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).status, 200, "{host}");
     }
-    assert_eq!(
-        front.ask("GET / HTTP/1.0\r\n\r\n").status,
-        200,
-        "HTTP/1.0 knows no Host"
-    );
+    assert_eq!(front.ask("GET / HTTP/1.0\r\n\r\n").status, 200, "HTTP/1.0 knows no Host");
 }
 
 #[test]
@@ -524,22 +460,10 @@ fn the_body_of_a_local_answer_is_text_or_json_as_the_client_asks() {
     let front = Front::new(Backend::text("x"));
     let bad = |accept: &str| front.ask(&format!("GET / HTTP/1.1\r\nHost: a b\r\n{accept}\r\n"));
     let text = bad("");
-    assert!(
-        text.fields
-            .get("content-type")
-            .is_some_and(|kind| kind.starts_with("text/plain")),
-        "{:?}",
-        text.fields
-    );
+    assert!(text.fields.get("content-type").is_some_and(|kind| kind.starts_with("text/plain")), "{:?}", text.fields);
     assert!(text.text().contains("bad_host"), "{}", text.text());
     let json = bad("Accept: application/json\r\n");
-    assert!(
-        json.fields
-            .get("content-type")
-            .is_some_and(|kind| kind.contains("json")),
-        "{:?}",
-        json.fields
-    );
+    assert!(json.fields.get("content-type").is_some_and(|kind| kind.contains("json")), "{:?}", json.fields);
     let value: serde_json::Value = serde_json::from_slice(&json.body).unwrap();
     assert!(value.to_string().contains("bad_host"), "{value}");
 }
@@ -572,9 +496,7 @@ fn requests_stream_as_they_come() {
     let front = Front::new(echo_body());
     let mut client = front.connect();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\none");
-    wait::until_true("the first half at the backend", || {
-        front.backend.received_text().ends_with("\r\n\r\none")
-    });
+    wait::until_true("the first half at the backend", || front.backend.received_text().ends_with("\r\n\r\none"));
     client.send("two");
     assert_eq!(client.response().unwrap().text(), "onetwo");
 }

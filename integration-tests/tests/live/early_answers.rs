@@ -29,10 +29,7 @@ fn an_answer_reaches_a_client_that_still_sends() {
         }
     }
     let answer = client.response().unwrap();
-    assert_eq!(
-        (answer.status, answer.text().as_str(), answer.reason()),
-        (413, "large", None)
-    );
+    assert_eq!((answer.status, answer.text().as_str(), answer.reason()), (413, "large", None));
     assert!(answer.closes(), "the rest of the request would be taken for another");
 }
 
@@ -57,14 +54,9 @@ fn an_endpoint_that_answers_early_and_reads_on_gets_all_of_the_body() {
         let Ok(request) = peer.request_head() else { return };
         // The head of the answer first, its end when the request has ended: a full-duplex exchange.
         peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfi");
-        noted.store(
-            peer.body(request.framing).is_ok_and(|body| body.len() == 200_000),
-            Ordering::SeqCst,
-        );
+        noted.store(peer.body(request.framing).is_ok_and(|body| body.len() == 200_000), Ordering::SeqCst);
         peer.send("ne");
-        let _ = peer
-            .request()
-            .map(|_| peer.send(weir_integration_tests::backend::ok("next")));
+        let _ = peer.request().map(|_| peer.send(weir_integration_tests::backend::ok("next")));
         peer.hang();
     }));
     let mut client = front.connect();

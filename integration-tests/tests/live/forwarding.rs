@@ -23,14 +23,7 @@ fn hop_by_hop_fields_stay_behind() {
                    Keep-Alive: 300\r\nProxy-Connection: keep-alive\r\nTE: gzip\r\nUpgrade: h2c\r\nX-End: 3\r\n\r\n";
     let answer = front.ask(request);
     let sent = front.backend.only_request().fields;
-    for name in [
-        "x-hop",
-        "x-other-hop",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "upgrade",
-    ] {
+    for name in ["x-hop", "x-other-hop", "keep-alive", "proxy-connection", "te", "upgrade"] {
         assert_eq!(sent.get(name), None, "{name} is for us alone");
     }
     assert_eq!(sent.get("x-end"), Some("3"));
@@ -78,9 +71,7 @@ fn what_a_stranger_says_about_others_is_not_believed() {
 
 #[test]
 fn what_a_trusted_proxy_says_is_kept_and_added_to() {
-    let front = Front::with(Backend::text("x"), |scene| {
-        scene.listener("trusted_proxies: [127.0.0.0/8]")
-    });
+    let front = Front::with(Backend::text("x"), |scene| scene.listener("trusted_proxies: [127.0.0.0/8]"));
     let sent = sent_on(&front, LIES);
     let chain = sent.all("x-forwarded-for").join(", ");
     assert_eq!(chain, "6.6.6.6, 127.0.0.1");
@@ -91,23 +82,13 @@ fn what_a_trusted_proxy_says_is_kept_and_added_to() {
 
 #[test]
 fn forwarded_of_rfc_7239_when_asked_for() {
-    let front = Front::with(Backend::text("x"), |scene| {
-        scene.listener("headers: {forwarded: true, x_forwarded: false}")
-    });
-    let sent = sent_on(
-        &front,
-        "GET / HTTP/1.1\r\nHost: shop.example:81\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n",
-    );
+    let front =
+        Front::with(Backend::text("x"), |scene| scene.listener("headers: {forwarded: true, x_forwarded: false}"));
+    let sent = sent_on(&front, "GET / HTTP/1.1\r\nHost: shop.example:81\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n");
     let forwarded = sent.get("forwarded").expect("Forwarded").to_ascii_lowercase();
-    assert!(
-        forwarded.contains("for=127.0.0.1") || forwarded.contains("for=\"127.0.0.1"),
-        "{forwarded}"
-    );
+    assert!(forwarded.contains("for=127.0.0.1") || forwarded.contains("for=\"127.0.0.1"), "{forwarded}");
     assert!(forwarded.contains("proto=http"), "{forwarded}");
-    assert!(
-        forwarded.contains("host=\"shop.example:81\""),
-        "a colon needs quotes: {forwarded}"
-    );
+    assert!(forwarded.contains("host=\"shop.example:81\""), "a colon needs quotes: {forwarded}");
     assert_eq!(sent.get("x-forwarded-proto"), None);
 }
 
@@ -116,12 +97,8 @@ fn the_request_id_is_the_same_on_both_sides_and_new_for_each_request() {
     let front = Front::new(Backend::text("x"));
     let first = front.ask(&get("/"));
     let second = front.ask(&get("/"));
-    let ids: Vec<String> = front
-        .backend
-        .requests()
-        .iter()
-        .map(|r| r.fields.get("x-request-id").expect("an id").to_owned())
-        .collect();
+    let ids: Vec<String> =
+        front.backend.requests().iter().map(|r| r.fields.get("x-request-id").expect("an id").to_owned()).collect();
     assert_eq!(first.fields.get("x-request-id"), Some(ids[0].as_str()));
     assert_eq!(second.fields.get("x-request-id"), Some(ids[1].as_str()));
     assert_ne!(ids[0], ids[1]);
@@ -134,13 +111,7 @@ fn what_is_switched_off_is_not_added() {
     });
     let answer = front.ask(&get("/"));
     let sent = front.backend.only_request().fields;
-    for name in [
-        "x-forwarded-for",
-        "x-forwarded-proto",
-        "x-forwarded-host",
-        "x-request-id",
-        "forwarded",
-    ] {
+    for name in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id", "forwarded"] {
         assert_eq!(sent.get(name), None, "{name}");
     }
     assert_eq!(answer.fields.get("x-request-id"), None);
@@ -154,11 +125,7 @@ fn the_reason_header_is_ours_alone() {
         "HTTP/1.1 503 Service Unavailable\r\nX-Weir-Reason: no_healthy_endpoint\r\nContent-Length: 0\r\n\r\n",
     ));
     let answer = front.ask(&get("/"));
-    assert_eq!(
-        (answer.status, answer.reason()),
-        (503, None),
-        "an endpoint cannot speak for us"
-    );
+    assert_eq!((answer.status, answer.reason()), (503, None), "an endpoint cannot speak for us");
 }
 
 #[test]
@@ -195,10 +162,7 @@ fn routes_choose_by_host_path_method_and_header_and_the_first_in_the_file_wins()
          \x20     - {{match: {{path_prefix: /rest}}, cluster: rest}}\nclusters:\n"
     );
     for (name, backend) in names.iter().zip(&backends) {
-        yaml.push_str(&format!(
-            "  - {{name: {name}, endpoints: [\"{}\"]}}\n",
-            backend.address()
-        ));
+        yaml.push_str(&format!("  - {{name: {name}, endpoints: [\"{}\"]}}\n", backend.address()));
     }
     let weir = weir_integration_tests::weir::Weir::start(&yaml);
     let ask = |line: &str, fields: &str| {
@@ -227,11 +191,7 @@ fn routes_choose_by_host_path_method_and_header_and_the_first_in_the_file_wins()
         ("put /", "Host: x\r\n"),
     ] {
         let answer = ask(line, fields);
-        assert_eq!(
-            (answer.status, answer.reason()),
-            (404, Some("no_route")),
-            "{line} {fields:?}"
-        );
+        assert_eq!((answer.status, answer.reason()), (404, Some("no_route")), "{line} {fields:?}");
     }
     drop(weir);
 }

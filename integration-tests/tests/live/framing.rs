@@ -19,12 +19,7 @@ fn refused(front: &Front, request: &[u8], statuses: &[u16]) {
     client.send([request, SMUGGLED.as_bytes()].concat());
     match client.response() {
         Ok(answer) => {
-            assert!(
-                statuses.contains(&answer.status),
-                "{shown}: {} {:?}",
-                answer.status,
-                answer.reason()
-            );
+            assert!(statuses.contains(&answer.status), "{shown}: {} {:?}", answer.status, answer.reason());
             assert!(answer.reason().is_some(), "{shown}: the answer is not ours");
             assert!(answer.closes(), "{shown}: the connection is kept");
             client.expect_end();
@@ -32,18 +27,11 @@ fn refused(front: &Front, request: &[u8], statuses: &[u16]) {
         Err(broken) => panic!("{shown}: {broken} instead of an answer"),
     }
     assert_eq!(front.backend.requests().len(), before, "{shown}: a request arrived");
-    assert!(
-        !front.backend.received_text().contains("smuggled"),
-        "{shown}: the smuggled request arrived"
-    );
+    assert!(!front.backend.received_text().contains("smuggled"), "{shown}: the smuggled request arrived");
 }
 
 fn refused_head(front: &Front, fields: &[u8], statuses: &[u16]) {
-    refused(
-        front,
-        &[b"POST /first HTTP/1.1\r\nHost: a\r\n", fields, b"\r\n"].concat(),
-        statuses,
-    );
+    refused(front, &[b"POST /first HTTP/1.1\r\nHost: a\r\n", fields, b"\r\n"].concat(), statuses);
 }
 
 #[test]
@@ -225,11 +213,7 @@ fn chunks_that_are_none() {
         b"0\r\n X: folded\r\n\r\n",
         b"0\r\nX : y\r\n\r\n",
     ] {
-        let request = [
-            b"POST /first HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
-            body,
-        ]
-        .concat();
+        let request = [b"POST /first HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", body].concat();
         refused(&front, &request, &[400]);
     }
 }
@@ -244,11 +228,7 @@ fn chunk_extensions_are_bounded_and_never_passed_on() {
     assert_eq!(request.body, b"hello");
     assert!(!front.backend.received_text().contains("name="));
     let much = "x".repeat(100_000);
-    refused(
-        &front,
-        format!("{head}5;{much}\r\nhello\r\n0\r\n\r\n").as_bytes(),
-        &[400],
-    );
+    refused(&front, format!("{head}5;{much}\r\nhello\r\n0\r\n\r\n").as_bytes(), &[400]);
     let many = "1;aaaaaaaaaaaaaaaaaaaa\r\nx\r\n".repeat(5_000);
     let mut client = front.connect();
     // A part of it is passed on before the bound is reached: then the connection just ends.
@@ -264,10 +244,7 @@ fn chunk_extensions_are_bounded_and_never_passed_on() {
 fn what_is_in_a_body_is_not_a_request() {
     let front = Front::new(Backend::text("x"));
     let mut client = front.connect();
-    client.send(format!(
-        "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{SMUGGLED}",
-        SMUGGLED.len()
-    ));
+    client.send(format!("POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{SMUGGLED}", SMUGGLED.len()));
     client.send(get("/2"));
     client.response().unwrap();
     client.response().unwrap();
@@ -283,10 +260,7 @@ fn a_get_with_a_body_is_told_apart_too() {
     client.response().unwrap();
     client.response().unwrap();
     let requests = front.backend.requests();
-    assert_eq!(
-        (requests[0].target.as_str(), &requests[0].body[..]),
-        ("/1", &b"GET "[..])
-    );
+    assert_eq!((requests[0].target.as_str(), &requests[0].body[..]), ("/1", &b"GET "[..]));
     assert_eq!(requests[1].target, "/2");
 }
 
@@ -304,11 +278,7 @@ fn an_answer_with_two_lengths_is_not_believed() {
     ] {
         let front = Front::new(Backend::fixed(answer));
         let got = front.ask(&get("/"));
-        assert_eq!(
-            (got.status, got.reason()),
-            (502, Some("upstream_protocol")),
-            "{answer:?}"
-        );
+        assert_eq!((got.status, got.reason()), (502, Some("upstream_protocol")), "{answer:?}");
     }
 }
 

@@ -41,12 +41,7 @@ impl Patient {
             }
             _ => peer.send(ok("served")),
         });
-        Self {
-            backend,
-            sick,
-            asked_sick,
-            asked_well,
-        }
+        Self { backend, sick, asked_sick, asked_well }
     }
 
     fn weir(&self, intervals: &str) -> (Weir, SocketAddr) {
@@ -78,10 +73,7 @@ fn transitions(weir: &Weir, endpoint: SocketAddr) -> Vec<(String, Value)> {
 /// Waits for the newest transition of this endpoint to be `change`; the event.
 fn wait_transition(weir: &Weir, endpoint: SocketAddr, change: &str) -> Value {
     wait::until(&format!("{endpoint} {change}"), || {
-        transitions(weir, endpoint)
-            .pop()
-            .filter(|(seen, _)| seen == change)
-            .map(|(_, event)| event)
+        transitions(weir, endpoint).pop().filter(|(seen, _)| seen == change).map(|(_, event)| event)
     })
 }
 
@@ -96,10 +88,7 @@ fn out_after_exactly_the_unhealthy_threshold() {
     assert_eq!(patient.asked_sick.load(Ordering::SeqCst), 3, "{event}");
     let answer = RawClient::once(web, &get("/")).unwrap();
     assert_eq!((answer.status, answer.reason()), (503, Some("no_healthy_endpoint")));
-    assert!(
-        event["message"].as_str().is_some_and(|text| text.contains("503")),
-        "the evidence: {event}"
-    );
+    assert!(event["message"].as_str().is_some_and(|text| text.contains("503")), "the evidence: {event}");
 }
 
 #[test]
@@ -108,9 +97,7 @@ fn back_after_exactly_the_healthy_threshold() {
     patient.sick.store(true, Ordering::SeqCst);
     let (weir, web) = patient.weir("interval: 1h, fast_interval: 50ms, down_interval: 50ms");
     wait::until_true("the first verdict", || {
-        transitions(&weir, patient.backend.address())
-            .last()
-            .is_some_and(|(change, _)| change.ends_with(">unhealthy"))
+        transitions(&weir, patient.backend.address()).last().is_some_and(|(change, _)| change.ends_with(">unhealthy"))
     });
     assert_eq!(RawClient::once(web, &get("/")).unwrap().status, 503);
     patient.sick.store(false, Ordering::SeqCst);
@@ -134,9 +121,7 @@ fn less_than_the_threshold_changes_nothing() {
             return; // This machine was too busy to switch in time: nothing can be said.
         }
         let well = patient.asked_well.load(Ordering::SeqCst);
-        wait::until_true("a passing probe", || {
-            patient.asked_well.load(Ordering::SeqCst) > well + 1
-        });
+        wait::until_true("a passing probe", || patient.asked_well.load(Ordering::SeqCst) > well + 1);
     }
     assert_eq!(transitions(&weir, patient.backend.address()).len(), events);
     assert_eq!(RawClient::once(web, &get("/")).unwrap().status, 200);
@@ -157,10 +142,7 @@ impl Shop {
             let mut addresses = Vec::new();
             for n in 1..=2 {
                 let address = place::address();
-                let nginx = Nginx::start(vec![Server {
-                    address,
-                    text: format!("{zone}-{n}"),
-                }]);
+                let nginx = Nginx::start(vec![Server { address, text: format!("{zone}-{n}") }]);
                 addresses.push(format!("\"{address}\""));
                 replicas.push((zone, address, nginx));
             }
@@ -210,10 +192,7 @@ fn a_killed_replica_is_left_out_and_taken_back() {
     shop.replicas[0].2.kill();
     let out = wait_transition(&shop.weir, victim, "healthy>unhealthy");
     let fields = out["fields"].to_string();
-    assert!(
-        fields.contains("connect_refused") || fields.contains("reset"),
-        "the layer is named: {out}"
-    );
+    assert!(fields.contains("connect_refused") || fields.contains("reset"), "the layer is named: {out}");
     assert_eq!(streak(&out), (3, 3), "{out}");
     assert_eq!(shop.who_answers(), ["az-a-2", "az-b-1", "az-b-2", "az-c-1", "az-c-2"]);
     shop.replicas[0].2.revive();
@@ -226,10 +205,9 @@ fn a_killed_replica_is_left_out_and_taken_back() {
 fn streak(event: &Value) -> (u64, u64) {
     fn find(value: &Value, key: &str) -> Option<u64> {
         match value {
-            Value::Object(map) => map
-                .get(key)
-                .and_then(Value::as_u64)
-                .or_else(|| map.values().find_map(|value| find(value, key))),
+            Value::Object(map) => {
+                map.get(key).and_then(Value::as_u64).or_else(|| map.values().find_map(|value| find(value, key)))
+            }
             _ => None,
         }
     }
@@ -243,12 +221,7 @@ fn a_dead_zone_leaves_the_others_and_all_dead_is_said_at_once_and_heals_by_itsel
     for address in shop.kill(|zone| zone == "az-b") {
         wait_transition(&shop.weir, address, "healthy>unhealthy");
     }
-    let plan = Plan {
-        to: shop.web,
-        connections: 8,
-        request: get("/"),
-        pause: Duration::from_millis(5),
-    };
+    let plan = Plan { to: shop.web, connections: 8, request: get("/"), pause: Duration::from_millis(5) };
     let load = Load::start(&plan);
     load.more_answers(200);
     let tally = load.finish();
@@ -265,11 +238,7 @@ fn a_dead_zone_leaves_the_others_and_all_dead_is_said_at_once_and_heals_by_itsel
         let answer = client.response().unwrap();
         assert_eq!((answer.status, answer.reason()), (503, Some("no_healthy_endpoint")));
     }
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "a refusal is immediate: {:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_secs(5), "a refusal is immediate: {:?}", begun.elapsed());
 
     for (_, _, nginx) in &mut shop.replicas {
         nginx.revive();
@@ -293,12 +262,7 @@ fn all_checks_must_pass_and_each_may_ask_another_port() {
         patient.backend.address()
     ));
     assert_eq!(RawClient::once(web, &get("/")).unwrap().status, 200);
-    let deep = patient
-        .backend
-        .requests()
-        .into_iter()
-        .find(|request| request.target == "/deep")
-        .expect("a deep probe");
+    let deep = patient.backend.requests().into_iter().find(|request| request.target == "/deep").expect("a deep probe");
     assert_eq!(deep.method, "HEAD");
     assert_eq!(deep.fields.get("host"), Some("checks.example"));
     assert_eq!(deep.fields.get("x-probe"), Some("1"));
@@ -311,13 +275,8 @@ fn all_checks_must_pass_and_each_may_ask_another_port() {
 fn a_probe_that_gets_no_answer_fails_by_its_timeout() {
     let hang = Arc::new(AtomicBool::new(false));
     let hangs = Arc::clone(&hang);
-    let backend = Backend::scripted(move |peer, _| {
-        if hangs.load(Ordering::SeqCst) {
-            peer.hang()
-        } else {
-            peer.send(ok("ok"))
-        }
-    });
+    let backend =
+        Backend::scripted(move |peer, _| if hangs.load(Ordering::SeqCst) { peer.hang() } else { peer.send(ok("ok")) });
     let web = place::address();
     let weir = Weir::start(&format!(
         "listeners:\n  - {{name: web, bind: {web}, protocol: http, cluster: main}}\nclusters:\n  - name: main\n    \

@@ -45,10 +45,7 @@ fn sigterm_finishes_what_is_under_way_and_exits_with_0() {
         go.send(()).unwrap();
         let answer = busy.response().unwrap();
         assert_eq!(answer.text(), "/slow");
-        assert!(
-            answer.closes(),
-            "the client is told not to come back on this connection"
-        );
+        assert!(answer.closes(), "the client is told not to come back on this connection");
         assert_eq!(front.weir.exit_code(SOON), 0);
     }
 }
@@ -87,11 +84,7 @@ fn readiness_is_false_before_accepting_ends() {
     front.weir.signal(Signal::TERM);
     wait::until_true("not ready", || front.weir.admin_get("/readyz").status == 503);
     assert_eq!(front.weir.admin_get("/livez").status, 200);
-    assert_eq!(
-        front.ask(&get("/")).status,
-        200,
-        "the balancer before us may not have looked yet"
-    );
+    assert_eq!(front.ask(&get("/")).status, 200, "the balancer before us may not have looked yet");
     assert_eq!(front.weir.exit_code(SOON), 0);
 }
 
@@ -132,17 +125,10 @@ fn a_port_that_is_taken_is_told_with_who_holds_it() {
 #[test]
 fn two_instances_do_not_share_a_port() {
     let front = Front::new(Backend::text("x"));
-    let scene = Scene {
-        web: front.web,
-        ..Scene::to(front.backend.address())
-    };
+    let scene = Scene { web: front.web, ..Scene::to(front.backend.address()) };
     let mut second = Weir::spawn(&scene.yaml());
     assert_eq!(second.exit_code(SOON), 1);
-    assert!(
-        second.stderr().contains(&front.weir.pid().to_string()),
-        "{}",
-        second.stderr()
-    );
+    assert!(second.stderr().contains(&front.weir.pid().to_string()), "{}", second.stderr());
     for _ in 0..20 {
         assert_eq!(front.ask(&get("/")).status, 200, "the first lost nothing");
     }
@@ -160,11 +146,7 @@ fn a_bad_config_at_start_exits_with_1_and_says_where() {
 #[test]
 fn wrong_usage_exits_with_2() {
     for arguments in [&["no-such-command"][..], &["run"], &["check", "--no-such-flag"]] {
-        let output = Command::new(weir::binary())
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let output = Command::new(weir::binary()).args(arguments).stdin(Stdio::null()).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }
 }
@@ -175,21 +157,12 @@ fn check_says_yes_with_0_and_no_with_1() {
     let file = directory.path().join("weir.yaml");
     let check = |yaml: &str| {
         std::fs::write(&file, yaml).unwrap();
-        Command::new(weir::binary())
-            .arg("check")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+        Command::new(weir::binary()).arg("check").arg(&file).stdin(Stdio::null()).output().unwrap()
     };
     assert_eq!(check(&Scene::to(place::refusing()).yaml()).status.code(), Some(0));
     let output = check("listeners: []\n");
     assert_eq!(output.status.code(), Some(1));
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("weir.yaml"), "{said}");
 }
 

@@ -30,12 +30,7 @@ fn a_head_that_is_too_large_is_refused() {
     let head = |n: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX-Fill: {}\r\n\r\n", "f".repeat(n));
     refused(&front, &head(5_000), 431, "header_too_large");
     // Without end it is refused as well, not waited for.
-    refused(
-        &front,
-        &format!("GET / HTTP/1.1\r\nHost: a\r\nX-Fill: {}", "f".repeat(60_000)),
-        431,
-        "header_too_large",
-    );
+    refused(&front, &format!("GET / HTTP/1.1\r\nHost: a\r\nX-Fill: {}", "f".repeat(60_000)), 431, "header_too_large");
     assert_eq!(front.ask(&head(3_900)).status, 200);
 }
 
@@ -66,17 +61,9 @@ fn a_target_that_is_too_long_is_refused() {
 #[test]
 fn a_body_that_says_it_is_too_large_is_refused_unread() {
     let front = front("limits: {body_bytes: 1000}");
-    refused(
-        &front,
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n",
-        413,
-        "body_too_large",
-    );
+    refused(&front, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n", 413, "body_too_large");
     assert_eq!(front.backend.connections(), 0, "nobody was asked");
-    let fits = format!(
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{}",
-        "b".repeat(1000)
-    );
+    let fits = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{}", "b".repeat(1000));
     assert_eq!(front.ask(&fits).status, 200);
 }
 
@@ -92,12 +79,7 @@ fn a_body_in_chunks_is_counted() {
 #[test]
 fn a_route_may_allow_less_than_its_listener() {
     let front = Front::with(Backend::text("x"), |scene| scene.route("body_bytes: 10"));
-    refused(
-        &front,
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n",
-        413,
-        "body_too_large",
-    );
+    refused(&front, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n", 413, "body_too_large");
 }
 
 #[test]
@@ -152,10 +134,7 @@ fn a_body_that_stops_is_not_waited_for() {
     let answer = client.response().unwrap();
     assert_eq!((answer.status, answer.reason()), (408, Some("body_timeout")));
     client.expect_end();
-    assert!(
-        front.backend.requests().is_empty(),
-        "the endpoint never saw a whole request"
-    );
+    assert!(front.backend.requests().is_empty(), "the endpoint never saw a whole request");
 }
 
 #[test]

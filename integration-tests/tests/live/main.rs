@@ -71,10 +71,7 @@ impl Scene {
     }
 
     pub(crate) fn yaml(&self) -> String {
-        let mut text = format!(
-            "{}\nlisteners:\n  - name: web\n    bind: {}\n    protocol: http\n",
-            self.top, self.web
-        );
+        let mut text = format!("{}\nlisteners:\n  - name: web\n    bind: {}\n    protocol: http\n", self.top, self.web);
         for key in &self.listener {
             let _ = writeln!(text, "    {key}");
         }
@@ -111,11 +108,7 @@ impl Front {
 
     pub(crate) fn with(backend: Backend, change: impl FnOnce(Scene) -> Scene) -> Self {
         let scene = change(Scene::to(backend.address()));
-        Self {
-            weir: scene.start(),
-            web: scene.web,
-            backend,
-        }
+        Self { weir: scene.start(), web: scene.web, backend }
     }
 
     pub(crate) fn connect(&self) -> RawClient {

@@ -31,12 +31,7 @@ impl Fork {
         let mut scene = Scene::to(backends[0].address());
         let one = scene.yaml();
         scene.endpoints = vec![backends[1].address()];
-        Self {
-            web: scene.web,
-            one,
-            two: scene.yaml(),
-            _backends: backends,
-        }
+        Self { web: scene.web, one, two: scene.yaml(), _backends: backends }
     }
 
     fn answer(&self) -> String {
@@ -111,11 +106,7 @@ fn by_command_which_returns_the_verdict() {
     weir.overwrite("listeners: []\nclusters: []\n");
     let output = weir.command(&["reload"]);
     assert_eq!(output.status.code(), Some(1));
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("listener"), "the mistakes are told: {said}");
     assert_eq!(fork.answer(), "two");
 }
@@ -137,10 +128,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
         assert_eq!(weir.metric("weir_config_last_reload_successful", &[]) as u8, 0);
     }
     let log = weir.stderr();
-    assert!(
-        log.contains("mian") && log.contains("main"),
-        "what is wrong and what was probably meant: {log}"
-    );
+    assert!(log.contains("mian") && log.contains("main"), "what is wrong and what was probably meant: {log}");
     assert!(log.contains("weir.yaml:"), "where: {log}");
     weir.replace(&fork.two);
     fork.wait_answer("two");
@@ -222,19 +210,13 @@ fn health_carries_over() {
     let verdicts = |weir: &Weir| weir.events("endpoint_transition").len();
     wait::until_true("both verdicts", || verdicts(&weir) >= 2);
     let before = verdicts(&weir);
-    let changed = scene
-        .yaml()
-        .replace(&format!("- {dead}"), &format!("- {{address: \"{dead}\", weight: 7}}"));
+    let changed = scene.yaml().replace(&format!("- {dead}"), &format!("- {{address: \"{dead}\", weight: 7}}"));
     weir.replace(&changed);
     let _ = weir.wait_event("config_applied", 1);
     let mut client = RawClient::connect(scene.web);
     for _ in 0..20 {
         client.send(get("/"));
-        assert_eq!(
-            client.response().unwrap().text(),
-            "well",
-            "the dead one is not tried again"
-        );
+        assert_eq!(client.response().unwrap().text(), "well", "the dead one is not tried again");
     }
     assert_eq!(verdicts(&weir), before, "nothing had to be found out again");
 }
@@ -242,22 +224,15 @@ fn health_carries_over() {
 /// Reloads again and again under load: weights change, endpoints come and go, so does a listener,
 /// and now and then the file is broken. Nobody may notice.
 fn reload_under_load(reloads: usize, at_least: Duration) {
-    let servers: Vec<Server> = (0..6)
-        .map(|n| Server {
-            address: place::address(),
-            text: format!("replica-{n}"),
-        })
-        .collect();
+    let servers: Vec<Server> =
+        (0..6).map(|n| Server { address: place::address(), text: format!("replica-{n}") }).collect();
     let addresses: Vec<SocketAddr> = servers.iter().map(|server| server.address).collect();
     let _nginx = Nginx::start(servers);
     let (web, extra) = (place::address(), place::address());
     let config = |n: usize| {
         let mut text = format!("listeners:\n  - {{name: web, bind: {web}, protocol: http, cluster: main}}\n");
         if n % 2 == 1 {
-            let _ = writeln!(
-                text,
-                "  - {{name: extra, bind: {extra}, protocol: http, cluster: main}}"
-            );
+            let _ = writeln!(text, "  - {{name: extra, bind: {extra}, protocol: http, cluster: main}}");
         }
         text.push_str("clusters:\n  - name: main\n    endpoints:\n");
         for (at, address) in addresses.iter().enumerate() {
@@ -272,12 +247,7 @@ fn reload_under_load(reloads: usize, at_least: Duration) {
         text
     };
     let weir = Weir::start(&config(0));
-    let plan = Plan {
-        to: web,
-        connections: 64,
-        request: get("/"),
-        pause: Duration::from_millis(20),
-    };
+    let plan = Plan { to: web, connections: 64, request: get("/"), pause: Duration::from_millis(20) };
     let load = Load::start(&plan);
     load.more_answers(64);
     let begun = Instant::now();
@@ -298,17 +268,10 @@ fn reload_under_load(reloads: usize, at_least: Duration) {
         load.more_answers(32);
         // Spreads the reloads over the time asked for; the load is what is waited for.
         let due = begun + at_least.mul_f64(n as f64 / reloads as f64);
-        wait::within(at_least + wait::PATIENCE, "the next reload's turn", || {
-            (Instant::now() >= due).then_some(())
-        });
+        wait::within(at_least + wait::PATIENCE, "the next reload's turn", || (Instant::now() >= due).then_some(()));
     }
     let tally = load.finish();
-    assert_eq!(
-        (tally.failed(), tally.closed),
-        (0, 0),
-        "of {} requests: {tally:?}",
-        tally.ok()
-    );
+    assert_eq!((tally.failed(), tally.closed), (0, 0), "of {} requests: {tally:?}", tally.ok());
     assert!(tally.ok() > 32 * reloads as u64);
 }
 

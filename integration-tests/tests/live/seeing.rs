@@ -46,10 +46,7 @@ fn promtool_finds_nothing_to_complain_about() {
     traffic(&front);
     let scrape = front.weir.admin_get("/metrics");
     assert!(
-        scrape
-            .fields
-            .get("content-type")
-            .is_some_and(|kind| kind.starts_with("text/plain")),
+        scrape.fields.get("content-type").is_some_and(|kind| kind.starts_with("text/plain")),
         "{:?}",
         scrape.fields
     );
@@ -62,11 +59,7 @@ fn promtool_finds_nothing_to_complain_about() {
         .unwrap_or_else(|error| panic!("cannot start promtool ({error}); `make test` installs it"));
     promtool.stdin.take().unwrap().write_all(&scrape.body).unwrap();
     let output = promtool.wait_with_output().unwrap();
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}\n{}", scrape.text());
     assert_eq!(said.trim(), "");
 }
@@ -84,17 +77,11 @@ fn metrics_add_up_with_what_was_sent() {
     // The answer that was cut had begun with 200: that is what its client saw.
     assert_eq!((class("2xx"), class("3xx"), class("5xx")), (5, 1, 1), "{scrape}");
     assert_eq!(class("4xx"), 2, "{scrape}");
-    assert_eq!(
-        sum_metric(&scrape, "weir_upstream_requests_total", &[]) as u64,
-        sent - 1
-    );
+    assert_eq!(sum_metric(&scrape, "weir_upstream_requests_total", &[]) as u64, sent - 1);
     assert!(sum_metric(&scrape, "weir_request_duration_seconds_count", &[]) as u64 >= sent - 2);
     for reason in ["bad_host", "upstream_cut"] {
         let label = format!("reason=\"{reason}\"");
-        let said: Vec<&str> = scrape
-            .lines()
-            .filter(|line| line.contains(&label) && !line.ends_with(" 0"))
-            .collect();
+        let said: Vec<&str> = scrape.lines().filter(|line| line.contains(&label) && !line.ends_with(" 0")).collect();
         assert!(!said.is_empty(), "{reason} is counted somewhere: {scrape}");
     }
     assert_eq!(sum_metric(&scrape, "weir_build_info", &[]) as u64, 1);
@@ -106,42 +93,22 @@ fn the_access_log_has_one_line_a_request() {
     let log = directory.path().join("access.log");
     let backend = backend();
     let scene = Scene::to(backend.address());
-    let weir = Weir::start(&format!(
-        "access_log: {{path: \"{}\", format: json}}\n{}",
-        log.display(),
-        scene.yaml()
-    ));
-    let front = Front {
-        weir,
-        web: scene.web,
-        backend,
-    };
+    let weir = Weir::start(&format!("access_log: {{path: \"{}\", format: json}}\n{}", log.display(), scene.yaml()));
+    let front = Front { weir, web: scene.web, backend };
     let sent = traffic(&front) as usize;
     let text = wait::until("all lines", || {
-        std::fs::read_to_string(&log)
-            .ok()
-            .filter(|text| text.ends_with('\n') && text.lines().count() >= sent)
+        std::fs::read_to_string(&log).ok().filter(|text| text.ends_with('\n') && text.lines().count() >= sent)
     });
-    let lines: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
-        .collect();
+    let lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
     assert_eq!(lines.len(), sent, "{text}");
-    let ids: BTreeSet<String> = lines
-        .iter()
-        .filter_map(|line| line["request_id"].as_str().map(str::to_owned))
-        .collect();
+    let ids: BTreeSet<String> =
+        lines.iter().filter_map(|line| line["request_id"].as_str().map(str::to_owned)).collect();
     assert!(ids.len() >= sent - 1, "each has an id of its own: {text}");
     let of = |status: u64| lines.iter().filter(|line| line["status"] == status).count();
     assert_eq!((of(404), of(500), of(204), of(304)), (1, 1, 1, 1), "{text}");
-    assert!(
-        text.contains("bad_host") && text.contains("upstream_cut"),
-        "reasons are told: {text}"
-    );
-    assert!(
-        text.contains("/404") && text.contains(&front.backend.address().to_string()),
-        "{text}"
-    );
+    assert!(text.contains("bad_host") && text.contains("upstream_cut"), "reasons are told: {text}");
+    assert!(text.contains("/404") && text.contains(&front.backend.address().to_string()), "{text}");
 }
 
 #[test]
@@ -150,22 +117,12 @@ fn a_sampled_access_log_still_has_every_error() {
     let log = directory.path().join("access.log");
     let backend = backend();
     let scene = Scene::to(backend.address());
-    let weir = Weir::start(&format!(
-        "access_log: {{path: \"{}\", sample: 0}}\n{}",
-        log.display(),
-        scene.yaml()
-    ));
-    let front = Front {
-        weir,
-        web: scene.web,
-        backend,
-    };
+    let weir = Weir::start(&format!("access_log: {{path: \"{}\", sample: 0}}\n{}", log.display(), scene.yaml()));
+    let front = Front { weir, web: scene.web, backend };
     traffic(&front);
     let errors = 3; // 500, bad_host, upstream_cut
     let text = wait::until("the errors", || {
-        std::fs::read_to_string(&log)
-            .ok()
-            .filter(|text| text.ends_with('\n') && text.lines().count() >= errors)
+        std::fs::read_to_string(&log).ok().filter(|text| text.ends_with('\n') && text.lines().count() >= errors)
     });
     assert_eq!(text.lines().count(), errors, "{text}");
 }
@@ -179,10 +136,7 @@ fn status_tells_each_endpoint_and_its_health() {
     let output = front.weir.command(&["status"]);
     assert!(output.status.success());
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        said.contains(&front.backend.address().to_string()) && said.contains("main"),
-        "{said}"
-    );
+    assert!(said.contains(&front.backend.address().to_string()) && said.contains("main"), "{said}");
     assert!(!said.contains('\u{1b}'), "no colour where nobody sees it");
 }
 
@@ -202,10 +156,5 @@ fn what_changes_something_is_no_get() {
     assert_eq!(front.weir.admin_get("/api/v1/config:reload").status, 405);
     assert_eq!(front.weir.admin_get("/no/such/page").status, 404);
     let config = front.weir.json("/api/v1/config");
-    assert!(
-        config["text"]
-            .as_str()
-            .is_some_and(|text| text.contains(&front.web.to_string())),
-        "{config}"
-    );
+    assert!(config["text"].as_str().is_some_and(|text| text.contains(&front.web.to_string())), "{config}");
 }

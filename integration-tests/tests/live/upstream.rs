@@ -44,9 +44,7 @@ fn connects_but_never_accepts() {
 
 #[test]
 fn hangs() {
-    let front = Front::with(Backend::scripted(|peer, _| peer.hang()), |scene| {
-        scene.route("timeout: 300ms")
-    });
+    let front = Front::with(Backend::scripted(|peer, _| peer.hang()), |scene| scene.route("timeout: 300ms"));
     let begun = Instant::now();
     let answer = front.ask(&get("/"));
     assert_eq!((answer.status, answer.reason()), (504, Some("upstream_timeout")));
@@ -110,10 +108,7 @@ fn dying(begin: &'static str, request: &str) -> Vec<Result<Response, Broken>> {
         peer.send(begin);
         peer.reset();
     }));
-    [closing, resetting]
-        .into_iter()
-        .map(|front| RawClient::once(front.web, request))
-        .collect()
+    [closing, resetting].into_iter().map(|front| RawClient::once(front.web, request)).collect()
 }
 
 /// An abort, which no client can take for the end of the answer. If the endpoint's reset overtakes
@@ -148,10 +143,7 @@ fn dies_in_a_chunked_answer() {
 #[test]
 fn dies_in_a_chunked_answer_to_a_1_0_client() {
     // That client sees the end of the body by the end of the connection: only a reset can tell it.
-    for seen in dying(
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
-        "GET / HTTP/1.0\r\n\r\n",
-    ) {
+    for seen in dying("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "GET / HTTP/1.0\r\n\r\n") {
         match seen {
             Ok(answer) => assert_eq!(answer.status, 502),
             Err(broken) => assert!(matches!(broken, Broken::Reset(_)), "{broken}"),
@@ -171,9 +163,7 @@ fn dies_by_reset_in_an_answer_that_ends_with_its_connection() {
 
 #[test]
 fn sends_a_malformed_chunk_in_mid_answer() {
-    let front = Front::new(Backend::fixed(
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nXX\r\n",
-    ));
+    let front = Front::new(Backend::fixed("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nXX\r\n"));
     let seen = RawClient::once(front.web, &get("/"));
     assert!(is_abort(&seen), "{seen:?}");
 }
@@ -209,12 +199,7 @@ fn a_stale_connection_costs_an_idempotent_request_nothing() {
     for _ in 0..5 {
         client.send(get("/"));
         let answer = client.response().unwrap();
-        assert_eq!(
-            (answer.status, answer.text().as_str()),
-            (200, "first"),
-            "{:?}",
-            answer.reason()
-        );
+        assert_eq!((answer.status, answer.text().as_str()), (200, "first"), "{:?}", answer.reason());
     }
 }
 
@@ -232,12 +217,7 @@ fn a_stale_connection_never_makes_a_post_run_twice() {
             refused += 1;
         }
     }
-    let mut seen: Vec<String> = front
-        .backend
-        .requests()
-        .into_iter()
-        .map(|request| request.target)
-        .collect();
+    let mut seen: Vec<String> = front.backend.requests().into_iter().map(|request| request.target).collect();
     let total = seen.len();
     seen.sort();
     seen.dedup();
@@ -279,9 +259,7 @@ fn a_client_that_goes_away_in_its_body_leaves_no_whole_request() {
     for framing in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
         let mut client = front.connect();
         client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n5\r\nhello\r\n"));
-        wait::until_true("the request at the endpoint", || {
-            front.backend.received_text().contains("hello")
-        });
+        wait::until_true("the request at the endpoint", || front.backend.received_text().contains("hello"));
         drop(client);
         wait::until_true("its connection is closed", || front.backend.open() == 0);
         assert!(front.backend.requests().is_empty(), "{framing}");

@@ -75,11 +75,7 @@ fn story(seed: u64) -> String {
     let failed = answers.iter().filter(|(_, answer)| answer.is_err()).count();
     // What has not been sent is tried elsewhere: only a request on a connection that was open when
     // the replica crashed can be lost, and there is one such user.
-    assert!(
-        failed <= FLAPS as usize,
-        "{failed} failed of {}\n{story}",
-        answers.len()
-    );
+    assert!(failed <= FLAPS as usize, "{failed} failed of {}\n{story}", answers.len());
 
     let transitions = book.transitions();
     let of_flapping: Vec<&str> = transitions
@@ -88,12 +84,7 @@ fn story(seed: u64) -> String {
         .map(|(_, _, _, to)| to.as_str())
         .collect();
     assert_eq!(of_flapping, ["unhealthy", "healthy"].repeat(FLAPS as usize), "{story}");
-    assert!(
-        transitions
-            .iter()
-            .all(|(_, who, _, to)| *who == flapping || to == "healthy"),
-        "{story}"
-    );
+    assert!(transitions.iter().all(|(_, who, _, to)| *who == flapping || to == "healthy"), "{story}");
     story
 }
 

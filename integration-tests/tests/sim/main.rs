@@ -14,9 +14,6 @@ fn for_seeds<T: PartialEq + std::fmt::Debug>(seeds: std::ops::Range<u64>, story:
     for seed in seeds {
         let first = story(seed);
         let second = story(seed);
-        assert!(
-            first == second,
-            "seed {seed} told two stories:\n{first:#?}\n{second:#?}"
-        );
+        assert!(first == second, "seed {seed} told two stories:\n{first:#?}\n{second:#?}");
     }
 }

@@ -18,14 +18,9 @@ fn config(hosts: &[IpAddr], n: usize) -> String {
     let mut yaml = "admin: off\nlisteners:\n  - {name: web, bind: 0.0.0.0:80, protocol: http, cluster: shop}\n\
                     clusters:\n  - name: shop\n    endpoints:\n"
         .to_owned();
-    let all = hosts
-        .iter()
-        .flat_map(|host| PORTS.map(|port| SocketAddr::new(*host, port)));
+    let all = hosts.iter().flat_map(|host| PORTS.map(|port| SocketAddr::new(*host, port)));
     for (at, address) in all.enumerate().filter(|(at, _)| at % 7 != n % 7) {
-        yaml.push_str(&format!(
-            "      - {{address: \"{address}\", weight: {}}}\n",
-            1 + (at + n) % 3
-        ));
+        yaml.push_str(&format!("      - {{address: \"{address}\", weight: {}}}\n", 1 + (at + n) % 3));
     }
     yaml.push_str(
         "    health_checks:\n      - {timeout: 1s, interval: 100ms, fast_interval: 100ms, http_health_check: {path: /healthz}}\n",
@@ -77,29 +72,12 @@ fn story(seed: u64) -> String {
     let story = book.story();
     let answers = answers.borrow();
     let failed: Vec<&String> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
-    assert!(
-        failed.is_empty() && answers.len() > 500,
-        "{failed:?} of {}\n{story}",
-        answers.len()
-    );
-    assert!(
-        book.transitions().iter().all(|(_, _, _, to)| to == "healthy"),
-        "nobody was ill\n{story}"
-    );
+    assert!(failed.is_empty() && answers.len() > 500, "{failed:?} of {}\n{story}", answers.len());
+    assert!(book.transitions().iter().all(|(_, _, _, to)| to == "healthy"), "nobody was ill\n{story}");
     let count = |kind: &str| {
-        book.handle()
-            .journal()
-            .read(Some(0), usize::MAX)
-            .events
-            .iter()
-            .filter(|e| e.kind.as_str() == kind)
-            .count()
+        book.handle().journal().read(Some(0), usize::MAX).events.iter().filter(|e| e.kind.as_str() == kind).count()
     };
-    assert_eq!(
-        (count("config_applied"), count("config_rejected")),
-        (RELOADS, RELOADS / 5),
-        "{story}"
-    );
+    assert_eq!((count("config_applied"), count("config_rejected")), (RELOADS, RELOADS / 5), "{story}");
     story
 }
 

@@ -106,9 +106,7 @@ pub(crate) struct Book {
 impl Book {
     pub(crate) fn note(&self, line: impl AsRef<str>) {
         let at = turmoil::sim_elapsed().unwrap_or_default();
-        self.lines
-            .borrow_mut()
-            .push(format!("{:>6} ms  {}", at.as_millis(), line.as_ref()));
+        self.lines.borrow_mut().push(format!("{:>6} ms  {}", at.as_millis(), line.as_ref()));
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -128,10 +126,7 @@ impl Book {
     /// The transitions of endpoints: seconds since the start, address, from, to.
     pub(crate) fn transitions(&self) -> Vec<(f64, SocketAddr, String, String)> {
         let journal = self.handle().journal().read(Some(0), usize::MAX);
-        let transitions = journal
-            .events
-            .iter()
-            .filter(|event| event.kind.as_str() == "endpoint_transition");
+        let transitions = journal.events.iter().filter(|event| event.kind.as_str() == "endpoint_transition");
         transitions
             .map(|event| {
                 let word = |key: &str| event.fields[key].as_str().unwrap_or_default().to_owned();
@@ -150,9 +145,7 @@ pub(crate) fn weir(sim: &mut turmoil::Sim<'_>, seed: u64, file: &ConfigFile, boo
         async move {
             let source = Source::new(&file.path());
             let text = source.read()?;
-            let config = weir_config::parse_str(&text)
-                .map_err(|mistakes| format!("{mistakes:?}"))?
-                .config;
+            let config = weir_config::parse_str(&text).map_err(|mistakes| format!("{mistakes:?}"))?.config;
             let server = Server::bind(Sim::new(seed), source, text, config, NonZeroUsize::MIN, None, None)?;
             *book.handle.borrow_mut() = Some(server.handle());
             *book.path.borrow_mut() = file.path().display().to_string();
@@ -190,17 +183,12 @@ impl User {
 
     async fn exchange(&mut self) -> Answer {
         if self.stream.is_none() {
-            let stream = TcpStream::connect(("weir", WEB))
-                .await
-                .map_err(|error| format!("connect: {error}"))?;
+            let stream = TcpStream::connect(("weir", WEB)).await.map_err(|error| format!("connect: {error}"))?;
             self.stream = Some(stream);
         }
         let stream = self.stream.as_mut().unwrap();
         let request = b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n";
-        stream
-            .write_all(request)
-            .await
-            .map_err(|error| format!("send: {error}"))?;
+        stream.write_all(request).await.map_err(|error| format!("send: {error}"))?;
         let mut bytes = Vec::new();
         loop {
             if let Some((head, body)) = split(&bytes) {
@@ -231,15 +219,10 @@ fn split(bytes: &[u8]) -> Option<(String, &[u8])> {
 fn read_head(head: &str) -> (u16, usize, String) {
     let field = |wanted: &str| {
         let fields = head.lines().filter_map(|line| line.split_once(": "));
-        fields
-            .into_iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
-            .map(|(_, value)| value.to_owned())
+        fields.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.to_owned())
     };
     let status = head.get(9..12).and_then(|code| code.parse().ok()).unwrap_or_default();
-    let length = field("content-length")
-        .and_then(|length| length.parse().ok())
-        .expect("answers here have a length");
+    let length = field("content-length").and_then(|length| length.parse().ok()).expect("answers here have a length");
     (status, length, field("x-weir-reason").unwrap_or_default())
 }
 

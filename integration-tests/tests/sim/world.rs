@@ -24,10 +24,7 @@ pub(crate) struct Sim {
 
 impl Sim {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            origin: Instant::now(),
-            seed,
-        }
+        Self { origin: Instant::now(), seed }
     }
 }
 
@@ -81,9 +78,7 @@ impl Env for Sim {
     }
 
     fn dice(&self, who: &str) -> Dice {
-        let name = who.bytes().fold(self.seed, |sum, byte| {
-            sum.wrapping_mul(31).wrapping_add(u64::from(byte))
-        });
+        let name = who.bytes().fold(self.seed, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
         Dice::new(name)
     }
 }

@@ -69,27 +69,13 @@ fn story(seed: u64) -> String {
     for (begun, answer) in &*answers {
         if let Err(error) = answer {
             let after = begun - dark_at;
-            assert!(
-                (-1.1..NOTICED_AFTER).contains(&after),
-                "{error} {after:.1} s after the lights went out\n{story}"
-            );
-            assert!(
-                error.starts_with("504 "),
-                "a silent endpoint is a time-out: {error}\n{story}"
-            );
+            assert!((-1.1..NOTICED_AFTER).contains(&after), "{error} {after:.1} s after the lights went out\n{story}");
+            assert!(error.starts_with("504 "), "a silent endpoint is a time-out: {error}\n{story}");
         }
     }
-    let late: Vec<&str> = answers
-        .iter()
-        .filter(|(begun, _)| *begun > 21.0)
-        .filter_map(|(_, a)| a.as_deref().ok())
-        .collect();
-    assert!(
-        ["a1", "a2", "b1", "b2", "c1", "c2"]
-            .iter()
-            .all(|name| late.contains(name)),
-        "all serve again\n{story}"
-    );
+    let late: Vec<&str> =
+        answers.iter().filter(|(begun, _)| *begun > 21.0).filter_map(|(_, a)| a.as_deref().ok()).collect();
+    assert!(["a1", "a2", "b1", "b2", "c1", "c2"].iter().all(|name| late.contains(name)), "all serve again\n{story}");
     for address in dark {
         let changes: Vec<(f64, String)> = book
             .transitions()
@@ -105,10 +91,8 @@ fn story(seed: u64) -> String {
         assert!(changes[0].0 < dark_at + NOTICED_AFTER, "{address}\n{story}");
         assert!(changes[1].0 > LIGHT.as_secs_f64(), "{address}\n{story}");
     }
-    let others = book
-        .transitions()
-        .into_iter()
-        .filter(|(_, who, _, to)| !zones[1].1.contains(who) && to == "unhealthy");
+    let others =
+        book.transitions().into_iter().filter(|(_, who, _, to)| !zones[1].1.contains(who) && to == "unhealthy");
     assert_eq!(others.count(), 0, "{story}");
     story
 }

@@ -53,11 +53,9 @@ impl Tier {
 pub fn of(members: &[Member]) -> Available {
     let tier = tier(members);
     let usable = match tier.status() {
-        Some(status) => (0u32..)
-            .zip(members)
-            .filter(|(_, m)| m.status == status && weighs(m))
-            .map(|(at, _)| at)
-            .collect(),
+        Some(status) => {
+            (0u32..).zip(members).filter(|(_, m)| m.status == status && weighs(m)).map(|(at, _)| at).collect()
+        }
         None => Vec::new(),
     };
     Available { usable, tier }
@@ -140,10 +138,7 @@ mod tests {
     fn members(of: &[(Status, u64)]) -> Vec<Member> {
         let cluster = ClusterName::new("shop").unwrap();
         let member = |(at, &(status, weight)): (u16, &(Status, u64))| Member {
-            key: Arc::new(EndpointKey {
-                cluster: cluster.clone(),
-                address: ([127, 0, 0, 1], at).into(),
-            }),
+            key: Arc::new(EndpointKey { cluster: cluster.clone(), address: ([127, 0, 0, 1], at).into() }),
             id: EndpointId(at.into()),
             zone: None,
             weight: Weight::new(weight).unwrap(),
@@ -157,24 +152,12 @@ mod tests {
     fn who_may_be_picked() {
         use Status::{Healthy, Unhealthy, Unknown};
         let table = [
-            (
-                vec![(Healthy, 1), (Unhealthy, 1), (Healthy, 2)],
-                Tier::Healthy,
-                vec![0, 2],
-            ),
+            (vec![(Healthy, 1), (Unhealthy, 1), (Healthy, 2)], Tier::Healthy, vec![0, 2]),
             (vec![(Healthy, 1), (Unknown, 1)], Tier::Healthy, vec![0]),
             (vec![(Unhealthy, 1), (Unknown, 1)], Tier::Unknown, vec![1]),
             (vec![(Healthy, 0), (Unknown, 1)], Tier::Unknown, vec![1]),
-            (
-                vec![(Unhealthy, 1), (Unhealthy, 0)],
-                Tier::Nobody(Reason::NoHealthyEndpoint),
-                vec![],
-            ),
-            (
-                vec![(Healthy, 0), (Healthy, 0)],
-                Tier::Nobody(Reason::NoEndpoint),
-                vec![],
-            ),
+            (vec![(Unhealthy, 1), (Unhealthy, 0)], Tier::Nobody(Reason::NoHealthyEndpoint), vec![]),
+            (vec![(Healthy, 0), (Healthy, 0)], Tier::Nobody(Reason::NoEndpoint), vec![]),
             (vec![], Tier::Nobody(Reason::NoEndpoint), vec![]),
         ];
         for (given, tier, usable) in table {
@@ -182,11 +165,7 @@ mod tests {
             let available = of(&members);
             assert_eq!((available.tier, &available.usable), (tier, &usable), "{given:?}");
             for (at, member) in (0..).zip(&members) {
-                assert_eq!(
-                    why_not(member, tier).is_none(),
-                    usable.contains(&at),
-                    "{given:?}, member {at}"
-                );
+                assert_eq!(why_not(member, tier).is_none(), usable.contains(&at), "{given:?}, member {at}");
             }
         }
     }

@@ -62,31 +62,19 @@ pub fn pick<'c>(
     cursors: &mut Cursors,
     dice: &mut Dice,
 ) -> Result<Pick<'c>, Refusal> {
-    let choice = Choice {
-        members: &cluster.members,
-        usable: &cluster.available.usable,
-        tried,
-    };
+    let choice = Choice { members: &cluster.members, usable: &cluster.available.usable, tried };
     let found = match (choice.usable, &cluster.table.0) {
         ([], _) => return Err(nobody(cluster.available.tier)),
         ([_], _) => choice.untried(0).then_some((0, Why::Only)),
-        (_, Policy::RoundRobin(turns)) => cursors
-            .of(cluster, turns, dice)
-            .next(turns, &choice)
-            .map(|place| (place, Why::Turn)),
+        (_, Policy::RoundRobin(turns)) => {
+            cursors.of(cluster, turns, dice).next(turns, &choice).map(|place| (place, Why::Turn))
+        }
         (_, Policy::Random(draw)) => draw.one(&choice, None, dice).map(|place| (place, Why::Drawn)),
         (_, Policy::LeastRequest(draw)) => least_request::pick(draw, &choice, dice),
     };
-    let (place, why) = found.ok_or(Refusal {
-        reason: Reason::NoHealthyEndpoint,
-        all_tried: true,
-    })?;
+    let (place, why) = found.ok_or(Refusal { reason: Reason::NoHealthyEndpoint, all_tried: true })?;
     let index = choice.index(place);
-    Ok(Pick {
-        member: &cluster.members[index],
-        index,
-        why,
-    })
+    Ok(Pick { member: &cluster.members[index], index, why })
 }
 
 fn nobody(tier: Tier) -> Refusal {
@@ -94,10 +82,7 @@ fn nobody(tier: Tier) -> Refusal {
         Tier::Nobody(reason) => reason,
         Tier::Healthy | Tier::Unknown => Reason::NoEndpoint,
     };
-    Refusal {
-        reason,
-        all_tried: false,
-    }
+    Refusal { reason, all_tried: false }
 }
 
 /// Among whom a pick chooses. Policies speak of places: indices into `usable`.
@@ -166,11 +151,7 @@ impl Tried {
     /// Nobody yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            first: [0; Self::INLINE],
-            count: 0,
-            more: Vec::new(),
-        }
+        Self { first: [0; Self::INLINE], count: 0, more: Vec::new() }
     }
 
     /// Adds the member with that index ([`Pick::index`]).

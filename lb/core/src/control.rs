@@ -201,10 +201,7 @@ impl Control {
     }
 
     fn may_ask(&self) -> bool {
-        let most = self
-            .config
-            .as_ref()
-            .map_or(0, |config| config.max_concurrent_probes.get() as usize);
+        let most = self.config.as_ref().map_or(0, |config| config.max_concurrent_probes.get() as usize);
         self.schedule.under_way() < most
     }
 
@@ -224,11 +221,7 @@ impl Control {
                 address.set_port(port.get());
             }
             effects.push(Effect::Probe(ProbeOrder {
-                id: ProbeId {
-                    endpoint: slot.endpoint,
-                    check: slot.check,
-                    epoch: check.epoch,
-                },
+                id: ProbeId { endpoint: slot.endpoint, check: slot.check, epoch: check.epoch },
                 key: Arc::clone(key),
                 address,
                 check: Arc::clone(&check.definition),
@@ -241,10 +234,7 @@ impl Control {
 /// Probes coming back, or not.
 impl Control {
     fn hear(&mut self, Probed { id, outcome }: Probed, effects: &mut Vec<Effect>) {
-        let slot = Slot {
-            endpoint: id.endpoint,
-            check: id.check,
-        };
+        let slot = Slot { endpoint: id.endpoint, check: id.check };
         let Some((_, check)) = known_check(&mut self.known, slot) else {
             return;
         };
@@ -253,42 +243,19 @@ impl Control {
         }
         check.last = Some((self.now, outcome));
         let definition = Arc::clone(&check.definition);
-        let heard = outcome
-            .result
-            .conclusion()
-            .map(|passed| check.opinion.hear(&definition, passed));
-        let pause = if heard.is_some() {
-            check.opinion.pause(&definition)
-        } else {
-            definition.fast_interval
-        };
+        let heard = outcome.result.conclusion().map(|passed| check.opinion.hear(&definition, passed));
+        let pause = if heard.is_some() { check.opinion.pause(&definition) } else { definition.fast_interval };
         let due = self.now + jittered(pause, definition.jitter_percent, self.dice.roll());
         self.schedule.plan(slot, &mut check.plan, Plan::Due(due));
-        check.blanks = if heard.is_some() {
-            0
-        } else {
-            check.blanks.saturating_add(1)
-        };
+        check.blanks = if heard.is_some() { 0 } else { check.blanks.saturating_add(1) };
         if heard.is_some() || check.blanks >= BLANKS_MAX {
             self.first_round_over(slot);
         }
-        if let Some(Heard {
-            streak,
-            threshold,
-            changed: true,
-        }) = heard
-        {
+        if let Some(Heard { streak, threshold, changed: true }) = heard {
             let ProbeOutcome { result, took } = outcome;
             self.judge(
                 id.endpoint,
-                Evidence::Probe {
-                    check: id.check,
-                    asked: definition,
-                    result,
-                    streak,
-                    threshold,
-                    took,
-                },
+                Evidence::Probe { check: id.check, asked: definition, result, streak, threshold, took },
                 effects,
             );
         }
@@ -327,13 +294,7 @@ impl Control {
             };
             let took = check.definition.timeout + LOST_GRACE;
             check.epoch = epoch;
-            check.last = Some((
-                self.now,
-                ProbeOutcome {
-                    result: ProbeResult::Inconclusive(Inconclusive::Late),
-                    took,
-                },
-            ));
+            check.last = Some((self.now, ProbeOutcome { result: ProbeResult::Inconclusive(Inconclusive::Late), took }));
             self.schedule.plan(slot, &mut check.plan, Plan::Due(self.now));
             self.first_round_over(slot);
         }

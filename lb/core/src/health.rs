@@ -15,13 +15,11 @@ use crate::endpoint::Status;
 /// healthy, anything else is not judged yet. An endpoint without checks is healthy.
 #[must_use]
 pub fn verdict(checks: impl IntoIterator<Item = Status>) -> Status {
-    checks
-        .into_iter()
-        .fold(Status::Healthy, |so_far, check| match (so_far, check) {
-            (Status::Unhealthy, _) | (_, Status::Unhealthy) => Status::Unhealthy,
-            (Status::Unknown, _) | (_, Status::Unknown) => Status::Unknown,
-            (Status::Healthy, Status::Healthy) => Status::Healthy,
-        })
+    checks.into_iter().fold(Status::Healthy, |so_far, check| match (so_far, check) {
+        (Status::Unhealthy, _) | (_, Status::Unhealthy) => Status::Unhealthy,
+        (Status::Unknown, _) | (_, Status::Unknown) => Status::Unknown,
+        (Status::Healthy, Status::Healthy) => Status::Healthy,
+    })
 }
 
 #[cfg(test)]

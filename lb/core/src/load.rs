@@ -63,8 +63,7 @@ impl<T> Shards<T> {
     /// The sum of one count over all workers.
     pub fn sum(&self, count: impl Fn(&T) -> &Count) -> u64 {
         // Wrapping: a gauge whose parts are read at different moments may dip below zero.
-        self.iter()
-            .fold(0u64, |sum, shard| sum.wrapping_add(count(shard).get()))
+        self.iter().fold(0u64, |sum, shard| sum.wrapping_add(count(shard).get()))
     }
 }
 
@@ -142,9 +141,8 @@ pub struct Histogram {
 
 impl Histogram {
     /// Upper bounds in seconds; the last bucket has none.
-    pub const BOUNDS: [f64; 15] = [
-        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-    ];
+    pub const BOUNDS: [f64; 15] =
+        [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
     /// The same in nanoseconds, so that observing needs no floating point.
     const NANOS: [u64; Self::BOUNDS.len()] = {

@@ -137,98 +137,40 @@ impl Reason {
                 Downstream,
                 "The request says in two ways, or in one that can be misread, where its body ends.",
             ),
-            Self::BadHost => (
-                "bad_host",
-                400,
-                Downstream,
-                "The Host header is missing, repeated or not a host.",
-            ),
-            Self::BadChunk => (
-                "bad_chunk",
-                400,
-                Downstream,
-                "A chunk of the request's body is malformed.",
-            ),
-            Self::BadVersion => (
-                "bad_version",
-                505,
-                Downstream,
-                "Only HTTP/1.0 and HTTP/1.1 are spoken here.",
-            ),
+            Self::BadHost => ("bad_host", 400, Downstream, "The Host header is missing, repeated or not a host."),
+            Self::BadChunk => ("bad_chunk", 400, Downstream, "A chunk of the request's body is malformed."),
+            Self::BadVersion => ("bad_version", 505, Downstream, "Only HTTP/1.0 and HTTP/1.1 are spoken here."),
             Self::UnknownTransferEncoding => (
                 "unknown_transfer_encoding",
                 501,
                 Downstream,
                 "Only the transfer encoding 'chunked' is understood here.",
             ),
-            Self::UnknownExpectation => (
-                "unknown_expectation",
-                417,
-                Downstream,
-                "Only the expectation '100-continue' is understood here.",
-            ),
-            Self::MethodNotSupported => (
-                "method_not_supported",
-                501,
-                Downstream,
-                "This method is not forwarded here.",
-            ),
-            Self::HeaderTooLarge => (
-                "header_too_large",
-                431,
-                Downstream,
-                "The request's head is larger than this listener allows.",
-            ),
-            Self::UriTooLong => (
-                "uri_too_long",
-                414,
-                Downstream,
-                "The request's target is longer than this listener allows.",
-            ),
-            Self::BodyTooLarge => (
-                "body_too_large",
-                413,
-                Downstream,
-                "The request's body is larger than allowed here.",
-            ),
-            Self::HeaderTimeout => (
-                "header_timeout",
-                408,
-                Downstream,
-                "The request's head did not arrive in time.",
-            ),
-            Self::BodyTimeout => (
-                "body_timeout",
-                408,
-                Downstream,
-                "The request's body did not arrive in time.",
-            ),
-            Self::ClientGone => (
-                "client_gone",
-                0,
-                Downstream,
-                "The client went away before its answer was complete.",
-            ),
+            Self::UnknownExpectation => {
+                ("unknown_expectation", 417, Downstream, "Only the expectation '100-continue' is understood here.")
+            }
+            Self::MethodNotSupported => ("method_not_supported", 501, Downstream, "This method is not forwarded here."),
+            Self::HeaderTooLarge => {
+                ("header_too_large", 431, Downstream, "The request's head is larger than this listener allows.")
+            }
+            Self::UriTooLong => {
+                ("uri_too_long", 414, Downstream, "The request's target is longer than this listener allows.")
+            }
+            Self::BodyTooLarge => {
+                ("body_too_large", 413, Downstream, "The request's body is larger than allowed here.")
+            }
+            Self::HeaderTimeout => ("header_timeout", 408, Downstream, "The request's head did not arrive in time."),
+            Self::BodyTimeout => ("body_timeout", 408, Downstream, "The request's body did not arrive in time."),
+            Self::ClientGone => ("client_gone", 0, Downstream, "The client went away before its answer was complete."),
             Self::NoRoute => ("no_route", 404, Here, "No route of this listener matches the request."),
-            Self::NoHealthyEndpoint => (
-                "no_healthy_endpoint",
-                503,
-                Upstream,
-                "Every endpoint of the cluster fails its health checks.",
-            ),
-            Self::NoEndpoint => (
-                "no_endpoint",
-                503,
-                Here,
-                "No endpoint of the cluster has a weight over 0.",
-            ),
+            Self::NoHealthyEndpoint => {
+                ("no_healthy_endpoint", 503, Upstream, "Every endpoint of the cluster fails its health checks.")
+            }
+            Self::NoEndpoint => ("no_endpoint", 503, Here, "No endpoint of the cluster has a weight over 0."),
             Self::ConnectRefused => ("connect_refused", 503, Upstream, "The endpoint refused the connection."),
-            Self::ConnectTimeout => (
-                "connect_timeout",
-                504,
-                Upstream,
-                "The endpoint did not take the connection in time.",
-            ),
+            Self::ConnectTimeout => {
+                ("connect_timeout", 504, Upstream, "The endpoint did not take the connection in time.")
+            }
             Self::ConnectFailed => ("connect_failed", 503, Upstream, "The endpoint cannot be reached."),
             Self::ConnectLocal => (
                 "connect_local",
@@ -236,50 +178,21 @@ impl Reason {
                 Here,
                 "This host could not open a connection: no free file descriptor or local port.",
             ),
-            Self::UpstreamReset => (
-                "upstream_reset",
-                502,
-                Upstream,
-                "The endpoint closed the connection before it answered.",
-            ),
-            Self::UpstreamTimeout => (
-                "upstream_timeout",
-                504,
-                Upstream,
-                "The endpoint did not answer in time.",
-            ),
-            Self::UpstreamProtocol => (
-                "upstream_protocol",
-                502,
-                Upstream,
-                "The endpoint's answer is not well-formed HTTP/1.",
-            ),
-            Self::UpstreamCut => (
-                "upstream_cut",
-                0,
-                Upstream,
-                "The endpoint's connection broke in the middle of its answer.",
-            ),
-            Self::UpstreamStalled => (
-                "upstream_stalled",
-                0,
-                Upstream,
-                "The endpoint's answer stopped for too long.",
-            ),
-            Self::DrainDeadline => (
-                "drain_deadline",
-                0,
-                Here,
-                "The process stopped before the request was done.",
-            ),
+            Self::UpstreamReset => {
+                ("upstream_reset", 502, Upstream, "The endpoint closed the connection before it answered.")
+            }
+            Self::UpstreamTimeout => ("upstream_timeout", 504, Upstream, "The endpoint did not answer in time."),
+            Self::UpstreamProtocol => {
+                ("upstream_protocol", 502, Upstream, "The endpoint's answer is not well-formed HTTP/1.")
+            }
+            Self::UpstreamCut => {
+                ("upstream_cut", 0, Upstream, "The endpoint's connection broke in the middle of its answer.")
+            }
+            Self::UpstreamStalled => ("upstream_stalled", 0, Upstream, "The endpoint's answer stopped for too long."),
+            Self::DrainDeadline => ("drain_deadline", 0, Here, "The process stopped before the request was done."),
             Self::Internal => ("internal", 500, Here, "An error of the load balancer itself."),
         };
-        Meaning {
-            name,
-            status,
-            side,
-            help,
-        }
+        Meaning { name, status, side, help }
     }
 
     /// The word in the access log, metrics, header and `explain`.
@@ -312,11 +225,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Reason::COUNT);
-        assert!(
-            names
-                .iter()
-                .all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
-        );
+        assert!(names.iter().all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
     }
 
     #[test]

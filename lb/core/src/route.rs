@@ -47,8 +47,7 @@ impl RouteTable {
     /// The first route in file order that takes the request.
     #[must_use]
     pub fn find(&self, request: &RequestView<'_>) -> Option<usize> {
-        self.index
-            .find(request, |route| rest_matches(&self.matches[route], request))
+        self.index.find(request, |route| rest_matches(&self.matches[route], request))
     }
 
     /// Each route up to the one that takes the request, with the verdict on it. Pure and slow:
@@ -119,11 +118,7 @@ pub fn verdict(route: &RouteMatch, request: &RequestView<'_>) -> Verdict {
     if !method_matches(route, request.method) {
         return Verdict::Method;
     }
-    match route
-        .headers
-        .iter()
-        .find(|wanted| !header_matches(wanted, request.headers))
-    {
+    match route.headers.iter().find(|wanted| !header_matches(wanted, request.headers)) {
         Some(failed) => Verdict::Header(failed.name.clone()),
         None => Verdict::Taken,
     }
@@ -151,11 +146,7 @@ fn path_matches(wanted: &PathMatch, path: &str) -> bool {
 
 /// The conditions no index helps with.
 fn rest_matches(route: &RouteMatch, request: &RequestView<'_>) -> bool {
-    method_matches(route, request.method)
-        && route
-            .headers
-            .iter()
-            .all(|wanted| header_matches(wanted, request.headers))
+    method_matches(route, request.method) && route.headers.iter().all(|wanted| header_matches(wanted, request.headers))
 }
 
 fn method_matches(route: &RouteMatch, method: &str) -> bool {

@@ -85,14 +85,7 @@ impl Cluster {
     pub fn new(id: ClusterId, config: Arc<model::Cluster>, members: Vec<Member>, version: u64) -> Self {
         let available = availability::of(&members);
         let table = Table::new(config.balance, &members, &available.usable);
-        Self {
-            id,
-            config,
-            members,
-            available,
-            table,
-            version,
-        }
+        Self { id, config, members, available, table, version }
     }
 }
 

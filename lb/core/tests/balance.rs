@@ -23,9 +23,7 @@ fn counts(cluster: &Cluster, picks: u64, dice: &mut Dice) -> Vec<u64> {
     let mut counts = vec![0; cluster.members.len()];
     let mut cursors = Cursors::new();
     for _ in 0..picks {
-        counts[pick(cluster, &Tried::new(), &mut cursors, dice)
-            .expect("somebody weighs")
-            .index] += 1;
+        counts[pick(cluster, &Tried::new(), &mut cursors, dice).expect("somebody weighs").index] += 1;
     }
     counts
 }
@@ -116,10 +114,7 @@ fn the_two_draws_are_distinct() {
         let (mut cursors, mut dice) = (Cursors::new(), Dice::new(4));
         for _ in 0..2000 {
             let picked = pick(&cluster, &Tried::new(), &mut cursors, &mut dice).unwrap();
-            assert!(
-                matches!(picked.why, Why::LeastOfTwo { over } if over != picked.index),
-                "{picked:?}"
-            );
+            assert!(matches!(picked.why, Why::LeastOfTwo { over } if over != picked.index), "{picked:?}");
         }
     }
 }
@@ -134,9 +129,7 @@ fn a_heavy_past_does_not_shut_out() {
         let snapshot = life.publish().unwrap();
         let mut got = [0; 3];
         for _ in 0..picks {
-            got[pick(&snapshot.clusters[0], &Tried::new(), &mut cursors, &mut dice)
-                .unwrap()
-                .index] += 1;
+            got[pick(&snapshot.clusters[0], &Tried::new(), &mut cursors, &mut dice).unwrap().index] += 1;
         }
         assert!(picks == 2 || got.iter().all(|&got| got > 0), "{got:?}");
     }
@@ -153,16 +146,11 @@ fn a_cluster_that_flaps_is_served_fairly() {
         let weights: &[u64] = if round % 2 == 0 { &[1, 2, 3] } else { &[1, 2, 3, 1] };
         life.configure(shop(endpoints(weights), vec![]));
         let snapshot = life.publish().unwrap();
-        got[pick(&snapshot.clusters[0], &Tried::new(), &mut cursors, &mut dice)
-            .unwrap()
-            .index] += 1;
+        got[pick(&snapshot.clusters[0], &Tried::new(), &mut cursors, &mut dice).unwrap().index] += 1;
     }
     let rest = 4000 - got[3];
     for (got, weight) in got.into_iter().zip([1, 2, 3]) {
         let wanted = rest * weight / 6;
-        assert!(
-            (wanted * 9 / 10..=wanted * 11 / 10).contains(&got),
-            "{got} for {wanted}"
-        );
+        assert!((wanted * 9 / 10..=wanted * 11 / 10).contains(&got), "{got} for {wanted}");
     }
 }

@@ -16,11 +16,7 @@ use weir_core::reason::Reason;
 use weir_core::time::Moment;
 
 fn status(life: &Life, n: usize) -> Status {
-    life.control
-        .endpoints()
-        .find(|view| view.key.address == address(n))
-        .expect("configured")
-        .status
+    life.control.endpoints().find(|view| view.key.address == address(n)).expect("configured").status
 }
 
 fn transition(effects: &[Effect]) -> Option<(Status, Status)> {
@@ -60,10 +56,7 @@ fn other_check() -> HealthCheck {
         expected_statuses: vec![200..=299],
         expected_body: None,
     };
-    HealthCheck {
-        kind: weir_config::model::CheckKind::Http(http),
-        ..check()
-    }
+    HealthCheck { kind: weir_config::model::CheckKind::Http(http), ..check() }
 }
 
 #[test]
@@ -96,10 +89,7 @@ fn inconclusive_probes_change_nothing_and_are_asked_again_soon() {
         assert_eq!(life.control.next_due(), Some(life.now + Duration::from_secs(1)));
     }
     let order = life.await_probe(0);
-    assert!(
-        transition(&life.answer(&order, REFUSED)).is_some(),
-        "the streak went on"
-    );
+    assert!(transition(&life.answer(&order, REFUSED)).is_some(), "the streak went on");
 }
 
 #[test]
@@ -108,31 +98,14 @@ fn a_cold_start_serves_and_the_first_outcome_decides() {
     assert!(!life.control.settled());
     assert_eq!(life.publish().unwrap().clusters[0].available.tier, Tier::Unknown);
     let order = life.await_probe(1);
-    assert_eq!(
-        transition(&life.answer(&order, REFUSED)),
-        Some((Status::Unknown, Status::Unhealthy))
-    );
+    assert_eq!(transition(&life.answer(&order, REFUSED)), Some((Status::Unknown, Status::Unhealthy)));
     let order = life.await_probe(0);
     life.answer(&order, REFUSED);
     assert!(life.control.settled());
     let snapshot = life.publish().unwrap();
-    assert_eq!(
-        snapshot.clusters[0].available.tier,
-        Tier::Nobody(Reason::NoHealthyEndpoint)
-    );
-    let refused = pick(
-        &snapshot.clusters[0],
-        &Tried::new(),
-        &mut Cursors::new(),
-        &mut Dice::new(1),
-    );
-    assert_eq!(
-        refused.unwrap_err(),
-        Refusal {
-            reason: Reason::NoHealthyEndpoint,
-            all_tried: false
-        }
-    );
+    assert_eq!(snapshot.clusters[0].available.tier, Tier::Nobody(Reason::NoHealthyEndpoint));
+    let refused = pick(&snapshot.clusters[0], &Tried::new(), &mut Cursors::new(), &mut Dice::new(1));
+    assert_eq!(refused.unwrap_err(), Refusal { reason: Reason::NoHealthyEndpoint, all_tried: false });
 }
 
 #[test]
@@ -140,15 +113,8 @@ fn all_checks_must_pass() {
     let mut life = Life::of(shop(endpoints(&[1]), vec![check(), other_check()]));
     let (first, second) = (life.await_probe(0), life.await_probe(0));
     assert_ne!(first.id.check, second.id.check);
-    assert_eq!(
-        transition(&life.answer(&first, PASSED)),
-        None,
-        "the other one has not spoken"
-    );
-    assert_eq!(
-        transition(&life.answer(&second, PASSED)),
-        Some((Status::Unknown, Status::Healthy))
-    );
+    assert_eq!(transition(&life.answer(&first, PASSED)), None, "the other one has not spoken");
+    assert_eq!(transition(&life.answer(&second, PASSED)), Some((Status::Unknown, Status::Healthy)));
 }
 
 #[test]
@@ -164,10 +130,7 @@ fn health_survives_a_reload() {
     assert!(life.configure(changed).is_empty());
     assert_eq!(status(&life, 1), Status::Unhealthy);
     let after = life.publish().unwrap();
-    assert!(Arc::ptr_eq(
-        &before.clusters[0].members[1].load,
-        &after.clusters[0].members[0].load
-    ));
+    assert!(Arc::ptr_eq(&before.clusters[0].members[1].load, &after.clusters[0].members[0].load));
     assert!(Arc::ptr_eq(&before.listeners[0], &after.listeners[0]));
     assert_eq!(before.clusters[0].id, after.clusters[0].id);
 }
@@ -202,23 +165,14 @@ fn a_changed_check_inherits_the_verdict_until_it_has_spoken() {
     fell(&mut life, 1);
     let cancelled = life.await_probe(1);
     life.configure(shop(endpoints(&[1, 1]), vec![other_check()]));
-    assert_eq!(
-        (status(&life, 0), status(&life, 1)),
-        (Status::Healthy, Status::Unhealthy)
-    );
-    assert!(
-        life.answer(&cancelled, PASSED).is_empty(),
-        "an answer to the old question"
-    );
+    assert_eq!((status(&life, 0), status(&life, 1)), (Status::Healthy, Status::Unhealthy));
+    assert!(life.answer(&cancelled, PASSED).is_empty(), "an answer to the old question");
     life.under_way.clear();
     let order = life.await_probe(1);
     assert_eq!(*order.check, other_check());
     assert_eq!(transition(&life.answer(&order, PASSED)), None);
     let order = life.await_probe(1);
-    assert_eq!(
-        transition(&life.answer(&order, PASSED)),
-        Some((Status::Unhealthy, Status::Healthy))
-    );
+    assert_eq!(transition(&life.answer(&order, PASSED)), Some((Status::Unhealthy, Status::Healthy)));
 }
 
 #[test]
@@ -227,10 +181,7 @@ fn a_check_that_is_changed_again_and_again_is_still_asked() {
     life.under_way.clear();
     let end = life.now + Duration::from_secs(5);
     for round in 0.. {
-        life.configure(shop(
-            endpoints(&[1]),
-            vec![if round % 2 == 0 { other_check() } else { check() }],
-        ));
+        life.configure(shop(endpoints(&[1]), vec![if round % 2 == 0 { other_check() } else { check() }]));
         if !life.under_way.is_empty() {
             break;
         }
@@ -247,23 +198,9 @@ fn the_view_tells_since_when_and_why() {
     life.await_probe(0);
     let view = life.control.endpoints().nth(1).unwrap();
     assert_eq!((view.status, view.since), (Status::Unhealthy, at));
-    assert!(matches!(
-        view.evidence,
-        Evidence::Probe {
-            result: REFUSED,
-            streak: 3,
-            threshold: 3,
-            ..
-        }
-    ));
-    assert_eq!(
-        (view.checks[0].verdict, view.checks[0].streak, view.checks[0].threshold),
-        (Status::Unhealthy, 0, 2)
-    );
-    assert_eq!(
-        view.checks[0].last.map(|(at, outcome)| (at, outcome.result)),
-        Some((at, REFUSED))
-    );
+    assert!(matches!(view.evidence, Evidence::Probe { result: REFUSED, streak: 3, threshold: 3, .. }));
+    assert_eq!((view.checks[0].verdict, view.checks[0].streak, view.checks[0].threshold), (Status::Unhealthy, 0, 2));
+    assert_eq!(view.checks[0].last.map(|(at, outcome)| (at, outcome.result)), Some((at, REFUSED)));
     assert_eq!(view.checks[0].next_due, Some(at + Duration::from_secs(10)));
     assert_eq!(life.control.endpoint(view.key).map(|view| view.id), Some(view.id));
 }
@@ -271,10 +208,7 @@ fn the_view_tells_since_when_and_why() {
 #[test]
 fn an_added_check_does_not_put_the_healthy_out() {
     let mut life = healthy(shop(endpoints(&[1]), vec![check()]));
-    assert!(
-        life.configure(shop(endpoints(&[1]), vec![other_check(), check()]))
-            .is_empty()
-    );
+    assert!(life.configure(shop(endpoints(&[1]), vec![other_check(), check()])).is_empty());
     assert_eq!(status(&life, 0), Status::Healthy);
 }
 
@@ -300,10 +234,7 @@ fn first_probes_are_spread_over_one_interval() {
             life.answer(&order, PASSED);
         }
     }
-    assert!(
-        by_second.iter().all(|&second| (199..=201).contains(&second)),
-        "{by_second:?}"
-    );
+    assert!(by_second.iter().all(|&second| (199..=201).contains(&second)), "{by_second:?}");
 }
 
 #[test]
@@ -333,10 +264,7 @@ fn a_lost_probe_is_asked_again() {
     let given_up = life.now + Duration::from_secs(2) + LOST_GRACE;
     assert_eq!(life.control.next_due(), Some(given_up));
     life.tick();
-    assert!(
-        life.control.settled(),
-        "readiness does not wait for what may never come"
-    );
+    assert!(life.control.settled(), "readiness does not wait for what may never come");
     let again = life.await_probe(0);
     assert_eq!(again.due, given_up);
     assert!(life.answer(&lost, REFUSED).is_empty(), "too late");
@@ -356,14 +284,8 @@ fn an_unchanged_configuration_publishes_nothing() {
 #[test]
 fn only_what_changed_is_made_anew() {
     let two = |weight| {
-        let clusters = vec![
-            cluster("blog", endpoints(&[weight]), vec![]),
-            cluster("shop", endpoints(&[1]), vec![]),
-        ];
-        config(
-            vec![listener("web", vec![to("shop"), to("blog"), to("shop")])],
-            clusters,
-        )
+        let clusters = vec![cluster("blog", endpoints(&[weight]), vec![]), cluster("shop", endpoints(&[1]), vec![])];
+        config(vec![listener("web", vec![to("shop"), to("blog"), to("shop")])], clusters)
     };
     let mut life = Life::of(two(1));
     let before = life.publish().unwrap();
@@ -373,39 +295,20 @@ fn only_what_changed_is_made_anew() {
     assert!(Arc::ptr_eq(&before.clusters[1], &after.clusters[1]));
     assert!(Arc::ptr_eq(&before.listeners[0], &after.listeners[0]));
     let listener = &after.listeners[0];
-    assert!(
-        Arc::ptr_eq(&listener.targets[0].1, &listener.targets[2].1),
-        "one lane a cluster"
-    );
-    assert_eq!(
-        listener.lanes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
-        ["blog", "shop"]
-    );
+    assert!(Arc::ptr_eq(&listener.targets[0].1, &listener.targets[2].1), "one lane a cluster");
+    assert_eq!(listener.lanes.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["blog", "shop"]);
     let mut swapped = two(2);
     swapped.clusters.reverse();
     life.configure(swapped);
     let swapped = life.publish().unwrap();
-    assert_eq!(
-        swapped.listeners[0]
-            .targets
-            .iter()
-            .map(|(at, _)| *at)
-            .collect::<Vec<_>>(),
-        [0, 1, 0]
-    );
-    assert!(
-        Arc::ptr_eq(&swapped.listeners[0].targets[0].1, &listener.targets[0].1),
-        "counts go on"
-    );
+    assert_eq!(swapped.listeners[0].targets.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 1, 0]);
+    assert!(Arc::ptr_eq(&swapped.listeners[0].targets[0].1, &listener.targets[0].1), "counts go on");
     assert!(Arc::ptr_eq(&swapped.clusters[1], &after.clusters[0]));
 }
 
 #[test]
 fn another_port_is_probed_if_the_check_says_so() {
-    let check = HealthCheck {
-        port: Some(9000.try_into().unwrap()),
-        ..check()
-    };
+    let check = HealthCheck { port: Some(9000.try_into().unwrap()), ..check() };
     let order = Life::of(shop(endpoints(&[1]), vec![check])).await_probe(0);
     assert_eq!((order.address.port(), order.key.address.port()), (9000, 80));
 }

@@ -15,10 +15,7 @@ struct Fields(Vec<(&'static str, &'static str)>);
 
 impl Headers for Fields {
     fn get(&self, name: &str) -> Option<&[u8]> {
-        self.0
-            .iter()
-            .find(|(its, _)| its.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_bytes())
+        self.0.iter().find(|(its, _)| its.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_bytes())
     }
 }
 
@@ -42,11 +39,7 @@ fn path() -> impl Strategy<Value = String> {
 }
 
 fn path_match() -> impl Strategy<Value = PathMatch> {
-    prop_oneof![
-        Just(PathMatch::Any),
-        path().prop_map(PathMatch::Exact),
-        path().prop_map(PathMatch::Prefix),
-    ]
+    prop_oneof![Just(PathMatch::Any), path().prop_map(PathMatch::Exact), path().prop_map(PathMatch::Prefix),]
 }
 
 fn header_match() -> impl Strategy<Value = HeaderMatch> {
@@ -55,26 +48,13 @@ fn header_match() -> impl Strategy<Value = HeaderMatch> {
         Just(HeaderTest::Absent),
         select(vec!["1", "2"]).prop_map(|value| HeaderTest::Exact(value.to_owned())),
     ];
-    (select(vec!["x-a", "x-b"]), test).prop_map(|(name, test)| HeaderMatch {
-        name: name.to_owned(),
-        test,
-    })
+    (select(vec!["x-a", "x-b"]), test).prop_map(|(name, test)| HeaderMatch { name: name.to_owned(), test })
 }
 
 fn route_match() -> impl Strategy<Value = RouteMatch> {
     let methods = vec(select(vec!["GET", "POST"]).prop_map(str::to_owned), 0..2);
-    (
-        vec(host_pattern(), 0..3),
-        path_match(),
-        methods,
-        vec(header_match(), 0..2),
-    )
-        .prop_map(|(hosts, path, methods, headers)| RouteMatch {
-            hosts,
-            path,
-            methods,
-            headers,
-        })
+    (vec(host_pattern(), 0..3), path_match(), methods, vec(header_match(), 0..2))
+        .prop_map(|(hosts, path, methods, headers)| RouteMatch { hosts, path, methods, headers })
 }
 
 prop_compose! {
@@ -114,12 +94,7 @@ proptest! {
 
 fn find(matches: RouteMatch, host: &str, path: &str) -> Option<usize> {
     let table = RouteTable::new(&[route(matches, "shop")]);
-    table.find(&RequestView {
-        method: "GET",
-        host,
-        path,
-        headers: &Fields(vec![]),
-    })
+    table.find(&RequestView { method: "GET", host, path, headers: &Fields(vec![]) })
 }
 
 #[test]
@@ -129,39 +104,21 @@ fn a_prefix_ends_at_a_segment() {
         ("/a/", vec!["/a/", "/a/b"], vec!["/a", "/ab"]),
         ("/", vec!["/", "/a", "//"], vec!["", "*"]),
     ] {
-        let matches = RouteMatch {
-            path: PathMatch::Prefix(prefix.to_owned()),
-            ..RouteMatch::default()
-        };
-        assert!(
-            takes.iter().all(|path| find(matches.clone(), "", path).is_some()),
-            "{prefix}"
-        );
-        assert!(
-            leaves.iter().all(|path| find(matches.clone(), "", path).is_none()),
-            "{prefix}"
-        );
+        let matches = RouteMatch { path: PathMatch::Prefix(prefix.to_owned()), ..RouteMatch::default() };
+        assert!(takes.iter().all(|path| find(matches.clone(), "", path).is_some()), "{prefix}");
+        assert!(leaves.iter().all(|path| find(matches.clone(), "", path).is_none()), "{prefix}");
     }
 }
 
 #[test]
 fn a_wildcard_takes_names_below_it() {
     let hosts = vec![HostPattern::Wildcard(".example.com".to_owned())];
-    let matches = RouteMatch {
-        hosts,
-        ..RouteMatch::default()
-    };
+    let matches = RouteMatch { hosts, ..RouteMatch::default() };
     let long = format!("{}.example.com", "X".repeat(400));
     for host in ["a.example.com", "a.b.example.com", "A.EXAMPLE.Com", &long] {
         assert_eq!(find(matches.clone(), host, "/"), Some(0), "{host}");
     }
-    for host in [
-        "example.com",
-        ".example.com",
-        "aexample.com",
-        "a.example.com.evil.org",
-        "",
-    ] {
+    for host in ["example.com", ".example.com", "aexample.com", "a.example.com.evil.org", ""] {
         assert_eq!(find(matches.clone(), host, "/"), None, "{host}");
     }
 }
@@ -172,22 +129,10 @@ fn the_explanation_names_the_condition() {
     routes[0].matches.hosts = vec![HostPattern::Exact("other.org".to_owned())];
     routes[1].matches.path = PathMatch::Exact("/other".to_owned());
     routes[2].matches.methods = vec!["POST".to_owned()];
-    routes[3].matches.headers = vec![HeaderMatch {
-        name: "x-canary".to_owned(),
-        test: HeaderTest::Present,
-    }];
+    routes[3].matches.headers = vec![HeaderMatch { name: "x-canary".to_owned(), test: HeaderTest::Present }];
     let table = RouteTable::new(&routes);
-    let request = RequestView {
-        method: "GET",
-        host: "shop.org",
-        path: "/",
-        headers: &Fields(vec![]),
-    };
-    let told: Vec<String> = table
-        .explain(&request)
-        .into_iter()
-        .map(|(_, verdict)| verdict.to_string())
-        .collect();
+    let request = RequestView { method: "GET", host: "shop.org", path: "/", headers: &Fields(vec![]) };
+    let told: Vec<String> = table.explain(&request).into_iter().map(|(_, verdict)| verdict.to_string()).collect();
     assert_eq!(
         told,
         [
@@ -202,16 +147,9 @@ fn the_explanation_names_the_condition() {
 
 #[test]
 fn a_hostile_host_or_path_is_only_read() {
-    let hosts = vec![
-        HostPattern::Wildcard(".example.com".to_owned()),
-        HostPattern::Exact("a.org".to_owned()),
-    ];
+    let hosts = vec![HostPattern::Wildcard(".example.com".to_owned()), HostPattern::Exact("a.org".to_owned())];
     let path = PathMatch::Prefix("/a/b".to_owned());
-    let matches = RouteMatch {
-        hosts,
-        path,
-        ..RouteMatch::default()
-    };
+    let matches = RouteMatch { hosts, path, ..RouteMatch::default() };
     let (dots, slashes) = (".".repeat(30_000), "/".repeat(30_000));
     assert_eq!(find(matches, &dots, &slashes), None);
 }

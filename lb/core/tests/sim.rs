@@ -39,13 +39,7 @@ fn the_same_seed_tells_the_same_story() {
     for (seed, story) in (0..).zip(&stories) {
         assert_eq!(life::live(seed, STEPS), *story, "seed {seed}");
     }
-    assert!(
-        stories.windows(2).all(|two| two[0] != two[1]),
-        "another seed tells another story"
-    );
+    assert!(stories.windows(2).all(|two| two[0] != two[1]), "another seed tells another story");
     let transitions: usize = stories.iter().map(|story| story.transitions).sum();
-    assert!(
-        transitions > 500,
-        "something happens in these lives: {transitions} transitions"
-    );
+    assert!(transitions > 500, "something happens in these lives: {transitions} transitions");
 }

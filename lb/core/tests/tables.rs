@@ -55,11 +55,7 @@ fn rise_and_fall() {
         let mut opinion = Opinion::OPEN;
         for (outcome, verdict) in outcomes.chars().zip(verdicts.chars()) {
             opinion.hear(&check(), outcome == '+');
-            let wanted = if verdict == 'H' {
-                Status::Healthy
-            } else {
-                Status::Unhealthy
-            };
+            let wanted = if verdict == 'H' { Status::Healthy } else { Status::Unhealthy };
             assert_eq!(opinion.verdict(), wanted, "{outcomes}: {rule}");
         }
     }
@@ -100,19 +96,12 @@ fn envoy_least_request_weights() {
         config.clusters[0] = cluster.into();
         let snapshot = Life::of(config).publish().unwrap();
         let members = &snapshot.clusters[0].members;
-        members
-            .iter()
-            .zip(active)
-            .for_each(|(member, active)| member.load.of(0).in_flight.add(active));
+        members.iter().zip(active).for_each(|(member, active)| member.load.of(0).in_flight.add(active));
         let (mut cursors, mut dice) = (Cursors::new(), Dice::new(1));
         let mut won = [0; 2];
         for _ in 0..200 {
             let picked = pick(&snapshot.clusters[0], &Tried::new(), &mut cursors, &mut dice).unwrap();
-            assert_eq!(
-                picked.why,
-                Why::LeastOfTwo { over: 1 - picked.index },
-                "always two different ones"
-            );
+            assert_eq!(picked.why, Why::LeastOfTwo { over: 1 - picked.index }, "always two different ones");
             won[picked.index] += 1;
         }
         match winner {
@@ -127,23 +116,13 @@ fn envoy_least_request_weights() {
 fn control_keeps_the_intervals() {
     let mut life = Life::of(shop(endpoints(&[1]), vec![check()]));
     let mut order = life.await_probe(0);
-    for (result, pause) in [
-        (PASSED, 5),
-        (REFUSED, 1),
-        (REFUSED, 1),
-        (REFUSED, 10),
-        (REFUSED, 10),
-        (PASSED, 1),
-        (PASSED, 5),
-    ] {
+    for (result, pause) in
+        [(PASSED, 5), (REFUSED, 1), (REFUSED, 1), (REFUSED, 10), (REFUSED, 10), (PASSED, 1), (PASSED, 5)]
+    {
         life.now = life.now + Duration::from_millis(700);
         life.answer(&order, result);
         let asked = life.now;
         order = life.await_probe(0);
-        assert_eq!(
-            order.due.since(asked),
-            Duration::from_secs(pause),
-            "counted from the answer"
-        );
+        assert_eq!(order.due.since(asked), Duration::from_secs(pause), "counted from the answer");
     }
 }

@@ -82,17 +82,10 @@ impl<E: Env> Service<E> {
         let mark = |good: bool| if good { "[+]" } else { "[-]" };
         let mut text = format!("[+]config: generation {} in force\n", snapshot.generation);
         text += &format!("[+]listeners: served on {}\n", addresses(&self.handle.bound()));
-        text += &format!(
-            "{}endpoints: {unjudged} not judged yet\n",
-            mark(phase != Phase::Starting)
-        );
+        text += &format!("{}endpoints: {unjudged} not judged yet\n", mark(phase != Phase::Starting));
         text += &format!("{}phase: {}\n", mark(phase == Phase::Serving), phase.as_str());
         for cluster in &snapshot.clusters {
-            let healthy = cluster
-                .members
-                .iter()
-                .filter(|member| member.status == Status::Healthy)
-                .count();
+            let healthy = cluster.members.iter().filter(|member| member.status == Status::Healthy).count();
             // For people: an instance without healthy endpoints is no worse than its neighbours.
             text += &format!(
                 "{}cluster {}: {healthy} of {} endpoints healthy\n",
@@ -142,16 +135,10 @@ impl<E: Env> Service<E> {
                 return problem(StatusCode::BAD_REQUEST, &detail, json!({}));
             }
         };
-        let limit = limit.map_or(EVENTS_DEFAULT, |limit| {
-            usize::try_from(limit).unwrap_or(EVENTS_MAX).min(EVENTS_MAX)
-        });
+        let limit = limit.map_or(EVENTS_DEFAULT, |limit| usize::try_from(limit).unwrap_or(EVENTS_MAX).min(EVENTS_MAX));
         let stretch = self.handle.journal().read(since, limit);
         let events: Vec<_> = stretch.events.iter().map(|event| &**event).collect();
-        json_answer(
-            StatusCode::OK,
-            JSON,
-            &json!({ "events": events, "last": stretch.last, "lost": stretch.lost }),
-        )
+        json_answer(StatusCode::OK, JSON, &json!({ "events": events, "last": stretch.last, "lost": stretch.lost }))
     }
 
     async fn reload(&self) -> Answer {
@@ -168,11 +155,9 @@ impl<E: Env> Service<E> {
                     "warnings": applied.warnings_json["mistakes"],
                 }),
             ),
-            ReloadOutcome::Unchanged { generation } => json_answer(
-                StatusCode::OK,
-                JSON,
-                &json!({ "result": "unchanged", "generation": generation }),
-            ),
+            ReloadOutcome::Unchanged { generation } => {
+                json_answer(StatusCode::OK, JSON, &json!({ "result": "unchanged", "generation": generation }))
+            }
             ReloadOutcome::Rejected(rejection) => problem(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 &rejection.first,
@@ -234,11 +219,7 @@ fn problem(status: StatusCode, detail: &str, more: Value) -> Answer {
 }
 
 fn not_found() -> Answer {
-    problem(
-        StatusCode::NOT_FOUND,
-        "There is nothing at this address; / lists what there is.",
-        json!({}),
-    )
+    problem(StatusCode::NOT_FOUND, "There is nothing at this address; / lists what there is.", json!({}))
 }
 
 fn not_allowed(allowed: &'static str) -> Answer {

@@ -27,12 +27,7 @@ pub(super) fn check(head: &Parts, peer: SocketAddr) -> Result<(), Refusal> {
         Some(Err(_)) => return Err(refusal(StatusCode::BAD_REQUEST, "The Host header is no text.")),
         None => return Err(refusal(StatusCode::BAD_REQUEST, "The Host header is missing.")),
     };
-    if !is_ours(host)
-        || head
-            .uri
-            .authority()
-            .is_some_and(|authority| !is_ours(authority.as_str()))
-    {
+    if !is_ours(host) || head.uri.authority().is_some_and(|authority| !is_ours(authority.as_str())) {
         return Err(refusal(
             StatusCode::MISDIRECTED_REQUEST,
             "Ask by IP address or as localhost; no other name is answered here.",
@@ -41,17 +36,11 @@ pub(super) fn check(head: &Parts, peer: SocketAddr) -> Result<(), Refusal> {
     if let Some(origin) = head.headers.get(ORIGIN) {
         let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
         if origin.is_none_or(|(_, authority)| !authority.eq_ignore_ascii_case(host)) {
-            return Err(refusal(
-                StatusCode::FORBIDDEN,
-                "Requests on behalf of another web site are not answered.",
-            ));
+            return Err(refusal(StatusCode::FORBIDDEN, "Requests on behalf of another web site are not answered."));
         }
     }
     if !matches!(head.method, Method::GET | Method::HEAD) && !peer.ip().to_canonical().is_loopback() {
-        return Err(refusal(
-            StatusCode::FORBIDDEN,
-            "Changes are taken from this host only: ask over loopback.",
-        ));
+        return Err(refusal(StatusCode::FORBIDDEN, "Changes are taken from this host only: ask over loopback."));
     }
     Ok(())
 }
@@ -77,9 +66,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        check(&head, SocketAddr::from((peer, 4000)))
-            .err()
-            .map(|refusal| refusal.status.as_u16())
+        check(&head, SocketAddr::from((peer, 4000))).err().map(|refusal| refusal.status.as_u16())
     }
 
     #[test]
@@ -103,13 +90,7 @@ mod tests {
 
     #[test]
     fn other_sites_are_refused() {
-        let from = |origin| {
-            verdict(
-                "POST",
-                &[("host", "127.0.0.1:9900"), ("origin", origin)],
-                [127, 0, 0, 1],
-            )
-        };
+        let from = |origin| verdict("POST", &[("host", "127.0.0.1:9900"), ("origin", origin)], [127, 0, 0, 1]);
         assert_eq!(from("http://127.0.0.1:9900"), None);
         for origin in ["http://evil.example", "null", "http://127.0.0.1:9901", "127.0.0.1:9900"] {
             assert_eq!(from(origin), Some(403), "{origin}");

@@ -50,11 +50,7 @@ impl Admin {
     /// Answers about what `handle` talks to, at `address`.
     #[must_use]
     pub const fn new(handle: Handle, metrics: Metrics, address: SocketAddr) -> Self {
-        Self {
-            handle,
-            metrics,
-            address,
-        }
+        Self { handle, metrics, address }
     }
 
     /// Where it is, or will be, served.
@@ -84,12 +80,7 @@ impl<E: Env> Service<E> {
     fn new(env: E, Admin { handle, metrics, .. }: Admin) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let instance = format!("{}:{}", host.trim(), std::process::id());
-        Self {
-            env,
-            handle,
-            metrics,
-            instance,
-        }
+        Self { env, handle, metrics, instance }
     }
 
     async fn accept(self: Rc<Self>, listener: E::Listener) {

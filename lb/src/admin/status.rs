@@ -186,12 +186,7 @@ pub(super) fn of(handle: &Handle, instance: &str, now: Moment, wall: SystemTime)
     };
     let listener = |listener: &snapshot::Listener| Listener {
         name: listener.config.name.to_string(),
-        addresses: listener
-            .config
-            .bind
-            .iter()
-            .map(|&configured| address(&listener.config, configured))
-            .collect(),
+        addresses: listener.config.bind.iter().map(|&configured| address(&listener.config, configured)).collect(),
         routes: listener.config.routes.len(),
         connections: settled(listener.load.sum(|load| &load.open)),
         accepted: listener.load.sum(|load| &load.accepted),
@@ -250,12 +245,7 @@ fn clusters(handle: &Handle, snapshot: &snapshot::Snapshot, clock: Clock) -> Vec
 }
 
 fn endpoint(view: &EndpointView<'_>, clock: Clock) -> Endpoint {
-    let failures = view
-        .load
-        .iter()
-        .flat_map(|load| &load.failures)
-        .map(weir_core::load::Count::get)
-        .sum();
+    let failures = view.load.iter().flat_map(|load| &load.failures).map(weir_core::load::Count::get).sum();
     Endpoint {
         address: view.key.address.to_string(),
         zone: view.zone.map(ToString::to_string),

@@ -43,11 +43,7 @@ impl Heard {
 
 impl Stage {
     async fn ask(&self, method: &str, path: &str) -> Heard {
-        self.say(&format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.address
-        ))
-        .await
+        self.say(&format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)).await
     }
 
     async fn say(&self, request: &str) -> Heard {
@@ -56,11 +52,7 @@ impl Stage {
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        Heard {
-            status: head[9..12].parse().unwrap(),
-            head: head.to_lowercase(),
-            body: body.into(),
-        }
+        Heard { status: head[9..12].parse().unwrap(), head: head.to_lowercase(), body: body.into() }
     }
 }
 
@@ -76,11 +68,7 @@ async fn play(story: impl AsyncFnOnce(&Stage)) {
         env,
         List::default(),
         control,
-        First {
-            source,
-            text: CONFIG.into(),
-            config,
-        },
+        First { source, text: CONFIG.into(), config },
         journal,
         control_metrics.clone(),
     );
@@ -92,11 +80,7 @@ async fn play(story: impl AsyncFnOnce(&Stage)) {
     let reserved = env.reserve(loopback, NonZeroUsize::MIN, false).unwrap().remove(0);
     env.admit(&reserved).unwrap();
     let address = env.bound_addr(&reserved).unwrap();
-    let stage = Stage {
-        address,
-        handle: handle.clone(),
-        file,
-    };
+    let stage = Stage { address, handle: handle.clone(), file };
     let played = async {
         tokio::select! {
             () = shell.run() => {}
@@ -125,11 +109,7 @@ async fn everything_listed_is_there() {
         ] {
             let heard = stage.ask("GET", path).await;
             assert_eq!(heard.status, 200, "{path}");
-            assert!(
-                heard.head.contains(&format!("content-type: {content_type}")),
-                "{path}: {}",
-                heard.head
-            );
+            assert!(heard.head.contains(&format!("content-type: {content_type}")), "{path}: {}", heard.head);
             assert!(!heard.body.is_empty());
             assert_eq!(stage.ask("HEAD", path).await.body, "");
             let refused = stage.ask("POST", path).await;
@@ -151,20 +131,11 @@ async fn readiness_has_words() {
         stage.handle.reload(crate::control::Trigger::Api).await;
         assert_eq!(stage.ask("GET", "/readyz").await.body, "ready\n");
         let verbose = stage.ask("GET", "/readyz?verbose").await.body;
-        assert!(
-            verbose.contains("[+]cluster app: 1 of 1 endpoints healthy\n"),
-            "{verbose}"
-        );
+        assert!(verbose.contains("[+]cluster app: 1 of 1 endpoints healthy\n"), "{verbose}");
         stage.handle.drain_started("a test");
         let heard = stage.ask("GET", "/readyz").await;
         assert_eq!((heard.status, &*heard.body), (503, "draining\n"));
-        assert!(
-            stage
-                .ask("GET", "/readyz?verbose")
-                .await
-                .body
-                .contains("[-]phase: draining\n")
-        );
+        assert!(stage.ask("GET", "/readyz?verbose").await.body.contains("[-]phase: draining\n"));
         assert_eq!(stage.ask("GET", "/livez").await.status, 200);
     })
     .await;
@@ -184,10 +155,7 @@ async fn status_config_and_events_say_what_is() {
         assert_eq!(stage.ask("GET", "/api/v1/config").await.json()["text"], CONFIG);
 
         let events = stage.ask("GET", "/api/v1/events?since=0&limit=1").await.json();
-        assert_eq!(
-            (&events["events"][0]["id"], &events["events"][0]["kind"]),
-            (&1.into(), &"started".into())
-        );
+        assert_eq!((&events["events"][0]["id"], &events["events"][0]["kind"]), (&1.into(), &"started".into()));
         let last = events["last"].as_u64().unwrap();
         let none = stage.ask("GET", &format!("/api/v1/events?since={last}")).await.json();
         assert_eq!(none["events"], serde_json::json!([]));
@@ -215,19 +183,14 @@ async fn a_reload_returns_its_verdict() {
 #[tokio::test]
 async fn strangers_are_refused() {
     play(async |stage| {
-        for (fields, status) in [
-            ("Host: evil.example\r\n", 421),
-            ("Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n", 403),
-            ("", 400),
-        ] {
+        for (fields, status) in
+            [("Host: evil.example\r\n", 421), ("Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n", 403), ("", 400)]
+        {
             let request = format!("POST /api/v1/config:reload HTTP/1.1\r\n{fields}Connection: close\r\n\r\n");
             assert_eq!(stage.say(&request).await.status, status, "{fields}");
         }
         assert_eq!(stage.handle.last_reload().trigger.as_str(), "start");
-        let long = format!(
-            "GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nx: {}\r\n\r\n",
-            "y".repeat(HEAD_MAX)
-        );
+        let long = format!("GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nx: {}\r\n\r\n", "y".repeat(HEAD_MAX));
         assert_eq!(stage.say(&long).await.status, 431);
     })
     .await;

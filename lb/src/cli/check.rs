@@ -43,11 +43,7 @@ impl Check {
             Err(error) => return failed(&error.to_string()),
         };
         let parsed = source.understand(&text);
-        let code = if parsed.is_ok() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        };
+        let code = if parsed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         let printed = match (self.format, parsed) {
             (Format::Json, parsed) => {
                 let valid = parsed.is_ok();
@@ -59,16 +55,8 @@ impl Check {
                 emit(&format!("{value:#}\n"))
             }
             (Format::Text, Ok(Parsed { config, warnings })) => {
-                let warnings = if warnings.is_empty() {
-                    String::new()
-                } else {
-                    warnings.render(style())
-                };
-                emit(&format!(
-                    "{warnings}{} is valid: {}\n",
-                    source.shown(),
-                    summary(&config)
-                ))
+                let warnings = if warnings.is_empty() { String::new() } else { warnings.render(style()) };
+                emit(&format!("{warnings}{} is valid: {}\n", source.shown(), summary(&config)))
             }
             (Format::Text, Err(mistakes)) => {
                 eprint!("{}", mistakes.render(style_of(Paint::for_stderr())));
@@ -102,9 +90,7 @@ impl Diff {
 fn read(path: &Path) -> Result<Config, String> {
     let source = Source::new(path);
     let text = source.read().map_err(|error| format!("weir: {error}\n"))?;
-    let parsed = source
-        .understand(&text)
-        .map_err(|mistakes| mistakes.render(style_of(Paint::for_stderr())))?;
+    let parsed = source.understand(&text).map_err(|mistakes| mistakes.render(style_of(Paint::for_stderr())))?;
     Ok(parsed.config)
 }
 
@@ -114,19 +100,11 @@ fn summary(config: &Config) -> String {
         .clusters
         .iter()
         .map(|cluster| {
-            let each: f64 = cluster
-                .health_checks
-                .iter()
-                .map(|check| 1.0 / check.interval.as_secs_f64())
-                .sum();
+            let each: f64 = cluster.health_checks.iter().map(|check| 1.0 / check.interval.as_secs_f64()).sum();
             each * cluster.endpoints.len() as f64
         })
         .sum();
-    let cost = if probes > 0.0 {
-        format!("; about {probes:.1} health probes a second")
-    } else {
-        String::new()
-    };
+    let cost = if probes > 0.0 { format!("; about {probes:.1} health probes a second") } else { String::new() };
     format!("{}{cost}", in_numbers(config))
 }
 

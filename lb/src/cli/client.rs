@@ -32,11 +32,7 @@ pub(super) enum ClientError {
     #[error("{0} does not answer as weir's admin address does: {1}")]
     Answer(String, String),
     #[error("{address} says: {status}: {detail}")]
-    Refused {
-        address: String,
-        status: StatusCode,
-        detail: String,
-    },
+    Refused { address: String, status: StatusCode, detail: String },
     #[error("cannot start: {0}")]
     Runtime(io::Error),
 }
@@ -62,11 +58,7 @@ impl Client {
             .and_then(|mut found| found.next().ok_or_else(|| io::Error::other("the name has no address")));
         let address = found.map_err(|error| ClientError::Address(name.to_owned(), error))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Ok(Self {
-            runtime: runtime.map_err(ClientError::Runtime)?,
-            name: name.to_owned(),
-            address,
-        })
+        Ok(Self { runtime: runtime.map_err(ClientError::Runtime)?, name: name.to_owned(), address })
     }
 
     /// Reads `path`; anything but 200 is an error.
@@ -91,15 +83,8 @@ impl Client {
     /// An answer that is none.
     pub(super) fn refused(&self, reply: &Reply) -> ClientError {
         let problem: Option<serde_json::Value> = serde_json::from_slice(&reply.body).ok();
-        let detail = problem
-            .as_ref()
-            .and_then(|problem| problem["detail"].as_str())
-            .unwrap_or("(no reason given)");
-        ClientError::Refused {
-            address: self.name.clone(),
-            status: reply.status,
-            detail: detail.to_owned(),
-        }
+        let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str()).unwrap_or("(no reason given)");
+        ClientError::Refused { address: self.name.clone(), status: reply.status, detail: detail.to_owned() }
     }
 
     fn ask(&self, method: Method, path: &str) -> Result<Reply, ClientError> {
@@ -107,10 +92,7 @@ impl Client {
     }
 
     async fn exchange(&self, method: Method, path: &str) -> Result<Reply, ClientError> {
-        let unreachable = |why: String| ClientError::Connect {
-            address: self.name.clone(),
-            why,
-        };
+        let unreachable = |why: String| ClientError::Connect { address: self.name.clone(), why };
         let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(self.address)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -122,10 +104,7 @@ impl Client {
         match timeout(ANSWER_TIMEOUT, self.converse(stream, method, path)).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(ClientError::Answer(self.name.clone(), error.to_string())),
-            Err(_) => Err(ClientError::Answer(
-                self.name.clone(),
-                format!("no answer within {ANSWER_TIMEOUT:?}"),
-            )),
+            Err(_) => Err(ClientError::Answer(self.name.clone(), format!("no answer within {ANSWER_TIMEOUT:?}"))),
         }
     }
 

@@ -110,11 +110,7 @@ impl Show {
 fn line(event: &Event, paint: Paint) -> String {
     let level = paint.state(&event.level, &format!("{:<5}", event.level.to_uppercase()));
     let message = harmless(&event.message).replace('\n', "; ");
-    format!(
-        "{} {} {level} {message}\n",
-        paint.dim(&event.time),
-        paint.dim(&format!("#{:<4}", event.id))
-    )
+    format!("{} {} {level} {message}\n", paint.dim(&event.time), paint.dim(&format!("#{:<4}", event.id)))
 }
 
 #[cfg(test)]
@@ -128,9 +124,6 @@ mod tests {
             "message": "a\nb\u{1b}[2J", "fields": {}
         }))
         .unwrap();
-        assert_eq!(
-            line(&event, Paint::plain()),
-            "2026-01-02T03:04:05.678Z #7    INFO  a; b\u{fffd}[2J\n"
-        );
+        assert_eq!(line(&event, Paint::plain()), "2026-01-02T03:04:05.678Z #7    INFO  a; b\u{fffd}[2J\n");
     }
 }

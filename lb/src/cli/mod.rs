@@ -165,10 +165,7 @@ pub fn main() -> ExitCode {
 impl Run {
     fn run(self) -> ExitCode {
         match self.log.start() {
-            Ok(_log) => server::run(&RunOptions {
-                config_path: self.config,
-                admin: self.admin,
-            }),
+            Ok(_log) => server::run(&RunOptions { config_path: self.config, admin: self.admin }),
             Err(wrong) => usage(&wrong),
         }
     }
@@ -178,20 +175,12 @@ impl Demo {
     fn run(self) -> ExitCode {
         let Self { listen, admin, log } = self;
         // The demo tells its own story; what the balancer logs beside it is for those who ask.
-        let log = Log {
-            filter: log.filter.or_else(|| Some("warn".into())),
-            ..log
-        };
+        let log = Log { filter: log.filter.or_else(|| Some("warn".into())), ..log };
         let _log = match log.start() {
             Ok(running) => running,
             Err(wrong) => return usage(&wrong),
         };
-        let serve = |config: &std::path::Path| {
-            server::run(&RunOptions {
-                config_path: config.to_owned(),
-                admin: None,
-            })
-        };
+        let serve = |config: &std::path::Path| server::run(&RunOptions { config_path: config.to_owned(), admin: None });
         match crate::demo::run(crate::demo::Options { listen, admin }, serve) {
             Ok(code) => code,
             Err(error) => failed(&error.to_string()),
@@ -203,11 +192,7 @@ impl Log {
     fn start(&self) -> Result<log::Running, String> {
         let fallback = || std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
         let filter = self.filter.clone().or_else(fallback).unwrap_or_else(|| "info".into());
-        log::start(
-            &filter,
-            self.format.unwrap_or_else(log::Format::for_stderr),
-            Paint::for_stderr().is_on(),
-        )
+        log::start(&filter, self.format.unwrap_or_else(log::Format::for_stderr), Paint::for_stderr().is_on())
     }
 }
 
@@ -275,11 +260,7 @@ mod tests {
         for verb in Cli::command().get_subcommands() {
             assert!(verb.get_about().is_some(), "{}", verb.get_name());
             let example = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(
-                example.contains(&format!("weir {}", verb.get_name())),
-                "{}",
-                verb.get_name()
-            );
+            assert!(example.contains(&format!("weir {}", verb.get_name())), "{}", verb.get_name());
         }
     }
 }

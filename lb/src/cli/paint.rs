@@ -11,16 +11,12 @@ pub(super) struct Paint {
 impl Paint {
     /// For standard output: on a terminal, unless NO_COLOR says no (<https://no-color.org>).
     pub(super) fn for_stdout() -> Self {
-        Self {
-            on: wanted() && io::stdout().is_terminal(),
-        }
+        Self { on: wanted() && io::stdout().is_terminal() }
     }
 
     /// The same for standard error.
     pub(super) fn for_stderr() -> Self {
-        Self {
-            on: wanted() && io::stderr().is_terminal(),
-        }
+        Self { on: wanted() && io::stderr().is_terminal() }
     }
 
     #[cfg(test)]
@@ -51,11 +47,7 @@ impl Paint {
     }
 
     fn with(self, code: &str, text: &str) -> String {
-        if self.on {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
@@ -65,13 +57,5 @@ fn wanted() -> bool {
 
 /// Text from a running instance, free of terminal control.
 pub(super) fn harmless(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' && c != '\t' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }

@@ -49,11 +49,7 @@ impl Reload {
         let text = |name: &str| harmless(verdict[name].as_str().unwrap_or_default().trim_end());
         let generation = &verdict["generation"];
         if !taken {
-            eprintln!(
-                "{}\n{}",
-                text("text"),
-                Paint::for_stderr().bold("refused: the configuration in force stays")
-            );
+            eprintln!("{}\n{}", text("text"), Paint::for_stderr().bold("refused: the configuration in force stays"));
             return ExitCode::FAILURE;
         }
         let warnings = text("warnings_text");

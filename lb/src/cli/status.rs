@@ -34,17 +34,11 @@ impl Show {
             let known: Vec<String> = status.clusters.iter().map(|cluster| cluster.name.clone()).collect();
             status.clusters.retain(|cluster| cluster.name == *name);
             if status.clusters.is_empty() {
-                return failed(&format!(
-                    "there is no cluster {name:?}; there are: {}",
-                    known.join(", ")
-                ));
+                return failed(&format!("there is no cluster {name:?}; there are: {}", known.join(", ")));
             }
         }
         match self.format {
-            Format::Json => emit(&format!(
-                "{}\n",
-                serde_json::to_string_pretty(&status).unwrap_or_default()
-            )),
+            Format::Json => emit(&format!("{}\n", serde_json::to_string_pretty(&status).unwrap_or_default())),
             Format::Text => emit(&harmless_but_colours(&render(&status, Paint::for_stdout()))),
         }
     }
@@ -69,12 +63,7 @@ fn render(status: &Status, paint: Paint) -> String {
         status.generation,
     );
     let config = &status.config;
-    let _ = writeln!(
-        text,
-        "config {} · in force for {}",
-        config.path,
-        age(config.age_seconds)
-    );
+    let _ = writeln!(text, "config {} · in force for {}", config.path, age(config.age_seconds));
     if config.last_reload.result == "rejected" {
         let message = paint.state("rejected", &config.last_reload.message);
         let _ = writeln!(text, "  newest attempt, at {}: {message}", config.last_reload.at);
@@ -92,10 +81,8 @@ fn listeners(listeners: &[Listener], paint: Paint) -> String {
     let mut table = Table::new(&["LISTENER", "ADDRESS", "ROUTES", ">OPEN", ">ACCEPTED", ">REJECTED"]);
     for listener in listeners {
         for address in &listener.addresses {
-            let bound = address
-                .bound
-                .as_deref()
-                .map_or_else(|| format!("{} (not bound)", address.configured), Into::into);
+            let bound =
+                address.bound.as_deref().map_or_else(|| format!("{} (not bound)", address.configured), Into::into);
             table.row([
                 Cell::plain(&listener.name),
                 Cell::plain(bound),
@@ -117,22 +104,8 @@ fn render_cluster(cluster: &Cluster, paint: Paint) -> String {
     };
     let all = cluster.endpoints.len();
     let mut text = format!("{} {}", paint.dim("CLUSTER"), paint.bold(&cluster.name));
-    let _ = writeln!(
-        text,
-        " · {} · {} of {all} healthy{state}",
-        cluster.balance, cluster.healthy
-    );
-    let head = [
-        "ZONE",
-        "ENDPOINT",
-        "STATUS",
-        ">SINCE",
-        ">WEIGHT",
-        ">ACTIVE",
-        ">REQUESTS",
-        ">FAILURES",
-        "REASON",
-    ];
+    let _ = writeln!(text, " · {} · {} of {all} healthy{state}", cluster.balance, cluster.healthy);
+    let head = ["ZONE", "ENDPOINT", "STATUS", ">SINCE", ">WEIGHT", ">ACTIVE", ">REQUESTS", ">FAILURES", "REASON"];
     let mut table = Table::new(&head);
     for endpoint in by_zone(&cluster.endpoints) {
         table.row([
@@ -158,24 +131,15 @@ fn by_zone(endpoints: &[Endpoint]) -> Vec<&Endpoint> {
             zones.push(endpoint.zone.as_deref());
         }
     }
-    zones
-        .iter()
-        .flat_map(|zone| endpoints.iter().filter(move |one| one.zone.as_deref() == *zone))
-        .collect()
+    zones.iter().flat_map(|zone| endpoints.iter().filter(move |one| one.zone.as_deref() == *zone)).collect()
 }
 
 /// Why the status is what it is, and what the newest probe adds to that.
 fn reason(endpoint: &Endpoint) -> String {
-    let wavering = endpoint
-        .checks
-        .iter()
-        .find(|check| check.streak > 0 && check.verdict != "unknown");
+    let wavering = endpoint.checks.iter().find(|check| check.streak > 0 && check.verdict != "unknown");
     match wavering.and_then(|check| Some((check, check.last.as_ref()?))) {
         Some((check, last)) => {
-            format!(
-                "{}; now {} of {} against it: {}",
-                endpoint.reason, check.streak, check.threshold, last.words
-            )
+            format!("{}; now {} of {} against it: {}", endpoint.reason, check.streak, check.threshold, last.words)
         }
         None => endpoint.reason.clone(),
     }
@@ -205,17 +169,11 @@ struct Cell {
 
 impl Cell {
     fn plain(text: impl ToString) -> Self {
-        Self {
-            text: text.to_string(),
-            state: false,
-        }
+        Self { text: text.to_string(), state: false }
     }
 
     fn state(word: &str) -> Self {
-        Self {
-            text: word.to_owned(),
-            state: true,
-        }
+        Self { text: word.to_owned(), state: true }
     }
 }
 
@@ -223,14 +181,8 @@ impl Table {
     /// A head that begins with `>` makes its column flush right.
     fn new(heads: &[&str]) -> Self {
         let right = heads.iter().map(|head| head.starts_with('>')).collect();
-        let heads = heads
-            .iter()
-            .map(|head| Cell::plain(head.trim_start_matches('>')))
-            .collect();
-        Self {
-            right,
-            rows: vec![heads],
-        }
+        let heads = heads.iter().map(|head| Cell::plain(head.trim_start_matches('>'))).collect();
+        Self { right, rows: vec![heads] }
     }
 
     fn row<const N: usize>(&mut self, cells: [Cell; N]) {
@@ -238,13 +190,7 @@ impl Table {
     }
 
     fn render(&self, indent: &str, paint: Paint) -> String {
-        let width = |column: usize| {
-            self.rows
-                .iter()
-                .map(|row| row[column].text.chars().count())
-                .max()
-                .unwrap_or(0)
-        };
+        let width = |column: usize| self.rows.iter().map(|row| row[column].text.chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
         let mut text = String::new();
         for (at, row) in self.rows.iter().enumerate() {
@@ -323,13 +269,7 @@ CLUSTER orders · round_robin · 2 of 3 healthy
 
     #[test]
     fn ages_have_two_units() {
-        for (seconds, text) in [
-            (0, "0s"),
-            (59, "59s"),
-            (60, "1m00s"),
-            (3600, "1h00m"),
-            (90_000, "1d01h"),
-        ] {
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (60, "1m00s"), (3600, "1h00m"), (90_000, "1d01h")] {
             assert_eq!(age(seconds), text);
         }
     }

@@ -55,9 +55,7 @@ impl Handle {
         let (reply, verdict) = oneshot::channel();
         // Either fails only once the loop has ended.
         let _ = self.commands.send(Command::Reload { trigger, reply }).await;
-        verdict
-            .await
-            .unwrap_or_else(|_| ReloadOutcome::Rejected(Rejection::stopping()))
+        verdict.await.unwrap_or_else(|_| ReloadOutcome::Rejected(Rejection::stopping()))
     }
 
     /// As if the file had been seen to change.
@@ -82,30 +80,17 @@ impl Handle {
             return;
         }
         self.shared.metrics.set_ready(false);
-        self.shared.journal.record(
-            Kind::DrainStarted,
-            Level::Info,
-            format!("draining: {why}"),
-            json!({ "why": why }),
-        );
+        self.shared.journal.record(Kind::DrainStarted, Level::Info, format!("draining: {why}"), json!({ "why": why }));
     }
 
     /// Tells the journal how draining ended: how many requests had to be cut.
     pub fn drain_finished(&self, cut: u64) {
         let (level, message) = match cut {
             0 => (Level::Info, "drained: every request was finished".to_owned()),
-            1 => (
-                Level::Warn,
-                "drained, but not all: 1 request was cut".to_owned(),
-            ),
-            _ => (
-                Level::Warn,
-                format!("drained, but not all: {cut} requests were cut"),
-            ),
+            1 => (Level::Warn, "drained, but not all: 1 request was cut".to_owned()),
+            _ => (Level::Warn, format!("drained, but not all: {cut} requests were cut")),
         };
-        self.shared
-            .journal
-            .record(Kind::DrainFinished, level, message, json!({ "cut": cut }));
+        self.shared.journal.record(Kind::DrainFinished, level, message, json!({ "cut": cut }));
     }
 
     /// Where in its life the process stands.
@@ -153,12 +138,7 @@ impl Handle {
     /// The address `name` is served on, the first if there are several.
     #[must_use]
     pub fn bound_addr(&self, name: &str) -> Option<SocketAddr> {
-        self.shared
-            .bound
-            .borrow()
-            .iter()
-            .find(|bound| bound.name.as_str() == name)
-            .map(|bound| bound.actual)
+        self.shared.bound.borrow().iter().find(|bound| bound.name.as_str() == name).map(|bound| bound.actual)
     }
 
     /// When the process began, by the wall clock.

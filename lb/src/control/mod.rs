@@ -67,10 +67,7 @@ impl ReserveError {
     /// `address` of `listener` cannot be bound.
     #[must_use]
     pub fn address(listener: ListenerName, address: SocketAddr, message: String) -> Self {
-        Self {
-            address: Some((listener, address)),
-            message,
-        }
+        Self { address: Some((listener, address)), message }
     }
 
     /// A file cannot be used; `message` says which, and why.
@@ -102,10 +99,7 @@ pub struct BoundListener {
 
 /// What the loop is asked to do.
 enum Command {
-    Reload {
-        trigger: Trigger,
-        reply: oneshot::Sender<ReloadOutcome>,
-    },
+    Reload { trigger: Trigger, reply: oneshot::Sender<ReloadOutcome> },
     FileChanged,
     Stop,
 }
@@ -182,9 +176,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         metrics: ControlMetrics,
     ) -> Result<Self, Rejection> {
         let config = Arc::new(config);
-        let reserved = sockets
-            .reserve(&config)
-            .map_err(|errors| Rejection::of_sockets(&errors))?;
+        let reserved = sockets.reserve(&config).map_err(|errors| Rejection::of_sockets(&errors))?;
         let mut effects = Vec::new();
         let now = env.now();
         control.step(now, Event::Configured(Arc::clone(&config)), &mut effects);
@@ -210,19 +202,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         let prober = Prober::new(env.clone(), Rc::clone(&lag), report);
         let seen = Seen::Text(text);
         let (shared, reserved) = (Rc::new(shared), Some(reserved));
-        Ok(Self {
-            env,
-            sockets,
-            shared,
-            reserved,
-            prober,
-            lag,
-            results,
-            commands,
-            sender,
-            effects,
-            seen,
-        })
+        Ok(Self { env, sockets, shared, reserved, prober, lag, results, commands, sender, effects, seen })
     }
 
     /// The truth; what workers read.
@@ -306,13 +286,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     fn take_in(&mut self, first: Finished) {
         let mut next = Some(first);
         let mut room = BATCH_MAX;
-        while let Some(Finished {
-            id,
-            key,
-            check,
-            outcome,
-        }) = next
-        {
+        while let Some(Finished { id, key, check, outcome }) = next {
             self.shared.metrics.probed(key.cluster.as_str(), &check.kind, &outcome);
             self.step(Event::Probed(Probed { id, outcome }));
             room -= 1;
@@ -321,10 +295,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     }
 
     fn step(&mut self, event: Event) {
-        self.shared
-            .control
-            .borrow_mut()
-            .step(self.env.now(), event, &mut self.effects);
+        self.shared.control.borrow_mut().step(self.env.now(), event, &mut self.effects);
         self.carry_out();
     }
 
@@ -352,19 +323,9 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     }
 
     fn note_transition(&self, transition: &Transition) {
-        let Transition {
-            key,
-            zone,
-            from,
-            to,
-            evidence,
-        } = transition;
+        let Transition { key, zone, from, to, evidence } = transition;
         self.shared.metrics.transition(key, *to, self.env.wall());
-        let level = if *to == Status::Unhealthy {
-            Level::Warn
-        } else {
-            Level::Info
-        };
+        let level = if *to == Status::Unhealthy { Level::Warn } else { Level::Info };
         let place = zone.as_ref().map(|zone| format!(" in {zone}")).unwrap_or_default();
         self.shared.journal.record(
             Kind::EndpointTransition,

@@ -89,17 +89,8 @@ impl Rejection {
     /// The text has mistakes.
     #[must_use]
     pub fn of_text(mistakes: &Mistakes) -> Self {
-        let first = mistakes
-            .iter()
-            .next()
-            .map(|mistake| format!("{}:{mistake}", mistakes.file()))
-            .unwrap_or_default();
-        Self {
-            text: mistakes.render(Style::Plain),
-            json: mistakes.to_json().into(),
-            first,
-            count: mistakes.errors(),
-        }
+        let first = mistakes.iter().next().map(|mistake| format!("{}:{mistake}", mistakes.file())).unwrap_or_default();
+        Self { text: mistakes.render(Style::Plain), json: mistakes.to_json().into(), first, count: mistakes.errors() }
     }
 
     /// There is no text.
@@ -134,17 +125,11 @@ impl Rejection {
     }
 
     pub(super) fn of_ourselves() -> Self {
-        Self::plain(
-            "internal",
-            "the core made no snapshot of the first configuration: a mistake of weir itself".into(),
-        )
+        Self::plain("internal", "the core made no snapshot of the first configuration: a mistake of weir itself".into())
     }
 
     pub(super) fn stopping() -> Self {
-        Self::plain(
-            "stopping",
-            "the process is stopping and takes no new configuration".into(),
-        )
+        Self::plain("stopping", "the process is stopping and takes no new configuration".into())
     }
 
     fn plain(code: &str, message: String) -> Self {
@@ -173,12 +158,7 @@ pub struct InForce {
 
 impl InForce {
     pub(super) fn new(text: Arc<str>, generation: u64, since: SystemTime) -> Self {
-        Self {
-            hash: fingerprint(&text),
-            text,
-            generation,
-            since,
-        }
+        Self { hash: fingerprint(&text), text, generation, since }
     }
 }
 
@@ -197,12 +177,7 @@ pub struct LastReload {
 
 impl LastReload {
     pub(super) fn applied(trigger: Trigger, at: SystemTime) -> Self {
-        Self {
-            at,
-            trigger,
-            result: "applied",
-            message: "the first configuration".into(),
-        }
+        Self { at, trigger, result: "applied", message: "the first configuration".into() }
     }
 }
 
@@ -237,22 +212,16 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         let (level, message) = match &found {
             Seen::Unreadable(why) => (Level::Warn, format!("{why}; the configuration in force stays")),
             // It went and came back as it was: worth a word, but no reload.
-            Seen::Text(text) if *text == in_force && matches!(self.seen, Seen::Unreadable(_)) => (
-                Level::Info,
-                format!("{} is back, unchanged", self.shared.source.shown()),
-            ),
+            Seen::Text(text) if *text == in_force && matches!(self.seen, Seen::Unreadable(_)) => {
+                (Level::Info, format!("{} is back, unchanged", self.shared.source.shown()))
+            }
             Seen::Text(_) => {
                 self.reload(Trigger::File);
                 return;
             }
         };
         self.seen = found;
-        self.shared.journal.record(
-            Kind::ConfigSource,
-            level,
-            message,
-            json!({ "config": self.shared.source.path() }),
-        );
+        self.shared.journal.record(Kind::ConfigSource, level, message, json!({ "config": self.shared.source.path() }));
     }
 
     fn take(&mut self, text: Arc<str>) -> ReloadOutcome {
@@ -276,19 +245,13 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         self.publish();
         let snapshot = self.shared.truth.load_full();
         self.sockets.open(reserved, &snapshot);
-        self.shared
-            .in_force
-            .replace(InForce::new(text, snapshot.generation, self.env.wall()));
+        self.shared.in_force.replace(InForce::new(text, snapshot.generation, self.env.wall()));
         ReloadOutcome::Applied(Applied {
             generation: snapshot.generation,
             changes: changes.to_string(),
             summary: summary(&changes),
             changes_json: changes.to_json(),
-            warnings: if warnings.is_empty() {
-                String::new()
-            } else {
-                warnings.render(Style::Plain)
-            },
+            warnings: if warnings.is_empty() { String::new() } else { warnings.render(Style::Plain) },
             warnings_json: warnings.to_json(),
         })
     }
@@ -303,41 +266,27 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         }
         let InForce { generation, since, .. } = *self.shared.in_force.borrow();
         self.shared.in_force.replace(InForce::new(text, generation, since));
-        ReloadOutcome::Unchanged {
-            generation: self.shared.truth.load().generation,
-        }
+        ReloadOutcome::Unchanged { generation: self.shared.truth.load().generation }
     }
 
     fn note_reload(&self, trigger: Trigger, outcome: &ReloadOutcome) {
         let file = self.shared.source.shown();
         let (kind, level, count, message, mut fields) = match outcome {
             ReloadOutcome::Applied(applied) => {
-                let message = format!(
-                    "{file} applied as generation {}: {}",
-                    applied.generation, applied.summary
-                );
+                let message = format!("{file} applied as generation {}: {}", applied.generation, applied.summary);
                 let fields = json!({ "generation": applied.generation, "changes": applied.changes_json, "warnings": applied.warnings_json["mistakes"] });
                 (Kind::ConfigApplied, Level::Info, Reload::Applied, message, fields)
             }
             ReloadOutcome::Unchanged { generation } => {
                 let message = format!("{file} read again: nothing changed");
-                (
-                    Kind::ConfigUnchanged,
-                    Level::Info,
-                    Reload::Unchanged,
-                    message,
-                    json!({ "generation": generation }),
-                )
+                (Kind::ConfigUnchanged, Level::Info, Reload::Unchanged, message, json!({ "generation": generation }))
             }
             ReloadOutcome::Rejected(rejection) => {
                 let more = match rejection.count {
                     0 | 1 => String::new(),
                     count => format!(" (and {} more)", count - 1),
                 };
-                let message = format!(
-                    "{file} refused, the configuration in force stays: {}{more}",
-                    rejection.first
-                );
+                let message = format!("{file} refused, the configuration in force stays: {}{more}", rejection.first);
                 let fields = json!({ "mistakes": rejection.json["mistakes"], "count": rejection.count });
                 (Kind::ConfigRejected, Level::Error, Reload::Rejected, message, fields)
             }
@@ -345,12 +294,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         fields["trigger"] = trigger.as_str().into();
         let at = self.env.wall();
         self.shared.metrics.reloaded(count, at);
-        self.shared.last_reload.replace(LastReload {
-            at,
-            trigger,
-            result: count.as_str(),
-            message: message.clone(),
-        });
+        self.shared.last_reload.replace(LastReload { at, trigger, result: count.as_str(), message: message.clone() });
         self.shared.journal.record(kind, level, message, fields);
         if matches!(outcome, ReloadOutcome::Applied(_)) {
             self.note_listeners();
@@ -376,10 +320,7 @@ pub fn in_numbers(config: &Config) -> String {
 /// The changes on one line that is not too long for a log.
 fn summary(changes: &Changes) -> String {
     const MAX: usize = 8;
-    let told = changes
-        .iter()
-        .take(MAX)
-        .map(|change| format!("{} {}", change.kind.as_str(), change.what));
+    let told = changes.iter().take(MAX).map(|change| format!("{} {}", change.kind.as_str(), change.what));
     let mut summary = told.collect::<Vec<_>>().join("; ");
     if changes.len() > MAX {
         // Writing to a String cannot fail.

@@ -57,9 +57,7 @@ impl Source {
     #[must_use]
     pub fn new(path: &Path) -> Self {
         // Fails only for an empty path, or without a working directory; then the reader says so.
-        Self {
-            path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-        }
+        Self { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
     }
 
     /// Where it is.
@@ -86,18 +84,13 @@ impl Source {
             return Err(failed(io::Error::other("not a regular file")));
         }
         // One byte over tells "too large" from "just fits".
-        file.take(MAX_TEXT + 1)
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
+        file.take(MAX_TEXT + 1).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 > MAX_TEXT {
             return Err(SourceError::TooLarge(path()));
         }
         match String::from_utf8(bytes) {
             Ok(text) => Ok(text.into()),
-            Err(error) => Err(SourceError::NotText {
-                path: path(),
-                at: error.utf8_error().valid_up_to(),
-            }),
+            Err(error) => Err(SourceError::NotText { path: path(), at: error.utf8_error().valid_up_to() }),
         }
     }
 
@@ -106,13 +99,7 @@ impl Source {
     /// # Errors
     /// Every mistake in it.
     pub fn understand(&self, text: &str) -> Result<Parsed, Mistakes> {
-        weir_config::parse(
-            text,
-            &weir_config::Source {
-                name: &self.shown(),
-                env: &|name| std::env::var(name).ok(),
-            },
-        )
+        weir_config::parse(text, &weir_config::Source { name: &self.shown(), env: &|name| std::env::var(name).ok() })
     }
 
     /// The path as people know it: from the working directory where it lies under it.
@@ -127,9 +114,9 @@ impl Source {
 /// A short name for a text: FNV-1a, 64 bits, in hexadecimal. Tells texts apart; proves nothing.
 #[must_use]
 pub fn fingerprint(text: &str) -> String {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     format!("{hash:016x}")
 }
 
@@ -149,10 +136,7 @@ mod tests {
         assert!(matches!(source.read(), Err(SourceError::NotText { at: 1, .. })));
         std::fs::File::create(&path).unwrap().set_len(MAX_TEXT + 1).unwrap();
         assert!(matches!(source.read(), Err(SourceError::TooLarge(_))));
-        assert!(matches!(
-            Source::new(directory.path()).read(),
-            Err(SourceError::Io { .. })
-        ));
+        assert!(matches!(Source::new(directory.path()).read(), Err(SourceError::Io { .. })));
     }
 
     #[test]

@@ -9,18 +9,8 @@ use weir_core::health::{ProbeOutcome, ProbeResult};
 #[must_use]
 pub fn evidence(evidence: &Evidence) -> Value {
     match evidence {
-        Evidence::Probe {
-            check,
-            asked,
-            result,
-            streak,
-            threshold,
-            took,
-        } => {
-            let mut value = outcome(&ProbeOutcome {
-                result: *result,
-                took: *took,
-            });
+        Evidence::Probe { check, asked, result, streak, threshold, took } => {
+            let mut value = outcome(&ProbeOutcome { result: *result, took: *took });
             value["check"] = (*check).into();
             value["asked"] = asked.kind.to_string().into();
             value["streak"] = (*streak).into();
@@ -75,12 +65,7 @@ mod tests {
 
     #[test]
     fn outcomes_keep_their_parts() {
-        let tell = |result| {
-            outcome(&ProbeOutcome {
-                result,
-                took: Duration::from_micros(1500),
-            })
-        };
+        let tell = |result| outcome(&ProbeOutcome { result, took: Duration::from_micros(1500) });
         let failed = tell(ProbeResult::Failed(ProbeFailure::Status(503)));
         assert_eq!(
             (&failed["result"], &failed["layer"], &failed["status"]),

@@ -48,11 +48,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self {
-            origin: Instant::now(),
-            manners: Arc::default(),
-            heard: Arc::default(),
-        }
+        Self { origin: Instant::now(), manners: Arc::default(), heard: Arc::default() }
     }
 
     pub(crate) fn at(&self, address: &str, manner: Manner) {
@@ -103,10 +99,7 @@ impl Env for World {
                 tokio::task::spawn_local(async move {
                     let mut request = [0; 1024];
                     let len = theirs.read(&mut request).await.unwrap();
-                    heard
-                        .lock()
-                        .unwrap()
-                        .push(String::from_utf8_lossy(&request[..len]).into_owned());
+                    heard.lock().unwrap().push(String::from_utf8_lossy(&request[..len]).into_owned());
                     for piece in pieces {
                         if theirs.write_all(piece.as_bytes()).await.is_err() {
                             return;
@@ -178,26 +171,15 @@ impl Sockets for List {
 
     fn reserve(&mut self, config: &Config) -> Result<Self::Reserved, Vec<ReserveError>> {
         let taken = self.taken.lock().unwrap();
-        let all = || {
-            config
-                .listeners
-                .iter()
-                .flat_map(|listener| listener.bind.iter().map(|&bind| (&listener.name, bind)))
-        };
+        let all =
+            || config.listeners.iter().flat_map(|listener| listener.bind.iter().map(|&bind| (&listener.name, bind)));
         let errors: Vec<ReserveError> = all()
             .filter(|(_, address)| taken.contains(address))
             .map(|(name, address)| ReserveError::address(name.clone(), address, "the port is taken".into()))
             .collect();
-        let bound = all().map(|(name, address)| BoundListener {
-            name: name.clone(),
-            configured: address,
-            actual: address,
-        });
-        if errors.is_empty() {
-            Ok(bound.collect())
-        } else {
-            Err(errors)
-        }
+        let bound =
+            all().map(|(name, address)| BoundListener { name: name.clone(), configured: address, actual: address });
+        if errors.is_empty() { Ok(bound.collect()) } else { Err(errors) }
     }
 
     fn open(&mut self, reserved: Self::Reserved, _: &Arc<Snapshot>) {

@@ -44,11 +44,7 @@ impl Stage {
 
     fn told(&self, kind: Kind) -> Vec<String> {
         let events = self.handle.journal().read(Some(0), 1000).events;
-        events
-            .iter()
-            .filter(|event| event.kind == kind)
-            .map(|event| event.message.clone())
-            .collect()
+        events.iter().filter(|event| event.kind == kind).map(|event| event.message.clone()).collect()
     }
 
     fn tier(&self) -> Tier {
@@ -69,23 +65,10 @@ async fn play(text: &str, prepare: impl FnOnce(&World), story: impl AsyncFnOnce(
     let clock = world.clone();
     let metrics = ControlMetrics::new().unwrap();
     let (control, journal) = (Control::new(1, world.dice("")), Journal::new(move || clock.wall()));
-    let begun = Shell::begin(
-        world.clone(),
-        sockets.clone(),
-        control,
-        First { source, text, config },
-        journal,
-        metrics.clone(),
-    );
+    let begun =
+        Shell::begin(world.clone(), sockets.clone(), control, First { source, text, config }, journal, metrics.clone());
     let mut shell = begun.unwrap_or_else(|rejection| panic!("{}", rejection.text));
-    let stage = Stage {
-        _directory: directory,
-        file,
-        world,
-        sockets,
-        handle: shell.handle(),
-        metrics,
-    };
+    let stage = Stage { _directory: directory, file, world, sockets, handle: shell.handle(), metrics };
     shell.open_first();
     let played = async {
         tokio::select! {
@@ -111,9 +94,7 @@ async fn a_new_configuration_is_taken() {
             assert!(stage.handle.in_force().text.starts_with("# a word"));
 
             stage.write(TWO);
-            let ReloadOutcome::Applied(applied) = stage.reload().await else {
-                panic!("not taken")
-            };
+            let ReloadOutcome::Applied(applied) = stage.reload().await else { panic!("not taken") };
             assert_eq!(applied.generation, stage.handle.snapshot().generation);
             assert!(applied.changes.contains("10.0.0.2:80"), "{}", applied.changes);
             assert_eq!(stage.handle.snapshot().clusters[0].members[1].weight.get(), 5);
@@ -121,15 +102,9 @@ async fn a_new_configuration_is_taken() {
             assert_eq!(stage.handle.last_reload().result, "applied");
             assert_eq!(
                 stage.told(Kind::ListenerOpened),
-                [
-                    "listener web accepts on 127.0.0.1:80",
-                    "listener web accepts on 127.0.0.1:81"
-                ]
+                ["listener web accepts on 127.0.0.1:80", "listener web accepts on 127.0.0.1:81"]
             );
-            assert_eq!(
-                stage.told(Kind::ListenerClosed),
-                ["listener web no longer accepts on 127.0.0.1:80"]
-            );
+            assert_eq!(stage.told(Kind::ListenerClosed), ["listener web no longer accepts on 127.0.0.1:80"]);
             assert_eq!(stage.handle.bound_addr("web").unwrap().port(), 81);
             assert_eq!(stage.handle.phase(), Phase::Serving);
         },
@@ -144,36 +119,21 @@ async fn a_refused_configuration_changes_nothing() {
         |_| {},
         async |stage| {
             let before = stage.handle.snapshot();
-            stage
-                .sockets
-                .taken
-                .lock()
-                .unwrap()
-                .push("127.0.0.1:81".parse().unwrap());
+            stage.sockets.taken.lock().unwrap().push("127.0.0.1:81".parse().unwrap());
             type Prepare = fn(&Stage);
             let missing: Prepare = |stage| std::fs::remove_file(&stage.file).unwrap();
             let cases: [(Prepare, usize, &str); 4] = [
                 (|stage| stage.write("listeners: [}"), 1, "weir.yaml:1:"),
                 (|stage| stage.write("listener: []\nclusters: 7\n"), 2, "weir.yaml:"),
-                (
-                    |stage| stage.write(TWO),
-                    1,
-                    "listener web: cannot bind 127.0.0.1:81: the port is taken",
-                ),
+                (|stage| stage.write(TWO), 1, "listener web: cannot bind 127.0.0.1:81: the port is taken"),
                 (missing, 1, "does not exist"),
             ];
             for (prepare, count, first) in cases {
                 prepare(stage);
-                let ReloadOutcome::Rejected(rejection) = stage.reload().await else {
-                    panic!("taken: {first}")
-                };
+                let ReloadOutcome::Rejected(rejection) = stage.reload().await else { panic!("taken: {first}") };
                 assert!(rejection.first.contains(first), "{}", rejection.first);
                 assert!(rejection.count >= count, "{rejection:?}");
-                assert_eq!(
-                    rejection.json["mistakes"].as_array().unwrap().len(),
-                    rejection.count,
-                    "{rejection:?}"
-                );
+                assert_eq!(rejection.json["mistakes"].as_array().unwrap().len(), rejection.count, "{rejection:?}");
                 let after = stage.handle.snapshot();
                 assert_eq!(after.config, before.config);
                 assert_eq!(&*stage.handle.in_force().text, ONE);
@@ -182,13 +142,8 @@ async fn a_refused_configuration_changes_nothing() {
             assert_eq!(stage.handle.last_reload().result, "rejected");
             let registry = prometheus::Registry::new();
             stage.metrics.register(&registry).unwrap();
-            let text = prometheus::TextEncoder::new()
-                .encode_to_string(&registry.gather())
-                .unwrap();
-            assert!(
-                text.contains("weir_config_reloads_total{result=\"rejected\"} 4\n"),
-                "{text}"
-            );
+            let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+            assert!(text.contains("weir_config_reloads_total{result=\"rejected\"} 4\n"), "{text}");
             assert!(text.contains("weir_config_last_reload_successful 0\n"), "{text}");
         },
     )
@@ -247,10 +202,7 @@ async fn draining_is_not_ready_and_takes_nothing() {
             assert!(matches!(stage.reload().await, ReloadOutcome::Rejected(_)));
             stage.handle.drain_finished(2);
             assert_eq!(stage.told(Kind::DrainStarted), ["draining: SIGTERM"]);
-            assert_eq!(
-                stage.told(Kind::DrainFinished),
-                ["drained, but not all: 2 requests were cut"]
-            );
+            assert_eq!(stage.told(Kind::DrainFinished), ["drained, but not all: 2 requests were cut"]);
             stage.handle.stop().await;
         },
     )
@@ -275,10 +227,7 @@ async fn only_a_changed_text_is_looked_at() {
             look().await;
             let told = stage.told(Kind::ConfigSource);
             assert_eq!(told.len(), 2, "{told:?}");
-            assert!(
-                told[0].contains("does not exist; the configuration in force stays"),
-                "{told:?}"
-            );
+            assert!(told[0].contains("does not exist; the configuration in force stays"), "{told:?}");
             assert!(told[1].ends_with("is back, unchanged"), "{told:?}");
             stage.write("nonsense");
             look().await;
@@ -301,23 +250,6 @@ async fn an_address_that_is_taken_stops_the_start() {
     let (world, source) = (World::new(), Source::new("weir.yaml".as_ref()));
     let (control, journal) = (Control::new(1, world.dice("")), Journal::new(SystemTime::now));
     let metrics = ControlMetrics::new().unwrap();
-    let begun = Shell::begin(
-        world,
-        sockets,
-        control,
-        First {
-            source,
-            text: ONE.into(),
-            config,
-        },
-        journal,
-        metrics,
-    );
-    assert!(
-        begun
-            .err()
-            .unwrap()
-            .text
-            .contains("cannot bind 127.0.0.1:80: the port is taken")
-    );
+    let begun = Shell::begin(world, sockets, control, First { source, text: ONE.into(), config }, journal, metrics);
+    assert!(begun.err().unwrap().text.contains("cannot bind 127.0.0.1:80: the port is taken"));
 }

@@ -60,9 +60,8 @@ async fn serve(listener: TcpListener, shop: Rc<Shop>) {
                     Ok::<_, Infallible>(response)
                 }
             });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service);
+            let connection =
+                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
             // A connection that breaks is its client's affair.
             let _ = connection.await;
         });
@@ -86,17 +85,11 @@ async fn obey(shop: &Shop, method: &Method, path: &str, query: Option<&str>) -> 
         Err((status, text)) => return (status, format!("{text}\n{USAGE}")),
     };
     if method != Method::POST {
-        return (
-            StatusCode::METHOD_NOT_ALLOWED,
-            format!("What changes something is a POST.\n{USAGE}"),
-        );
+        return (StatusCode::METHOD_NOT_ALLOWED, format!("What changes something is a POST.\n{USAGE}"));
     }
     let chosen = shop.select(&selector);
     if chosen.is_empty() {
-        return (
-            StatusCode::NOT_FOUND,
-            format!("No replica is meant by that. There are:\n{}", shop.describe()),
-        );
+        return (StatusCode::NOT_FOUND, format!("No replica is meant by that. There are:\n{}", shop.describe()));
     }
     let mut report = String::new();
     for replica in chosen {
@@ -133,10 +126,7 @@ fn parse(path: &str, query: &str) -> Result<(Order, Selector), (StatusCode, Stri
             ("ms", ms) => match ms.parse() {
                 Ok(ms @ 0..=SLOW_MAX_MS) => delay = Duration::from_millis(ms),
                 _ => {
-                    return Err((
-                        StatusCode::BAD_REQUEST,
-                        format!("ms is a number up to {SLOW_MAX_MS}, not {ms:?}."),
-                    ));
+                    return Err((StatusCode::BAD_REQUEST, format!("ms is a number up to {SLOW_MAX_MS}, not {ms:?}.")));
                 }
             },
             (key, _) => return Err((StatusCode::BAD_REQUEST, format!("What is {key:?}?"))),
@@ -162,33 +152,20 @@ mod tests {
 
     #[test]
     fn orders() {
-        let zone = |zone: &str| Selector {
-            zone: Some(zone.into()),
-            replica: None,
-        };
+        let zone = |zone: &str| Selector { zone: Some(zone.into()), replica: None };
         assert_eq!(parse("/kill", "zone=az-b"), Ok((Order::Kill, zone("az-b"))));
-        assert_eq!(
-            parse("/slow", "zone=az-b&ms=7"),
-            Ok((Order::Slow(Duration::from_millis(7)), zone("az-b")))
-        );
+        assert_eq!(parse("/slow", "zone=az-b&ms=7"), Ok((Order::Slow(Duration::from_millis(7)), zone("az-b"))));
         assert_eq!(parse("/revive", ""), Ok((Order::Revive, Selector::default())));
-        for (path, query) in [
-            ("/kill", ""),
-            ("/slow", "ms=5"),
-            ("/slow", "zone=a&ms=-1"),
-            ("/kill", "zon=a"),
-            ("/no", ""),
-        ] {
+        for (path, query) in
+            [("/kill", ""), ("/slow", "ms=5"), ("/slow", "zone=a&ms=-1"), ("/kill", "zon=a"), ("/no", "")]
+        {
             assert!(parse(path, query).is_err(), "{path}?{query}");
         }
     }
 
     #[test]
     fn a_killed_replica_refuses_until_it_is_revived() {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build_local(LocalOptions::default())
-            .unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
         runtime.block_on(async {
             let shop = Shop::open().await.unwrap();
             let list = shop.list();
@@ -204,14 +181,8 @@ mod tests {
             let (status, report) = obey(&shop, &Method::POST, "/revive", None).await;
             assert_eq!((status, report.matches("up").count()), (StatusCode::OK, 9), "{report}");
             assert!(TcpStream::connect(first).await.is_ok());
-            assert_eq!(
-                obey(&shop, &Method::GET, "/kill", Some("zone=az-a")).await.0,
-                StatusCode::METHOD_NOT_ALLOWED
-            );
-            assert_eq!(
-                obey(&shop, &Method::POST, "/kill", Some("zone=az-x")).await.0,
-                StatusCode::NOT_FOUND
-            );
+            assert_eq!(obey(&shop, &Method::GET, "/kill", Some("zone=az-a")).await.0, StatusCode::METHOD_NOT_ALLOWED);
+            assert_eq!(obey(&shop, &Method::POST, "/kill", Some("zone=az-x")).await.0, StatusCode::NOT_FOUND);
         });
     }
 }

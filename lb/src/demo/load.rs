@@ -41,11 +41,7 @@ pub(super) async fn run(listen: SocketAddr) {
     let mut is_open = false;
     for n in 0u64.. {
         pace.tick().await;
-        let path = if n.is_multiple_of(PREVIEW_EVERY) {
-            "/v2/cart"
-        } else {
-            "/cart"
-        };
+        let path = if n.is_multiple_of(PREVIEW_EVERY) { "/v2/cart" } else { "/cart" };
         let outcome = timeout(PATIENCE, ask(&mut connection, listen, path)).await;
         match outcome.unwrap_or_else(|_| Err("no answer in time".into())) {
             Ok(StatusCode::OK) => {
@@ -74,11 +70,8 @@ pub(super) async fn run(listen: SocketAddr) {
 impl Luck {
     fn tell(&self) -> String {
         let failed: Vec<String> = self.failed.iter().map(|(what, n)| format!("{n} × {what}")).collect();
-        let failed = if failed.is_empty() {
-            "none failed".to_owned()
-        } else {
-            format!("failed: {}", failed.join(", "))
-        };
+        let failed =
+            if failed.is_empty() { "none failed".to_owned() } else { format!("failed: {}", failed.join(", ")) };
         format!("load: {} served in the last 5 s, {failed}", self.served)
     }
 }
@@ -108,12 +101,8 @@ async fn ask(
 }
 
 async fn connect(listen: SocketAddr) -> Result<SendRequest<Empty<Bytes>>, String> {
-    let stream = TcpStream::connect(listen)
-        .await
-        .map_err(|error| error.kind().to_string())?;
-    let (sender, connection) = handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
+    let stream = TcpStream::connect(listen).await.map_err(|error| error.kind().to_string())?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     // It ends with its sender; what broke it, the sender tells.
     spawn_local(async move {
         let _ = connection.await;
@@ -127,10 +116,7 @@ mod tests {
 
     #[test]
     fn luck_is_told_in_one_line() {
-        let mut luck = Luck {
-            served: 250,
-            failed: BTreeMap::new(),
-        };
+        let mut luck = Luck { served: 250, failed: BTreeMap::new() };
         assert_eq!(luck.tell(), "load: 250 served in the last 5 s, none failed");
         luck.failed.insert("503".into(), 3);
         assert_eq!(luck.tell(), "load: 250 served in the last 5 s, failed: 3 × 503");

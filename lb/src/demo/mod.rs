@@ -75,10 +75,7 @@ fn run_telling(
     let listen = free_or_other(options.listen)?;
     let admin = free_or_other(options.admin)?;
     let (tell, told) = mpsc::sync_channel(1);
-    thread::Builder::new()
-        .name("demo".into())
-        .spawn(move || play(listen, &tell))
-        .map_err(DemoError::Replicas)?;
+    thread::Builder::new().name("demo".into()).spawn(move || play(listen, &tell)).map_err(DemoError::Replicas)?;
     let (replicas, control) = told
         .recv()
         .unwrap_or_else(|_| Err(io::Error::other("their thread ended at once")))
@@ -86,18 +83,8 @@ fn run_telling(
     let directory = Directory::create()?;
     // What is printed shall work as it stands, wherever this program lies.
     let program = std::env::current_exe().map_or_else(|_| "weir".to_owned(), |path| path.display().to_string());
-    let scene = Scene {
-        program,
-        listen,
-        admin,
-        control,
-        config: directory.0.join("weir.yaml"),
-        replicas,
-    };
-    fs::write(&scene.config, scene.yaml()).map_err(|error| DemoError::Write {
-        path: scene.config.clone(),
-        error,
-    })?;
+    let scene = Scene { program, listen, admin, control, config: directory.0.join("weir.yaml"), replicas };
+    fs::write(&scene.config, scene.yaml()).map_err(|error| DemoError::Write { path: scene.config.clone(), error })?;
     for (name, wanted, got) in [("--listen", options.listen, listen), ("--admin", options.admin, admin)] {
         if wanted.port() != 0 && wanted != got {
             // A closed terminal is no reason to stop.
@@ -115,10 +102,7 @@ type Told = io::Result<(Vec<scene::Replica>, SocketAddr)>;
 /// The demo's own thread: replicas, control endpoint and load. It ends with the process.
 fn play(listen: SocketAddr, tell: &mpsc::SyncSender<Told>) {
     // The other side waits until it is told, so sending cannot fail.
-    let runtime = match Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-    {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
             let _ = tell.send(Err(error));
@@ -192,18 +176,12 @@ mod tests {
     fn the_demo_writes_a_valid_config_and_leaves_nothing_behind() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut seen = PathBuf::new();
-        let code = run(
-            Options {
-                listen: any,
-                admin: any,
-            },
-            |config| {
-                let text = fs::read_to_string(config).unwrap();
-                assert!(text.contains("shop-v2"), "{text}");
-                seen = config.to_owned();
-                ExitCode::SUCCESS
-            },
-        );
+        let code = run(Options { listen: any, admin: any }, |config| {
+            let text = fs::read_to_string(config).unwrap();
+            assert!(text.contains("shop-v2"), "{text}");
+            seen = config.to_owned();
+            ExitCode::SUCCESS
+        });
         assert_eq!(code.unwrap(), ExitCode::SUCCESS);
         assert!(!seen.exists());
     }

@@ -137,13 +137,7 @@ impl Replica {
             (true, Duration::ZERO) => "up".to_owned(),
             (true, delay) => format!("up, slowed by {} ms", delay.as_millis()),
         };
-        format!(
-            "{:<10} {}  {:<21}  {state}, {} served\n",
-            self.name,
-            self.zone,
-            self.address,
-            self.served.get()
-        )
+        format!("{:<10} {}  {:<21}  {state}, {} served\n", self.name, self.zone, self.address, self.served.get())
     }
 
     fn run(self: &Rc<Self>, listener: TcpListener) {
@@ -174,9 +168,7 @@ impl Replica {
         let _ = stream.set_nodelay(true);
         let service = service_fn(|request| self.answer(request));
         // A connection that breaks is its client's affair.
-        let _ = http1::Builder::new()
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -188,13 +180,7 @@ impl Replica {
             "ok\n".to_owned()
         } else {
             self.served.set(self.served.get() + 1);
-            format!(
-                "{} in {} answers {} {}\n",
-                self.name,
-                self.zone,
-                request.method(),
-                request.uri().path()
-            )
+            format!("{} in {} answers {} {}\n", self.name, self.zone, request.method(), request.uri().path())
         };
         Ok(Response::new(Full::new(Bytes::from(text))))
     }

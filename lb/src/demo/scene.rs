@@ -70,10 +70,7 @@ impl Scene {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "  - name: {cluster}\n    balance: round_robin\n    endpoints:");
             for zone in ZONES {
-                let here = self
-                    .replicas
-                    .iter()
-                    .filter(|replica| replica.cluster == cluster && replica.zone == zone);
+                let here = self.replicas.iter().filter(|replica| replica.cluster == cluster && replica.zone == zone);
                 let addresses: Vec<String> = here.map(|replica| format!("\"{}\"", replica.address)).collect();
                 let _ = writeln!(text, "      {zone}: [{}]", addresses.join(", "));
             }
@@ -84,14 +81,7 @@ impl Scene {
 
     /// What is printed at the start.
     pub(super) fn welcome(&self) -> String {
-        let Self {
-            program,
-            listen,
-            admin,
-            control,
-            config,
-            replicas,
-        } = self;
+        let Self { program, listen, admin, control, config, replicas } = self;
         let config = config.display();
         let mut text = format!(
             "Weir's demo: shop-v1 (two replicas in each of three zones), shop-v2 (one in each), 50 requests a second.\n\n\
@@ -100,10 +90,7 @@ impl Scene {
              \x20 breaker  http://{control}\n\
              \x20 config   {config}\n\n"
         );
-        for Replica {
-            name, zone, address, ..
-        } in replicas
-        {
+        for Replica { name, zone, address, .. } in replicas {
             let _ = writeln!(text, "  {name:<10} {zone}  {address}");
         }
         let _ = write!(
@@ -135,12 +122,7 @@ mod tests {
         for (n, zone) in ZONES.into_iter().enumerate() {
             for cluster in ["shop-v1", "shop-v2"] {
                 let port = 4000 + replicas.len() as u16;
-                replicas.push(Replica {
-                    name: format!("{cluster}-{}", n + 1),
-                    cluster,
-                    zone,
-                    address: address(port),
-                });
+                replicas.push(Replica { name: format!("{cluster}-{}", n + 1), cluster, zone, address: address(port) });
             }
         }
         Scene {
@@ -166,13 +148,7 @@ mod tests {
     #[test]
     fn the_welcome_names_every_address() {
         let text = scene().welcome();
-        for word in [
-            "127.0.0.1:8080",
-            "127.0.0.1:9900",
-            "127.0.0.1:9901",
-            "/tmp/weir.yaml",
-            "127.0.0.1:4005",
-        ] {
+        for word in ["127.0.0.1:8080", "127.0.0.1:9900", "127.0.0.1:9901", "/tmp/weir.yaml", "127.0.0.1:4005"] {
             assert!(text.contains(word), "{word} in {text}");
         }
     }

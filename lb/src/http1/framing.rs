@@ -91,7 +91,8 @@ mod tests {
 
     fn fields(list: &[(&str, &str)]) -> Fields {
         let mut fields = Fields::default();
-        let bytes: Vec<u8> = list.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()].concat()).collect();
+        let bytes: Vec<u8> =
+            list.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()].concat()).collect();
         let mut rest = bytes.as_slice();
         for (name, value) in list {
             let (n, after) = rest.split_at(name.len());

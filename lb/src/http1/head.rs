@@ -201,10 +201,7 @@ impl RequestHead {
 
     /// RFC 9110 9.2.2: a second execution changes nothing more than the first did.
     pub(crate) fn is_idempotent(&self) -> bool {
-        matches!(
-            self.fields.text(self.method),
-            b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"
-        )
+        matches!(self.fields.text(self.method), b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
     }
 }
 

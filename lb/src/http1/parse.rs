@@ -295,7 +295,8 @@ mod tests {
 
     #[test]
     fn a_plain_request() {
-        let head = parse("GET /a/b?c=d HTTP/1.1\r\nHost: Shop.example:80\r\nConnection: x-a, close\r\nX-A: 1\r\n\r\n").unwrap();
+        let head = parse("GET /a/b?c=d HTTP/1.1\r\nHost: Shop.example:80\r\nConnection: x-a, close\r\nX-A: 1\r\n\r\n")
+            .unwrap();
         assert_eq!((head.method(), head.path(), head.host()), ("GET", "/a/b", "Shop.example"));
         assert_eq!(head.target(), b"/a/b?c=d");
         assert_eq!(head.framing, Framing::None);
@@ -370,7 +371,8 @@ mod tests {
         assert_eq!((head.status, head.framing, head.keep_alive), (200, Framing::Length(3), true));
         response(b"HTTP/1.0 404\r\n\r\n", false, &mut head).unwrap();
         assert_eq!((head.status, head.framing, head.keep_alive), (404, Framing::UntilClose, false));
-        for bad in ["HTTP/1.1 101 Switch\r\n\r\n", "HTTP/1.1 999 No\r\n\r\n", "HTTP/2.0 200 OK\r\n\r\n", "junk\r\n\r\n"] {
+        for bad in ["HTTP/1.1 101 Switch\r\n\r\n", "HTTP/1.1 999 No\r\n\r\n", "HTTP/2.0 200 OK\r\n\r\n", "junk\r\n\r\n"]
+        {
             assert_eq!(response(bad.as_bytes(), false, &mut head), Err(Reason::UpstreamProtocol), "{bad}");
         }
     }

@@ -127,12 +127,7 @@ impl Journal {
     }
 
     fn with_capacity(capacity: usize, clock: impl Fn() -> SystemTime + 'static) -> Self {
-        Self(Rc::new(RefCell::new(Ring {
-            clock: Box::new(clock),
-            events: VecDeque::new(),
-            last: 0,
-            capacity,
-        })))
+        Self(Rc::new(RefCell::new(Ring { clock: Box::new(clock), events: VecDeque::new(), last: 0, capacity })))
     }
 
     /// Notes that something happened, and logs it. `fields` that is no JSON object is left out.
@@ -144,14 +139,7 @@ impl Journal {
         let mut ring = self.0.borrow_mut();
         ring.last += 1;
         let time = timestamp((ring.clock)());
-        let event = Rc::new(Event {
-            id: ring.last,
-            time,
-            kind,
-            level,
-            message: message.into(),
-            fields,
-        });
+        let event = Rc::new(Event { id: ring.last, time, kind, level, message: message.into(), fields });
         if ring.events.len() >= ring.capacity {
             ring.events.pop_front();
         }
@@ -174,11 +162,7 @@ impl Journal {
             None => (ring.events.len().saturating_sub(limit), 0),
         };
         let events = ring.events.iter().skip(skip).take(limit).cloned().collect();
-        Stretch {
-            events,
-            last: ring.last,
-            lost,
-        }
+        Stretch { events, last: ring.last, lost }
     }
 }
 
@@ -244,11 +228,7 @@ mod tests {
             (Some(5), 99, vec![]),
             (Some(99), 99, vec![]),
         ] {
-            assert_eq!(
-                ids(&journal.read(since, limit)),
-                expected,
-                "since {since:?} limit {limit}"
-            );
+            assert_eq!(ids(&journal.read(since, limit)), expected, "since {since:?} limit {limit}");
         }
     }
 

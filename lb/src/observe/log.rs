@@ -30,11 +30,7 @@ impl Format {
     /// Text on a terminal, else JSON.
     #[must_use]
     pub fn for_stderr() -> Self {
-        if io::stderr().is_terminal() {
-            Self::Text
-        } else {
-            Self::Json
-        }
+        if io::stderr().is_terminal() { Self::Text } else { Self::Json }
     }
 }
 
@@ -176,13 +172,11 @@ struct OneLine<'a>(&'a str);
 
 impl fmt::Display for OneLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| {
-            if c.is_control() {
-                write!(f, "{}", c.escape_default())
-            } else {
-                f.write_char(c)
-            }
-        })
+        self.0.chars().try_for_each(
+            |c| {
+                if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) }
+            },
+        )
     }
 }
 
@@ -209,10 +203,7 @@ mod tests {
         let writer = sink.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(move || writer.clone())
-            .event_format(Line {
-                format,
-                coloured: false,
-            })
+            .event_format(Line { format, coloured: false })
             .finish();
         tracing::subscriber::with_default(subscriber, events);
         let bytes = sink.0.lock().unwrap().clone();
@@ -229,10 +220,7 @@ mod tests {
         assert_eq!(value["msg"], "up");
         assert_eq!(value["level"], "info");
         assert_eq!(value["target"], "weir::journal");
-        assert_eq!(
-            (&value["event"], &value["id"], &value["zone"]),
-            (&"started".into(), &7.into(), &"az-a".into())
-        );
+        assert_eq!((&value["event"], &value["id"], &value["zone"]), (&"started".into(), &7.into(), &"az-a".into()));
         assert!(value["ts"].as_str().unwrap().ends_with('Z'));
     }
 
@@ -245,10 +233,6 @@ mod tests {
 
     #[test]
     fn a_bad_filter_is_told() {
-        assert!(
-            start("weir=loud", Format::Text, false)
-                .unwrap_err()
-                .contains("weir=loud")
-        );
+        assert!(start("weir=loud", Format::Text, false).unwrap_err().contains("weir=loud"));
     }
 }

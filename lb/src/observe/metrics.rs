@@ -44,10 +44,7 @@ impl Metrics {
         counts: Arc<ProcessCounts>,
     ) -> Result<Self, prometheus::Error> {
         control.register(&registry)?;
-        registry.register(Box::new(snapshot::SnapshotCollector::new(
-            truth,
-            control.transitions_at(),
-        )?))?;
+        registry.register(Box::new(snapshot::SnapshotCollector::new(truth, control.transitions_at())?))?;
         registry.register(Box::new(process::ProcessCollector::new(counts)?))?;
         Ok(Self { registry })
     }

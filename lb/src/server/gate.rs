@@ -111,9 +111,9 @@ impl<E: Env> Sockets for Gate<E> {
 
     fn open(&mut self, reserved: Self::Reserved, snapshot: &Arc<Snapshot>) {
         let config = &snapshot.config;
-        let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.served).into_iter().partition(|served| {
-            wanted(config).any(|(listener, address)| served.is(listener, address))
-        });
+        let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.served)
+            .into_iter()
+            .partition(|served| wanted(config).any(|(listener, address)| served.is(listener, address)));
         self.served = kept;
         for served in &mut self.served {
             let owner = wanted(config).find(|(listener, address)| served.is(listener, *address));

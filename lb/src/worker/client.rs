@@ -227,7 +227,12 @@ impl Reading {
     }
 
     /// The length of the head `bytes` begins with, parsed, if it is complete.
-    fn parse<E: Env>(&mut self, bytes: &[u8], worker: &Worker<E>, limits: &ListenerLimits) -> Result<Option<usize>, Reason> {
+    fn parse<E: Env>(
+        &mut self,
+        bytes: &[u8],
+        worker: &Worker<E>,
+        limits: &ListenerLimits,
+    ) -> Result<Option<usize>, Reason> {
         let found = self.end.find(bytes);
         let heads = self.heads.get_or_insert_with(|| worker.lend_heads());
         let length = found.map_err(|_| {

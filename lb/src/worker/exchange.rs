@@ -67,11 +67,8 @@ pub(crate) async fn lease<'w, E: Env>(
     let load = member.load.of(worker.index);
     let flight = Flight::begin(load);
     let config = &cluster.config;
-    let idle = if fresh {
-        None
-    } else {
-        worker.pool.borrow_mut().take(member.id, Instant::now(), config.pool.idle_timeout)
-    };
+    let idle =
+        if fresh { None } else { worker.pool.borrow_mut().take(member.id, Instant::now(), config.pool.idle_timeout) };
     let reused = idle.is_some();
     let upstream = match idle {
         Some(upstream) => {
@@ -351,7 +348,12 @@ impl<'l> Sending<'l> {
 
     /// Sends an informational answer on to a client that knows such answers; false if there have
     /// been too many.
-    fn relay_informational<S: Stream>(&mut self, client: &mut Client<S>, response: &ResponseHead, version: Version) -> bool {
+    fn relay_informational<S: Stream>(
+        &mut self,
+        client: &mut Client<S>,
+        response: &ResponseHead,
+        version: Version,
+    ) -> bool {
         self.informational = self.informational.saturating_add(1);
         if self.waits && self.informational == 1 {
             // Only now is the client asked for its body: its clock begins.

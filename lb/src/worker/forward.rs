@@ -134,14 +134,14 @@ impl<'r, S: Stream> Inbound<'r, S> {
 }
 
 /// Step 5: the first route that matches.
-fn route<'w, S: Stream>(world: &'w World, listener: &Listener, inbound: &mut Inbound<'_, S>) -> Result<Routed<'w>, Reason> {
+fn route<'w, S: Stream>(
+    world: &'w World,
+    listener: &Listener,
+    inbound: &mut Inbound<'_, S>,
+) -> Result<Routed<'w>, Reason> {
     let request = &inbound.heads.request;
-    let view = RequestView {
-        method: request.method(),
-        host: request.host(),
-        path: request.path(),
-        headers: &request.fields,
-    };
+    let view =
+        RequestView { method: request.method(), host: request.host(), path: request.path(), headers: &request.fields };
     let index = listener.routes.find(&view).ok_or(Reason::NoRoute)?;
     inbound.story.route = Some(index);
     let route = &listener.config.routes[index];

@@ -342,7 +342,9 @@ mod tests {
 
     #[test]
     fn a_request_without_host_gets_the_endpoints() {
-        assert!(onward("GET / HTTP/1.0\r\n\r\n", &POLICY, false).starts_with("GET / HTTP/1.1\r\nHost: 10.0.0.1:80\r\n"));
+        assert!(
+            onward("GET / HTTP/1.0\r\n\r\n", &POLICY, false).starts_with("GET / HTTP/1.1\r\nHost: 10.0.0.1:80\r\n")
+        );
     }
 
     #[test]

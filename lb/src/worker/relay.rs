@@ -126,12 +126,7 @@ impl Relay {
     }
 
     /// Takes as much of `input` as belongs to this body and sends it on; how much that was.
-    fn pass<S: Io>(
-        &mut self,
-        input: &[u8],
-        to: &mut Wire<S>,
-        context: &mut Context<'_>,
-    ) -> Result<usize, Broken> {
+    fn pass<S: Io>(&mut self, input: &[u8], to: &mut Wire<S>, context: &mut Context<'_>) -> Result<usize, Broken> {
         self.begun = true;
         let used = match &mut self.incoming {
             Incoming::Length(left) => {
@@ -206,12 +201,7 @@ impl Relay {
     }
 }
 
-fn send<S: Io>(
-    data: &[u8],
-    outgoing: Outgoing,
-    to: &mut Wire<S>,
-    context: &mut Context<'_>,
-) -> Result<(), Broken> {
+fn send<S: Io>(data: &[u8], outgoing: Outgoing, to: &mut Wire<S>, context: &mut Context<'_>) -> Result<(), Broken> {
     match outgoing {
         Outgoing::Plain => to.write_through(context, data).map_err(|_: io::Error| Broken::Sink),
         Outgoing::Chunked if data.is_empty() => Ok(()),
@@ -234,7 +224,12 @@ mod tests {
     use super::*;
 
     /// What comes out when `input` is relayed, and whether it arrived whole.
-    async fn relay(input: &[u8], framing: Framing, outgoing: Outgoing, limit: Option<u64>) -> (Vec<u8>, Result<(), Broken>) {
+    async fn relay(
+        input: &[u8],
+        framing: Framing,
+        outgoing: Outgoing,
+        limit: Option<u64>,
+    ) -> (Vec<u8>, Result<(), Broken>) {
         let (mut sender, from) = duplex(1 << 16);
         let (to, mut receiver) = duplex(1 << 16);
         let (mut from, mut to) = (Wire::new(from), Wire::new(to));
@@ -288,7 +283,8 @@ mod tests {
     async fn limits_and_bad_chunks() {
         let (_, result) = relay(b"5\r\nhello\r\n0\r\n\r\n", Framing::Chunked, Outgoing::Chunked, Some(4)).await;
         assert!(matches!(result, Err(Broken::TooLarge)));
-        let (_, result) = relay(b"5\r\nhello\r\n0\r\nno colon\r\n\r\n", Framing::Chunked, Outgoing::Chunked, None).await;
+        let (_, result) =
+            relay(b"5\r\nhello\r\n0\r\nno colon\r\n\r\n", Framing::Chunked, Outgoing::Chunked, None).await;
         assert!(matches!(result, Err(Broken::BadChunk)));
     }
 }

@@ -25,11 +25,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<()> {
         let before = settled(&peer.process);
         idle.extend(open(peer.address, CONNECTIONS)?);
         let grown = settled(&peer.process).saturating_sub(before);
-        println!(
-            "{:<24} {:>8.2} KiB",
-            peer.name,
-            grown as f64 / 1024.0 / f64::from(CONNECTIONS)
-        );
+        println!("{:<24} {:>8.2} KiB", peer.name, grown as f64 / 1024.0 / f64::from(CONNECTIONS));
         drop(idle);
     }
     Ok(())

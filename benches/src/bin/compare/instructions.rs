@@ -27,39 +27,24 @@ pub(crate) fn measure(plan: &Plan) -> Result<()> {
     for kind in &plan.peers {
         let few = total(plan, *kind, backend.address, FEW)?;
         let many = total(plan, *kind, backend.address, MANY)?;
-        println!(
-            "{:<24} {:>8}",
-            kind.name(),
-            many.saturating_sub(few) / u64::from(MANY - FEW)
-        );
+        println!("{:<24} {:>8}", kind.name(), many.saturating_sub(few) / u64::from(MANY - FEW));
     }
     Ok(())
 }
 
 /// All instructions of a balancer's life with so many requests.
 fn total(plan: &Plan, kind: Kind, backend: SocketAddr, requests: u32) -> Result<u64> {
-    let Prepared {
-        command,
-        address,
-        directory,
-    } = peer::prepare(plan, kind, backend, None)?;
+    let Prepared { command, address, directory } = peer::prepare(plan, kind, backend, None)?;
     let out = directory.path().join("callgrind.out");
     let mut under: Vec<String> = ["valgrind", "--tool=callgrind"].map(str::to_owned).to_vec();
     under.push(format!("--callgrind-out-file={}", out.display()));
     under.extend(command);
     let mut process = Process::start_within(0, &under, address, PATIENCE)?;
     ask(address, requests)?;
-    process.stop(if kind == Kind::Haproxy {
-        Signal::USR1
-    } else {
-        Signal::TERM
-    });
+    process.stop(if kind == Kind::Haproxy { Signal::USR1 } else { Signal::TERM });
     let text = fs::read_to_string(&out).context("callgrind's output")?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("totals:").or_else(|| line.strip_prefix("summary:")));
-    line.and_then(|line| line.trim().parse().ok())
-        .context("callgrind's total")
+    let line = text.lines().find_map(|line| line.strip_prefix("totals:").or_else(|| line.strip_prefix("summary:")));
+    line.and_then(|line| line.trim().parse().ok()).context("callgrind's total")
 }
 
 /// So many requests, in turn over a few kept-open connections.
@@ -81,18 +66,10 @@ fn ask(to: SocketAddr, requests: u32) -> Result<()> {
             // The backend's small answer ends like this.
             while !answer[..got].ends_with(b"a small answer") {
                 let more = stream.read(&mut answer[got..])?;
-                anyhow::ensure!(
-                    more > 0,
-                    "the connection ended: {}",
-                    String::from_utf8_lossy(&answer[..got])
-                );
+                anyhow::ensure!(more > 0, "the connection ended: {}", String::from_utf8_lossy(&answer[..got]));
                 got += more;
             }
-            anyhow::ensure!(
-                answer.starts_with(b"HTTP/1.1 200"),
-                "{}",
-                String::from_utf8_lossy(&answer[..got])
-            );
+            anyhow::ensure!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..got]));
         }
     }
     Ok(())

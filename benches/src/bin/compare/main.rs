@@ -83,26 +83,16 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let beside = std::env::current_exe()
-        .context("this program's path")?
-        .with_file_name("weir");
+    let beside = std::env::current_exe().context("this program's path")?.with_file_name("weir");
     let weir = arguments.weir.unwrap_or(beside);
-    anyhow::ensure!(
-        weir.exists(),
-        "{} is not there: cargo build --release --bin weir",
-        weir.display()
-    );
+    anyhow::ensure!(weir.exists(), "{} is not there: cargo build --release --bin weir", weir.display());
     let plan = Plan {
         rounds: arguments.rounds.max(1),
         turn: Duration::from_secs(arguments.seconds.max(1)),
         connections: arguments.connections,
         weir,
         weir_config: arguments.weir_config,
-        peers: arguments
-            .peers
-            .iter()
-            .map(|name| peer::Kind::named(name))
-            .collect::<Result<_>>()?,
+        peers: arguments.peers.iter().map(|name| peer::Kind::named(name)).collect::<Result<_>>()?,
     };
     process::raise_open_files();
     for work in arguments.work {

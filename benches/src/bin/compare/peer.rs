@@ -72,31 +72,15 @@ pub(crate) fn prepare(plan: &Plan, kind: Kind, backend: SocketAddr, routes: Opti
         Kind::Nginx => nginx_command(path, &file),
         Kind::Haproxy => vec![found("haproxy"), "-f".into(), file, "-db".into()],
     };
-    Ok(Prepared {
-        command,
-        address,
-        directory,
-    })
+    Ok(Prepared { command, address, directory })
 }
 
 /// Starts a balancer on core 0.
 pub(crate) fn start(plan: &Plan, kind: Kind, backend: SocketAddr, routes: Option<u32>) -> Result<Peer> {
-    let Prepared {
-        command,
-        address,
-        directory,
-    } = prepare(plan, kind, backend, routes)?;
+    let Prepared { command, address, directory } = prepare(plan, kind, backend, routes)?;
     let process = Process::start(0, &command, address)?;
-    let name = routes.map_or_else(
-        || kind.name().to_owned(),
-        |routes| format!("{}, {routes} routes", kind.name()),
-    );
-    Ok(Peer {
-        name,
-        address,
-        process,
-        _directory: directory,
-    })
+    let name = routes.map_or_else(|| kind.name().to_owned(), |routes| format!("{}, {routes} routes", kind.name()));
+    Ok(Peer { name, address, process, _directory: directory })
 }
 
 /// The backend: an nginx that answers from memory, and from a file of 1 MiB under `/large`.
@@ -120,11 +104,7 @@ impl Backend {
         let file = path.join("nginx.conf");
         fs::write(&file, nginx_frame(path, &server))?;
         let command = nginx_command(path, &file.display().to_string());
-        Ok(Self {
-            address,
-            _process: Process::start(1, &command, address)?,
-            _directory: directory,
-        })
+        Ok(Self { address, _process: Process::start(1, &command, address)?, _directory: directory })
     }
 }
 
@@ -172,10 +152,7 @@ fn nginx(directory: &Path, address: SocketAddr, backend: SocketAddr, routes: Opt
     let mut http = format!("upstream main {{ server {backend}; keepalive 256; keepalive_requests 1000000000; }}\n");
     match routes {
         None => {
-            let _ = writeln!(
-                http,
-                "server {{ listen {address} backlog=4096; location / {{ {proxy} }} }}"
-            );
+            let _ = writeln!(http, "server {{ listen {address} backlog=4096; location / {{ {proxy} }} }}");
         }
         Some(routes) => {
             for n in 0..routes {
@@ -218,9 +195,5 @@ fn haproxy(directory: &Path, address: SocketAddr, backend: SocketAddr, routes: O
 /// Debian's daemons stand where a user's PATH may not look.
 fn found(program: &str) -> String {
     let usual = PathBuf::from("/usr/sbin").join(program);
-    if usual.exists() {
-        usual.display().to_string()
-    } else {
-        program.to_owned()
-    }
+    if usual.exists() { usual.display().to_string() } else { program.to_owned() }
 }

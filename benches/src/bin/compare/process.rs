@@ -25,10 +25,7 @@ impl Cpu {
     }
 
     pub(crate) fn since(self, before: Self) -> Self {
-        Self {
-            user: self.user - before.user,
-            system: self.system - before.system,
-        }
+        Self { user: self.user - before.user, system: self.system - before.system }
     }
 }
 
@@ -85,22 +82,16 @@ impl Process {
     pub(crate) fn cpu(&self) -> Cpu {
         let ticks = rustix::param::clock_ticks_per_second() as f64;
         let of = |pid| stat(pid).map(|fields| (number(&fields, 11), number(&fields, 12)));
-        self.tree()
-            .into_iter()
-            .filter_map(of)
-            .fold(Cpu::default(), |sum, (user, system)| Cpu {
-                user: sum.user + user / ticks,
-                system: sum.system + system / ticks,
-            })
+        self.tree().into_iter().filter_map(of).fold(Cpu::default(), |sum, (user, system)| Cpu {
+            user: sum.user + user / ticks,
+            system: sum.system + system / ticks,
+        })
     }
 
     /// Resident memory of the tree, in bytes.
     pub(crate) fn resident(&self) -> u64 {
         let page = rustix::param::page_size() as u64;
-        self.tree()
-            .into_iter()
-            .filter_map(|pid| stat(pid).map(|fields| number(&fields, 21) as u64 * page))
-            .sum()
+        self.tree().into_iter().filter_map(|pid| stat(pid).map(|fields| number(&fields, 21) as u64 * page)).sum()
     }
 }
 
@@ -114,8 +105,7 @@ impl Drop for Process {
 fn processes() -> Vec<(u32, u32)> {
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter_map(|pid| Some((pid, number(&stat(pid)?, 1) as u32)))
-        .collect()
+    pids.filter_map(|pid| Some((pid, number(&stat(pid)?, 1) as u32))).collect()
 }
 
 /// The fields of `/proc/PID/stat` after the name, which may itself have spaces: `state` is 0.
@@ -133,13 +123,7 @@ fn number(fields: &[String], at: usize) -> f64 {
 pub(crate) fn raise_open_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // If it stays low, opening the connections will say so.
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    );
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// A free port on loopback.

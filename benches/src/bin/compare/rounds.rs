@@ -31,52 +31,24 @@ struct Request<'r> {
 }
 
 pub(crate) fn keep_alive(plan: &Plan) -> Result<()> {
-    simple(
-        plan,
-        &Request {
-            title: "H1 keep-alive, small answer",
-            path: "/",
-            header: None,
-        },
-    )
+    simple(plan, &Request { title: "H1 keep-alive, small answer", path: "/", header: None })
 }
 
 pub(crate) fn connections(plan: &Plan) -> Result<()> {
     let header = Some("Connection: close");
-    simple(
-        plan,
-        &Request {
-            title: "H1, a new client connection each, small answer",
-            path: "/",
-            header,
-        },
-    )
+    simple(plan, &Request { title: "H1, a new client connection each, small answer", path: "/", header })
 }
 
 pub(crate) fn bodies(plan: &Plan) -> Result<()> {
-    simple(
-        plan,
-        &Request {
-            title: "H1 keep-alive, 1 MiB answer",
-            path: "/large",
-            header: None,
-        },
-    )
+    simple(plan, &Request { title: "H1 keep-alive, 1 MiB answer", path: "/large", header: None })
 }
 
 fn simple(plan: &Plan, request: &Request<'_>) -> Result<()> {
     let backend = Backend::start()?;
-    let peers: Vec<Peer> = plan
-        .peers
-        .iter()
-        .map(|kind| peer::start(plan, *kind, backend.address, None))
-        .collect::<Result<_>>()?;
+    let peers: Vec<Peer> =
+        plan.peers.iter().map(|kind| peer::start(plan, *kind, backend.address, None)).collect::<Result<_>>()?;
     let turns = interleaved(plan, &peers, request, |_| None)?;
-    let reference = plan
-        .peers
-        .iter()
-        .position(|kind| *kind == peer::Kind::Nginx)
-        .unwrap_or(0);
+    let reference = plan.peers.iter().position(|kind| *kind == peer::Kind::Nginx).unwrap_or(0);
     print(request.title, &peers, &turns, |_| reference, &peers[reference].name);
     Ok(())
 }
@@ -101,11 +73,7 @@ pub(crate) fn routes(plan: &Plan) -> Result<()> {
         );
         fs::write(script, lua)?;
     }
-    let request = Request {
-        title: "H1 keep-alive, 10 000 routes against 10",
-        path: "/",
-        header: None,
-    };
+    let request = Request { title: "H1 keep-alive, 10 000 routes against 10", path: "/", header: None };
     let turns = interleaved(plan, &peers, &request, |at| Some(scripts[at % 2].as_path()))?;
     // Each against itself with few routes.
     print(request.title, &peers, &turns, |at| at - at % 2, "itself with 10 routes");
@@ -136,10 +104,7 @@ fn interleaved<'s>(
             })?;
             // The first round warms up.
             if round > 0 {
-                turns[at].push(Turn {
-                    cpu: peer.process.cpu().since(before),
-                    requests,
-                });
+                turns[at].push(Turn { cpu: peer.process.cpu().since(before), requests });
             }
         }
         if io::stderr().is_terminal() {
@@ -158,16 +123,9 @@ fn print(title: &str, peers: &[Peer], turns: &[Vec<Turn>], reference: impl Fn(us
     for (at, peer) in peers.iter().enumerate() {
         let of = |figure: &dyn Fn(&Turn) -> f64| median(turns[at].iter().map(figure).collect());
         let against = &turns[reference(at)];
-        let mut ratios: Vec<f64> = turns[at]
-            .iter()
-            .zip(against)
-            .map(|(a, b)| a.micros() / b.micros())
-            .collect();
+        let mut ratios: Vec<f64> = turns[at].iter().zip(against).map(|(a, b)| a.micros() / b.micros()).collect();
         ratios.sort_by(f64::total_cmp);
-        let (least, most) = (
-            ratios.first().copied().unwrap_or(f64::NAN),
-            ratios.last().copied().unwrap_or(f64::NAN),
-        );
+        let (least, most) = (ratios.first().copied().unwrap_or(f64::NAN), ratios.last().copied().unwrap_or(f64::NAN));
         println!(
             "{:<24} {:>11.2} {:>8.2} {:>8.2} {:>10.0} {:>8.3} ({least:.3} to {most:.3})",
             peer.name,

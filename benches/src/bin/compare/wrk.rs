@@ -37,14 +37,8 @@ pub(crate) fn run(load: &Load<'_>) -> Result<f64> {
     let output = command.output().context("cannot start wrk")?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() || said.contains("Non-2xx") {
-        bail!(
-            "wrk against {}: {said}{}",
-            load.to,
-            String::from_utf8_lossy(&output.stderr)
-        );
+        bail!("wrk against {}: {said}{}", load.to, String::from_utf8_lossy(&output.stderr));
     }
-    let requests = said
-        .lines()
-        .find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok());
+    let requests = said.lines().find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok());
     requests.with_context(|| format!("wrk said nothing of requests: {said}"))
 }

@@ -80,17 +80,10 @@ static ZONE_LIST: Kind = Kind::List(&List {
     empty: None,
 });
 
-static ENDPOINTS: List = List {
-    of: Kind::Any(&[Kind::Text(&ENDPOINT_ADDRESS), Kind::Object(&ENDPOINT)]),
-    or_one: false,
-    empty: None,
-};
+static ENDPOINTS: List =
+    List { of: Kind::Any(&[Kind::Text(&ENDPOINT_ADDRESS), Kind::Object(&ENDPOINT)]), or_one: false, empty: None };
 
-static HEALTH_CHECKS: List = List {
-    of: Kind::Object(&HEALTH_CHECK),
-    or_one: false,
-    empty: None,
-};
+static HEALTH_CHECKS: List = List { of: Kind::Object(&HEALTH_CHECK), or_one: false, empty: None };
 
 static ENDPOINT_KEYS: [Key; 3] = [
     Key {
@@ -107,10 +100,7 @@ static ENDPOINT_KEYS: [Key; 3] = [
             min: 0,
             max: 10_000,
             below: Some(("negative_weight", "a weight is 0 or more; 0 takes no traffic")),
-            above: Some((
-                "weight_too_large",
-                "a weight is at most 10000; only the ratio between weights counts",
-            )),
+            above: Some(("weight_too_large", "a weight is at most 10000; only the ratio between weights counts")),
         }),
         need: Default("1"),
         example: "2",
@@ -172,11 +162,7 @@ pub(crate) static POOL: Object = Object {
         Key {
             name: "max_idle",
             doc: "Idle connections kept per endpoint and worker; 0 keeps none.",
-            kind: Kind::Integer(Integer {
-                min: 0,
-                max: 1_000_000,
-                ..Integer::ANY
-            }),
+            kind: Kind::Integer(Integer { min: 0, max: 1_000_000, ..Integer::ANY }),
             need: Default("256"),
             example: "256",
         },
@@ -186,10 +172,8 @@ pub(crate) static POOL: Object = Object {
 };
 
 const NEVER_DOWN: &str = "a threshold of 0 can never be met; 1 acts on the first result";
-const NO_THRESHOLD_ABOVE: (&str, &str) = (
-    "threshold_too_large",
-    "a threshold is at most 1000; with more, no endpoint would ever change its state",
-);
+const NO_THRESHOLD_ABOVE: (&str, &str) =
+    ("threshold_too_large", "a threshold is at most 1000; with more, no endpoint would ever change its state");
 
 pub(crate) static HEALTH_CHECK: Object = Object {
     noun: "a health check",
@@ -295,12 +279,7 @@ pub(crate) static HEALTH_CHECK: Object = Object {
         )),
         both: "two_check_kinds",
     }],
-    later: &[
-        "grpc_health_check",
-        "redis_health_check",
-        "mysql_health_check",
-        "postgres_health_check",
-    ],
+    later: &["grpc_health_check", "redis_health_check", "mysql_health_check", "postgres_health_check"],
 };
 
 pub(crate) static HTTP_CHECK: Object = Object {
@@ -322,13 +301,7 @@ pub(crate) static HTTP_CHECK: Object = Object {
             need: Optional("the endpoint's address"),
             example: "shop.example",
         },
-        Key {
-            name: "method",
-            doc: "The method.",
-            kind: Kind::Text(&METHOD),
-            need: Default("GET"),
-            example: "HEAD",
-        },
+        Key { name: "method", doc: "The method.", kind: Kind::Text(&METHOD), need: Default("GET"), example: "HEAD" },
         Key {
             name: "headers",
             doc: "More request headers, in order.",
@@ -356,16 +329,9 @@ pub(crate) static HTTP_CHECK: Object = Object {
 };
 
 static STATUSES: List = List {
-    of: Kind::Any(&[
-        Kind::Integer(STATUS),
-        Kind::Text(&STATUS_TEXT),
-        Kind::Object(&STATUS_RANGE),
-    ]),
+    of: Kind::Any(&[Kind::Integer(STATUS), Kind::Text(&STATUS_TEXT), Kind::Object(&STATUS_RANGE)]),
     or_one: true,
-    empty: Some((
-        "no_expected_status",
-        "no status is expected, so the check could never pass",
-    )),
+    empty: Some(("no_expected_status", "no status is expected, so the check could never pass")),
 };
 
 const STATUS: Integer = Integer {
@@ -390,11 +356,7 @@ pub(crate) static STATUS_RANGE: Object = Object {
         Key {
             name: "end",
             doc: "The first that does not count any more.",
-            kind: Kind::Integer(Integer {
-                min: 101,
-                max: 600,
-                ..STATUS
-            }),
+            kind: Kind::Integer(Integer { min: 101, max: 600, ..STATUS }),
             need: Required("the first status that does not count any more"),
             example: "300",
         },

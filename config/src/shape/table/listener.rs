@@ -76,10 +76,7 @@ pub(crate) static LISTENER: Object = Object {
     ],
     choices: &[Choice {
         of: &["routes", "cluster"],
-        needed: Some((
-            "listener_without_routes",
-            "give `cluster: NAME` to send everything there, or `routes`",
-        )),
+        needed: Some(("listener_without_routes", "give `cluster: NAME` to send everything there, or `routes`")),
         both: "routes_and_cluster",
     }],
     later: &["tls", "proxy_protocol", "release"],
@@ -97,11 +94,7 @@ static ROUTES: List = List {
     empty: Some(("no_routes", "a listener without routes would refuse every request")),
 };
 
-static NETWORKS: List = List {
-    of: Kind::Text(&NETWORK),
-    or_one: true,
-    empty: None,
-};
+static NETWORKS: List = List { of: Kind::Text(&NETWORK), or_one: true, empty: None };
 
 static PROTOCOL: Words = Words {
     noun: "a protocol",
@@ -148,62 +141,42 @@ pub(crate) static LIMITS: Object = Object {
         Key {
             name: "connections",
             doc: "Open client connections over all workers; the rest are closed at once.",
-            kind: Kind::Integer(Integer {
-                min: 1,
-                max: u32::MAX as u64,
-                ..Integer::ANY
-            }),
+            kind: Kind::Integer(Integer { min: 1, max: u32::MAX as u64, ..Integer::ANY }),
             need: Optional("no limit"),
             example: "10000",
         },
         Key {
             name: "header_bytes",
             doc: "A request's whole head; then 431.",
-            kind: Kind::Size {
-                zero: false,
-                max: 1 << 20,
-            },
+            kind: Kind::Size { zero: false, max: 1 << 20 },
             need: Default("32KiB"),
             example: "32KiB",
         },
         Key {
             name: "header_count",
             doc: "Header fields in a request; then 431.",
-            kind: Kind::Integer(Integer {
-                min: 1,
-                max: 256,
-                ..Integer::ANY
-            }),
+            kind: Kind::Integer(Integer { min: 1, max: 256, ..Integer::ANY }),
             need: Default("100"),
             example: "100",
         },
         Key {
             name: "uri_bytes",
             doc: "The request target; then 414.",
-            kind: Kind::Size {
-                zero: false,
-                max: 1 << 20,
-            },
+            kind: Kind::Size { zero: false, max: 1 << 20 },
             need: Default("8KiB"),
             example: "8KiB",
         },
         Key {
             name: "body_bytes",
             doc: "A request's body; then 413.",
-            kind: Kind::Size {
-                zero: true,
-                max: u64::MAX,
-            },
+            kind: Kind::Size { zero: true, max: u64::MAX },
             need: Optional("no limit"),
             example: "10MiB",
         },
         Key {
             name: "body_min_rate",
             doc: "Least average rate of a request body in bytes a second, once it has taken 10 s; then 408. 0 is off.",
-            kind: Kind::Size {
-                zero: true,
-                max: u32::MAX as u64,
-            },
+            kind: Kind::Size { zero: true, max: u32::MAX as u64 },
             need: Default("1KiB"),
             example: "1KiB",
         },
@@ -286,20 +259,14 @@ pub(crate) static ROUTE: Object = Object {
         Key {
             name: "body_bytes",
             doc: "A request's body, instead of the listener's limit.",
-            kind: Kind::Size {
-                zero: true,
-                max: u64::MAX,
-            },
+            kind: Kind::Size { zero: true, max: u64::MAX },
             need: Optional("the listener's limit"),
             example: "100MiB",
         },
     ],
     choices: &[Choice {
         of: &["cluster"],
-        needed: Some((
-            "route_without_target",
-            "say where its requests go, as in `cluster: orders`",
-        )),
+        needed: Some(("route_without_target", "say where its requests go, as in `cluster: orders`")),
         both: "two_targets",
     }],
     later: &["release", "retry", "redirect", "rewrite"],
@@ -346,30 +313,20 @@ pub(crate) static MATCH: Object = Object {
             example: "{x-canary: \"1\", x-internal: {present: false}}",
         },
     ],
-    choices: &[Choice {
-        of: &["path", "path_prefix"],
-        needed: None,
-        both: "path_and_prefix",
-    }],
+    choices: &[Choice { of: &["path", "path_prefix"], needed: None, both: "path_and_prefix" }],
     later: &["path_regex", "query", "cookie"],
 };
 
 static HOSTS: List = List {
     of: Kind::Text(&HOST_PATTERN),
     or_one: true,
-    empty: Some((
-        "empty_match",
-        "no host is in this list, so the route could take nothing",
-    )),
+    empty: Some(("empty_match", "no host is in this list, so the route could take nothing")),
 };
 
 static METHODS: List = List {
     of: Kind::Text(&METHOD),
     or_one: true,
-    empty: Some((
-        "empty_match",
-        "no method is in this list, so the route could take nothing",
-    )),
+    empty: Some(("empty_match", "no method is in this list, so the route could take nothing")),
 };
 
 static HEADER_TEST: Kind = Kind::Any(&[Kind::Text(&HEADER_VALUE), Kind::Object(&HEADER_PRESENCE)]);

@@ -15,10 +15,8 @@ pub(crate) static ZONE: Rule = Rule::new("zone names", grammar::name).pattern(NA
 pub(crate) static ADMIN: Rule = Rule::new("an IP address and port, or `off`", check_admin);
 pub(crate) static ADDRESS: Rule =
     Rule::new("an IP address and port", |text| grammar::address(text).map(drop)).pattern(ADDRESS_PATTERN);
-pub(crate) static ENDPOINT_ADDRESS: Rule = Rule::new("an IP address and port", |text| {
-    grammar::endpoint_address(text).map(drop)
-})
-.pattern(ADDRESS_PATTERN);
+pub(crate) static ENDPOINT_ADDRESS: Rule =
+    Rule::new("an IP address and port", |text| grammar::endpoint_address(text).map(drop)).pattern(ADDRESS_PATTERN);
 pub(crate) static NETWORK: Rule = Rule::new("a network", |text| grammar::cidr(text).map(drop));
 pub(crate) static LOG_PATH: Rule = Rule::new("a file name", grammar::log_path);
 pub(crate) static HOST_PATTERN: Rule = Rule::new("a host", |text| grammar::host_pattern(text).map(drop));
@@ -31,19 +29,12 @@ pub(crate) static HEADER_NAME: Rule = Rule {
     without_case: true,
     ..Rule::new("header names", |text| grammar::header_name(text).map(drop)).pattern("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 };
-pub(crate) static HEADER_VALUE: Rule = Rule {
-    loose: true,
-    ..Rule::new("a header value", |text| grammar::header_value(text).map(drop))
-};
-pub(crate) static STATUS_TEXT: Rule = Rule::new("statuses such as 200-299 or 2xx", |text| {
-    grammar::statuses(text).map(drop)
-});
+pub(crate) static HEADER_VALUE: Rule =
+    Rule { loose: true, ..Rule::new("a header value", |text| grammar::header_value(text).map(drop)) };
+pub(crate) static STATUS_TEXT: Rule =
+    Rule::new("statuses such as 200-299 or 2xx", |text| grammar::statuses(text).map(drop));
 pub(crate) static EXPECTED_BODY: Rule = Rule::new("text", grammar::not_empty);
 
 fn check_admin(text: &str) -> Result<(), grammar::Wrong> {
-    if text == "off" {
-        Ok(())
-    } else {
-        grammar::address(text).map(drop)
-    }
+    if text == "off" { Ok(()) } else { grammar::address(text).map(drop) }
 }

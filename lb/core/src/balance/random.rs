@@ -26,15 +26,10 @@ impl Draw {
         let mut rest = weights.clone();
         let first = rest.next();
         if rest.all(|weight| Some(weight) == first) {
-            return Self::Even {
-                places: weights.len() as u64,
-            };
+            return Self::Even { places: weights.len() as u64 };
         }
         let total = weights.clone().map(u64::from).sum();
-        Self::Uneven {
-            total,
-            slots: alias_table(weights, total),
-        }
+        Self::Uneven { total, slots: alias_table(weights, total) }
     }
 
     /// A place by weight that was not tried and is not `except`; `None` if there is none.
@@ -65,11 +60,7 @@ impl Draw {
             Self::Uneven { total, slots } => {
                 let column = dice.below(slots.len() as u64) as usize;
                 let Slot { mark, other } = slots[column];
-                if dice.below(*total) < mark {
-                    column
-                } else {
-                    other as usize
-                }
+                if dice.below(*total) < mark { column } else { other as usize }
             }
         }
     }
@@ -79,13 +70,8 @@ impl Draw {
 /// weight fills exactly one. Small ones are filled up with what large ones have over.
 fn alias_table(weights: impl ExactSizeIterator<Item = u16>, total: u64) -> Box<[Slot]> {
     let columns = weights.len() as u64;
-    let mut slots: Box<[Slot]> = (0u32..)
-        .zip(weights)
-        .map(|(place, weight)| Slot {
-            mark: u64::from(weight) * columns,
-            other: place,
-        })
-        .collect();
+    let mut slots: Box<[Slot]> =
+        (0u32..).zip(weights).map(|(place, weight)| Slot { mark: u64::from(weight) * columns, other: place }).collect();
     let (mut small, mut large): (Vec<u32>, Vec<u32>) =
         (0..slots.len() as u32).partition(|&place| slots[place as usize].mark < total);
     while let (Some(low), Some(&high)) = (small.pop(), large.last()) {
@@ -106,12 +92,7 @@ mod tests {
 
     #[test]
     fn the_alias_table_gives_each_its_exact_share() {
-        for weights in [
-            vec![5, 1, 1],
-            vec![1, 2, 3, 4],
-            vec![10_000, 1, 1, 7, 9_999],
-            vec![1, 10_000],
-        ] {
+        for weights in [vec![5, 1, 1], vec![1, 2, 3, 4], vec![10_000, 1, 1, 7, 9_999], vec![1, 10_000]] {
             let total: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
             let slots = alias_table(weights.iter().copied(), total);
             let mut heights = vec![0; weights.len()];
@@ -119,10 +100,7 @@ mod tests {
                 heights[place] += slot.mark.min(total);
                 heights[slot.other as usize] += total - slot.mark.min(total);
             }
-            let wanted: Vec<u64> = weights
-                .iter()
-                .map(|&weight| u64::from(weight) * weights.len() as u64)
-                .collect();
+            let wanted: Vec<u64> = weights.iter().map(|&weight| u64::from(weight) * weights.len() as u64).collect();
             assert_eq!(heights, wanted, "{weights:?}");
         }
     }

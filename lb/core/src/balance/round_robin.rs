@@ -68,11 +68,7 @@ impl Turns {
         let first = shares.clone().next().map(|(_, weight)| weight);
         let classes: Box<[Class]> = if shares.clone().all(|(_, weight)| Some(weight) == first) {
             let count = shares.len() as u32;
-            Box::new([Class {
-                of: Of::All,
-                weight: i64::from(count),
-                places: Places::All(count),
-            }])
+            Box::new([Class { of: Of::All, weight: i64::from(count), places: Places::All(count) }])
         } else if shares.len() <= Self::SINGLES {
             let single = |(place, (id, weight)): (u32, (EndpointId, u16))| Class {
                 of: Of::One(id),
@@ -81,9 +77,7 @@ impl Turns {
             };
             (0..).zip(shares).map(single).collect()
         } else {
-            (0..u16::BITS)
-                .filter_map(|digit| Class::of_digit(digit, shares.clone()))
-                .collect()
+            (0..u16::BITS).filter_map(|digit| Class::of_digit(digit, shares.clone())).collect()
         };
         let total = classes.iter().map(|class| class.weight).sum();
         Self { classes, total }
@@ -92,17 +86,10 @@ impl Turns {
 
 impl Class {
     fn of_digit(digit: u32, shares: impl Iterator<Item = (EndpointId, u16)>) -> Option<Self> {
-        let places: Box<[u32]> = (0..)
-            .zip(shares)
-            .filter(|(_, (_, weight))| weight >> digit & 1 == 1)
-            .map(|(place, _)| place)
-            .collect();
+        let places: Box<[u32]> =
+            (0..).zip(shares).filter(|(_, (_, weight))| weight >> digit & 1 == 1).map(|(place, _)| place).collect();
         let weight = (places.len() as i64) << digit;
-        (weight > 0).then_some(Self {
-            of: Of::Digit(digit),
-            weight,
-            places: Places::Some(places),
-        })
+        (weight > 0).then_some(Self { of: Of::Digit(digit), weight, places: Places::Some(places) })
     }
 }
 
@@ -139,11 +126,7 @@ impl Cursor {
                 at: hand.at % class.places.len().max(1),
                 ..*hand
             },
-            None => Hand {
-                of: class.of,
-                current: 0,
-                at: dice.below(class.places.len().into()) as u32,
-            },
+            None => Hand { of: class.of, current: 0, at: dice.below(class.places.len().into()) as u32 },
         };
         self.hands = turns.classes.iter().map(hand).collect();
         self.version = version;
@@ -185,11 +168,7 @@ impl Cursor {
         let (hand, class) = (&mut self.hands[best], &turns.classes[best]);
         hand.current -= turns.total;
         let place = class.places.get(hand.at);
-        hand.at = if hand.at + 1 < class.places.len() {
-            hand.at + 1
-        } else {
-            0
-        };
+        hand.at = if hand.at + 1 < class.places.len() { hand.at + 1 } else { 0 };
         place
     }
 }
@@ -205,15 +184,7 @@ mod tests {
 
     /// A cursor at the start of the round, whatever the dice say.
     fn at_zero(turns: &Turns) -> Cursor {
-        let hands = turns
-            .classes
-            .iter()
-            .map(|class| Hand {
-                of: class.of,
-                current: 0,
-                at: 0,
-            })
-            .collect();
+        let hands = turns.classes.iter().map(|class| Hand { of: class.of, current: 0, at: 0 }).collect();
         Cursor { version: 1, hands }
     }
 
@@ -238,10 +209,8 @@ mod tests {
                 weights.iter().map(|&weight| u32::from(weight)).sum()
             };
             (0..round).for_each(|_| got[cursor.turn(&turns)] += 1);
-            let wanted: Vec<u16> = weights
-                .iter()
-                .map(|w| if round as usize == weights.len() { 1 } else { *w })
-                .collect();
+            let wanted: Vec<u16> =
+                weights.iter().map(|w| if round as usize == weights.len() { 1 } else { *w }).collect();
             assert_eq!(got, wanted);
         }
     }

@@ -22,10 +22,8 @@ impl Control {
         }
         self.given.rounds += 1;
         let old = std::mem::take(&mut self.clusters);
-        let mut old: BTreeMap<ClusterName, ClusterState> = old
-            .into_iter()
-            .map(|cluster| (cluster.config.name.clone(), cluster))
-            .collect();
+        let mut old: BTreeMap<ClusterName, ClusterState> =
+            old.into_iter().map(|cluster| (cluster.config.name.clone(), cluster)).collect();
         for (at, wanted) in config.clusters.iter().enumerate() {
             let cluster = match old.remove(&wanted.name) {
                 Some(same) if same.config == *wanted => same,
@@ -41,10 +39,7 @@ impl Control {
         self.changed = true;
         if !self.settled {
             let placed = self.known.values().filter(|known| known.place.is_some());
-            self.open = placed
-                .flat_map(|known| &known.checks)
-                .filter(|check| !check.spoken)
-                .count();
+            self.open = placed.flat_map(|known| &known.checks).filter(|check| !check.spoken).count();
         }
     }
 
@@ -81,10 +76,7 @@ impl Control {
         fresh: &mut [Vec<EndpointId>],
         effects: &mut Vec<Effect>,
     ) -> EndpointId {
-        let key = EndpointKey {
-            cluster: cluster.clone(),
-            address: wanted.address,
-        };
+        let key = EndpointKey { cluster: cluster.clone(), address: wanted.address };
         let id = match self.by_key.get(&key) {
             Some(&id) => id,
             None => self.meet(key, wanted, checks),
@@ -95,15 +87,9 @@ impl Control {
         };
         known.zone.clone_from(&wanted.zone);
         known.weight = wanted.weight;
-        let slots = |known: &Known| {
-            (0..)
-                .map(move |check| Slot { endpoint: id, check })
-                .take(known.checks.len())
-        };
+        let slots = |known: &Known| (0..).map(move |check| Slot { endpoint: id, check }).take(known.checks.len());
         if !known.checks.iter().map(|check| &check.definition).eq(checks) {
-            slots(known)
-                .zip(&known.checks)
-                .for_each(|(slot, check)| self.schedule.remove(slot, check.plan));
+            slots(known).zip(&known.checks).for_each(|(slot, check)| self.schedule.remove(slot, check.plan));
             let epochs: Vec<u32> = known.checks.iter().map(|check| check.epoch).collect();
             known.adopt_checks(checks);
             for (slot, check) in slots(known).zip(&known.checks) {
@@ -113,11 +99,7 @@ impl Control {
                     fresh[usize::from(slot.check)].push(id);
                 }
             }
-            let evidence = if checks.is_empty() {
-                Evidence::NoChecks
-            } else {
-                Evidence::ChecksRemoved
-            };
+            let evidence = if checks.is_empty() { Evidence::NoChecks } else { Evidence::ChecksRemoved };
             effects.extend(known.judge(self.now, evidence).map(Effect::Transition));
         }
         for (check, fresh) in known.checks.iter().zip(fresh) {
@@ -132,8 +114,7 @@ impl Control {
         self.given.endpoints += 1;
         let (id, key) = (EndpointId(self.given.endpoints), Arc::new(key));
         self.by_key.insert(Arc::clone(&key), id);
-        self.known
-            .insert(id, Known::new(key, self.workers, wanted.weight, checks, self.now));
+        self.known.insert(id, Known::new(key, self.workers, wanted.weight, checks, self.now));
         id
     }
 
@@ -196,16 +177,8 @@ impl Control {
         let known = &self.by_key;
         let clusters = &self.clusters;
         self.cluster_ids.retain(|name, id| {
-            let lowest = EndpointKey {
-                cluster: name.clone(),
-                address: ([0, 0, 0, 0], 0).into(),
-            };
-            let remembered = || {
-                known
-                    .range(lowest..)
-                    .next()
-                    .is_some_and(|(key, _)| key.cluster == *name)
-            };
+            let lowest = EndpointKey { cluster: name.clone(), address: ([0, 0, 0, 0], 0).into() };
+            let remembered = || known.range(lowest..).next().is_some_and(|(key, _)| key.cluster == *name);
             clusters.iter().any(|cluster| cluster.id == *id) || remembered()
         });
     }
@@ -223,17 +196,9 @@ impl Control {
     }
 
     fn adopt_listeners(&self, config: &model::Config) -> Vec<Arc<snapshot::Listener>> {
-        let clusters: BTreeMap<&ClusterName, usize> = config
-            .clusters
-            .iter()
-            .enumerate()
-            .map(|(at, cluster)| (&cluster.name, at))
-            .collect();
-        config
-            .listeners
-            .iter()
-            .map(|wanted| self.adopt_listener(wanted, &clusters))
-            .collect()
+        let clusters: BTreeMap<&ClusterName, usize> =
+            config.clusters.iter().enumerate().map(|(at, cluster)| (&cluster.name, at)).collect();
+        config.listeners.iter().map(|wanted| self.adopt_listener(wanted, &clusters)).collect()
     }
 
     fn adopt_listener(
@@ -241,10 +206,7 @@ impl Control {
         wanted: &Arc<model::Listener>,
         clusters: &BTreeMap<&ClusterName, usize>,
     ) -> Arc<snapshot::Listener> {
-        let old = self
-            .listeners
-            .iter()
-            .find(|listener| listener.config.name == wanted.name);
+        let old = self.listeners.iter().find(|listener| listener.config.name == wanted.name);
         let targets: Vec<(&ClusterName, usize)> = wanted
             .routes
             .iter()
@@ -253,12 +215,8 @@ impl Control {
                 Target::Cluster(name) => (name, *clusters.get(name).expect("routes name clusters that exist")),
             })
             .collect();
-        let same_targets = |old: &snapshot::Listener| {
-            old.targets
-                .iter()
-                .map(|(at, _)| at)
-                .eq(targets.iter().map(|(_, at)| at))
-        };
+        let same_targets =
+            |old: &snapshot::Listener| old.targets.iter().map(|(at, _)| at).eq(targets.iter().map(|(_, at)| at));
         match old {
             Some(old) if old.config == *wanted && same_targets(old) => Arc::clone(old),
             _ => Arc::new(self.make_listener(wanted, &targets, old)),
@@ -273,25 +231,17 @@ impl Control {
     ) -> snapshot::Listener {
         let lane_before = |name: &ClusterName| {
             let lanes = &old?.lanes;
-            lanes
-                .binary_search_by(|(its, _)| its.cmp(name))
-                .ok()
-                .map(|at| Arc::clone(&lanes[at].1))
+            lanes.binary_search_by(|(its, _)| its.cmp(name)).ok().map(|at| Arc::clone(&lanes[at].1))
         };
         let new = || Arc::new(Shards::new(self.workers));
         let mut lanes = BTreeMap::new();
         for &(name, _) in targets {
-            lanes
-                .entry(name)
-                .or_insert_with(|| lane_before(name).unwrap_or_else(new));
+            lanes.entry(name).or_insert_with(|| lane_before(name).unwrap_or_else(new));
         }
         snapshot::Listener {
             config: Arc::clone(wanted),
             routes: RouteTable::new(&wanted.routes),
-            targets: targets
-                .iter()
-                .map(|(name, at)| (*at, Arc::clone(&lanes[name])))
-                .collect(),
+            targets: targets.iter().map(|(name, at)| (*at, Arc::clone(&lanes[name]))).collect(),
             load: old.map_or_else(|| Arc::new(Shards::new(self.workers)), |old| Arc::clone(&old.load)),
             unrouted: old.map_or_else(|| Arc::new(Shards::new(self.workers)), |old| Arc::clone(&old.unrouted)),
             lanes: lanes.into_iter().map(|(name, lane)| (name.clone(), lane)).collect(),

@@ -112,9 +112,6 @@ mod tests {
             read(probe(failed, 3)),
             "3 of 3 probes (TCP connect) in a row failed, the last after 2.1ms: unexpected status 500"
         );
-        assert_eq!(
-            read(probe(ProbeResult::Passed, 1)),
-            "the probe (TCP connect) passed in 2.1ms"
-        );
+        assert_eq!(read(probe(ProbeResult::Passed, 1)), "the probe (TCP connect) passed in 2.1ms");
     }
 }

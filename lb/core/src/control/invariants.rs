@@ -17,11 +17,7 @@ impl Control {
         self.check_plans();
         for known in self.known.values() {
             let says = verdict(known.checks.iter().map(|check| check.opinion.verdict()));
-            assert_eq!(
-                known.status, says,
-                "{}: the status is what its checks come to",
-                known.key
-            );
+            assert_eq!(known.status, says, "{}: the status is what its checks come to", known.key);
             for check in &known.checks {
                 let opinion = check.opinion;
                 assert!(
@@ -38,24 +34,11 @@ impl Control {
         for (id, known) in &self.known {
             assert_eq!(self.by_key.get(&known.key), Some(id), "{}: found by its key", known.key);
             let departed = self.departed.contains(&(known.left, *id));
-            assert_eq!(
-                known.place.is_none(),
-                departed,
-                "{}: either in the configuration or departed",
-                known.key
-            );
+            assert_eq!(known.place.is_none(), departed, "{}: either in the configuration or departed", known.key);
             if let Some(place) = known.place {
                 let cluster = &self.clusters[place.cluster];
-                assert_eq!(
-                    cluster.endpoints[place.member], *id,
-                    "{}: stands in its place",
-                    known.key
-                );
-                assert_eq!(
-                    cluster.config.name, known.key.cluster,
-                    "{}: in its own cluster",
-                    known.key
-                );
+                assert_eq!(cluster.endpoints[place.member], *id, "{}: stands in its place", known.key);
+                assert_eq!(cluster.config.name, known.key.cluster, "{}: in its own cluster", known.key);
                 let wanted = &cluster.config.endpoints[place.member];
                 assert_eq!(
                     (wanted.address, wanted.weight, &wanted.zone),
@@ -64,51 +47,27 @@ impl Control {
                     known.key
                 );
                 let defined = known.checks.iter().map(|check| &check.definition);
-                assert!(
-                    defined.eq(&cluster.config.health_checks),
-                    "{}: has the checks of its cluster",
-                    known.key
-                );
+                assert!(defined.eq(&cluster.config.health_checks), "{}: has the checks of its cluster", known.key);
             }
         }
         let placed: BTreeSet<EndpointId> = self.clusters.iter().flat_map(|c| c.endpoints.iter().copied()).collect();
-        assert_eq!(
-            placed.len() + self.departed.len(),
-            self.known.len(),
-            "nobody is known without a cause"
-        );
-        assert!(
-            self.departed.len() <= REMEMBERED_MAX,
-            "memory of those who left is bounded"
-        );
+        assert_eq!(placed.len() + self.departed.len(), self.known.len(), "nobody is known without a cause");
+        assert!(self.departed.len() <= REMEMBERED_MAX, "memory of those who left is bounded");
     }
 
     fn check_plans(&self) {
         let slots = || {
             self.known.iter().flat_map(|(&endpoint, known)| {
-                (0..)
-                    .zip(&known.checks)
-                    .map(move |(check, state)| (known, Slot { endpoint, check }, state.plan))
+                (0..).zip(&known.checks).map(move |(check, state)| (known, Slot { endpoint, check }, state.plan))
             })
         };
         for (known, _, plan) in slots() {
             let probed = plan != Plan::Idle;
-            assert_eq!(
-                probed,
-                known.place.is_some(),
-                "{}: probed if and only if configured",
-                known.key
-            );
+            assert_eq!(probed, known.place.is_some(), "{}: probed if and only if configured", known.key);
         }
         let planned = slots().map(|(_, slot, plan)| (slot, plan));
-        assert!(
-            self.schedule.holds(planned),
-            "the schedule holds each check's plan and nothing else"
-        );
+        assert!(self.schedule.holds(planned), "the schedule holds each check's plan and nothing else");
         let overdue = self.schedule.due_by(self.now);
-        assert!(
-            overdue.is_none() || !self.may_ask(),
-            "nothing waits that could be asked"
-        );
+        assert!(overdue.is_none() || !self.may_ask(), "nothing waits that could be asked");
     }
 }

@@ -63,11 +63,8 @@ impl Known {
         checks: &[Arc<HealthCheck>],
         now: Moment,
     ) -> Self {
-        let (status, evidence) = if checks.is_empty() {
-            (Status::Healthy, Evidence::NoChecks)
-        } else {
-            (Status::Unknown, Evidence::Added)
-        };
+        let (status, evidence) =
+            if checks.is_empty() { (Status::Healthy, Evidence::NoChecks) } else { (Status::Unknown, Evidence::Added) };
         let mut known = Self {
             key,
             load: Arc::new(Shards::new(workers)),
@@ -97,15 +94,10 @@ impl Known {
         let mut old: Vec<Option<Check>> = std::mem::take(&mut self.checks).into_iter().map(Some).collect();
         let mut new: Vec<Option<Check>> = Vec::with_capacity(wanted.len());
         for (at, definition) in wanted.iter().enumerate() {
-            new.push(
-                old.get_mut(at)
-                    .and_then(|slot| slot.take_if(|check| check.definition == *definition)),
-            );
+            new.push(old.get_mut(at).and_then(|slot| slot.take_if(|check| check.definition == *definition)));
         }
         for (check, definition) in new.iter_mut().zip(wanted).filter(|(check, _)| check.is_none()) {
-            let moved = old
-                .iter_mut()
-                .find_map(|slot| slot.take_if(|check| check.definition == *definition));
+            let moved = old.iter_mut().find_map(|slot| slot.take_if(|check| check.definition == *definition));
             *check = moved.map(|check| check.at_another_place(self.next_epoch()));
         }
         for (check, definition) in new.iter_mut().zip(wanted).filter(|(check, _)| check.is_none()) {
@@ -131,13 +123,7 @@ impl Known {
         }
         let from = std::mem::replace(&mut self.status, to);
         (self.since, self.evidence) = (now, evidence.clone());
-        Some(Transition {
-            key: Arc::clone(&self.key),
-            zone: self.zone.clone(),
-            from,
-            to,
-            evidence,
-        })
+        Some(Transition { key: Arc::clone(&self.key), zone: self.zone.clone(), from, to, evidence })
     }
 }
 
@@ -147,15 +133,7 @@ impl Check {
             Status::Healthy => Opinion::inherited(Status::Healthy),
             Status::Unknown | Status::Unhealthy => Opinion::OPEN,
         };
-        Self {
-            definition,
-            epoch,
-            opinion,
-            plan: Plan::Idle,
-            last: None,
-            spoken: false,
-            blanks: 0,
-        }
+        Self { definition, epoch, opinion, plan: Plan::Idle, last: None, spoken: false, blanks: 0 }
     }
 
     /// A probe under way would come back to the old place, so it is not waited for.
@@ -169,13 +147,6 @@ impl Check {
 
     fn defined_anew(self, definition: Arc<HealthCheck>, epoch: u32) -> Self {
         let opinion = Opinion::inherited(self.opinion.verdict());
-        Self {
-            definition,
-            opinion,
-            last: None,
-            spoken: false,
-            blanks: 0,
-            ..self.at_another_place(epoch)
-        }
+        Self { definition, opinion, last: None, spoken: false, blanks: 0, ..self.at_another_place(epoch) }
     }
 }

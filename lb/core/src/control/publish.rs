@@ -56,11 +56,9 @@ impl ClusterState {
                 }
                 members
             }
-            (_, None) | (Stale::Members, _) => self
-                .endpoints
-                .iter()
-                .filter_map(|id| Some(member(*id, known.get(id)?)))
-                .collect(),
+            (_, None) | (Stale::Members, _) => {
+                self.endpoints.iter().filter_map(|id| Some(member(*id, known.get(id)?))).collect()
+            }
         };
         *versions += 1;
         let cluster = Arc::new(Cluster::new(self.id, Arc::clone(&self.config), members, *versions));
@@ -90,11 +88,8 @@ impl Control {
         self.changed = false;
         self.now = self.now.max(now);
         self.given.generations += 1;
-        let clusters = self
-            .clusters
-            .iter_mut()
-            .map(|cluster| cluster.publish(&self.known, &mut self.given.versions))
-            .collect();
+        let clusters =
+            self.clusters.iter_mut().map(|cluster| cluster.publish(&self.known, &mut self.given.versions)).collect();
         Some(Arc::new(Snapshot {
             generation: self.given.generations,
             at: self.now,

@@ -15,10 +15,7 @@ pub(super) struct Slot {
 impl Slot {
     /// Check number `check` of `endpoint`; a cluster has fewer than 2^16.
     pub(super) const fn of(endpoint: EndpointId, check: usize) -> Self {
-        Self {
-            endpoint,
-            check: check as u16,
-        }
+        Self { endpoint, check: check as u16 }
     }
 }
 

@@ -62,10 +62,7 @@ impl Control {
     #[must_use]
     pub fn endpoint(&self, key: &EndpointKey) -> Option<EndpointView<'_>> {
         let id = self.by_key.get(key)?;
-        self.known
-            .get(id)
-            .filter(|known| known.place.is_some())
-            .map(|known| view(*id, known))
+        self.known.get(id).filter(|known| known.place.is_some()).map(|known| view(*id, known))
     }
 }
 

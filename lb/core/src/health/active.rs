@@ -29,10 +29,7 @@ pub struct Heard {
 
 impl Opinion {
     /// Nothing heard yet: the first conclusive outcome decides.
-    pub const OPEN: Self = Self {
-        verdict: Status::Unknown,
-        streak: 0,
-    };
+    pub const OPEN: Self = Self { verdict: Status::Unknown, streak: 0 };
 
     /// A verdict taken over from before the check was changed: it stands until the thresholds of
     /// the changed check are met.
@@ -69,24 +66,12 @@ impl Opinion {
         let says = if passed { Status::Healthy } else { Status::Unhealthy };
         if says == self.verdict {
             self.streak = 0;
-            return Heard {
-                streak: 0,
-                threshold,
-                changed: false,
-            };
+            return Heard { streak: 0, threshold, changed: false };
         }
         let streak = self.streak.saturating_add(1);
         let changed = streak >= threshold;
-        *self = if changed {
-            Self::inherited(says)
-        } else {
-            Self { streak, ..*self }
-        };
-        Heard {
-            streak,
-            threshold,
-            changed,
-        }
+        *self = if changed { Self::inherited(says) } else { Self { streak, ..*self } };
+        Heard { streak, threshold, changed }
     }
 
     /// The pause before the next probe, before jitter: fast while the verdict is open or in

@@ -106,11 +106,7 @@ impl Index {
         let plain = matches.methods.is_empty() && matches.headers.is_empty();
         let (text, fit) = match &matches.path {
             PathMatch::Any => {
-                self.scopes[scope].any_path.push(Candidate {
-                    route,
-                    fit: Fit::Boundary,
-                    plain,
-                });
+                self.scopes[scope].any_path.push(Candidate { route, fit: Fit::Boundary, plain });
                 return;
             }
             PathMatch::Exact(path) => (path.as_str(), Fit::Whole),
@@ -133,12 +129,7 @@ impl Index {
 
     /// The lowest route number that fits host and path, and for which `rest` holds.
     pub(super) fn find(&self, request: &RequestView<'_>, rest: impl Fn(usize) -> bool) -> Option<usize> {
-        let mut search = Search {
-            index: self,
-            path: request.path.as_bytes(),
-            rest,
-            best: NONE,
-        };
+        let mut search = Search { index: self, path: request.path.as_bytes(), rest, best: NONE };
         search.scope(0);
         if self.scopes.len() > 1 {
             with_lower_case(request.host, |host| {
@@ -153,12 +144,7 @@ impl Index {
 }
 
 impl Scope {
-    const EMPTY: Self = Self {
-        any_path: Vec::new(),
-        first_by_path: NONE,
-        depths: 0,
-        deepest: 0,
-    };
+    const EMPTY: Self = Self { any_path: Vec::new(), first_by_path: NONE, depths: 0, deepest: 0 };
 
     fn note_path(&mut self, route: u32, depth: u32) {
         self.first_by_path = self.first_by_path.min(route);

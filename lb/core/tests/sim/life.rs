@@ -119,13 +119,7 @@ impl Life {
     }
 
     fn answer(&mut self, order: &ProbeOrder, result: ProbeResult) {
-        let probed = Probed {
-            id: order.id,
-            outcome: ProbeOutcome {
-                result,
-                took: Duration::from_millis(3),
-            },
-        };
+        let probed = Probed { id: order.id, outcome: ProbeOutcome { result, took: Duration::from_millis(3) } };
         self.answered.push(probed);
         self.shadow.answered(&probed);
         self.step(Event::Probed(probed));
@@ -151,10 +145,7 @@ impl Life {
         let whole_cluster = self.dice.below(6) == 0;
         let one = self.dice.below(cluster.endpoints.len() as u64) as usize;
         for (at, endpoint) in cluster.endpoints.iter().enumerate() {
-            let key = EndpointKey {
-                cluster: cluster.name.clone(),
-                address: endpoint.address,
-            };
+            let key = EndpointKey { cluster: cluster.name.clone(), address: endpoint.address };
             if (at == one || whole_cluster) && self.ill.remove(&key).is_none() {
                 self.ill.insert(key, failure);
             }
@@ -194,15 +185,8 @@ impl Life {
                 Effect::Probe(order) => {
                     self.shadow.ordered(self.now, &order);
                     self.pending.push(order);
-                    let most = self
-                        .shadow
-                        .config
-                        .as_ref()
-                        .map_or(0, |config| config.max_concurrent_probes.get());
-                    assert!(
-                        self.control.probes_under_way() <= most as usize,
-                        "no more probes than allowed"
-                    );
+                    let most = self.shadow.config.as_ref().map_or(0, |config| config.max_concurrent_probes.get());
+                    assert!(self.control.probes_under_way() <= most as usize, "no more probes than allowed");
                 }
             }
         }
@@ -218,20 +202,8 @@ impl Life {
         self.check_sharing(&snapshot);
         let config = self.shadow.config.as_ref().expect("configured at birth");
         assert_eq!(snapshot.config, *config);
-        assert!(
-            snapshot
-                .clusters
-                .iter()
-                .map(|cluster| &cluster.config)
-                .eq(&config.clusters)
-        );
-        assert!(
-            snapshot
-                .listeners
-                .iter()
-                .map(|listener| &listener.config)
-                .eq(&config.listeners)
-        );
+        assert!(snapshot.clusters.iter().map(|cluster| &cluster.config).eq(&config.clusters));
+        assert!(snapshot.listeners.iter().map(|listener| &listener.config).eq(&config.listeners));
         for listener in &snapshot.listeners {
             for (route, (cluster, _)) in listener.config.routes.iter().zip(&listener.targets) {
                 let weir_config::model::Target::Cluster(wanted) = &route.target;
@@ -256,21 +228,11 @@ impl Life {
                 continue;
             };
             assert_eq!(cluster.id, before.id);
-            assert_eq!(
-                cluster.version == before.version,
-                Arc::ptr_eq(cluster, before),
-                "a version names one thing"
-            );
-            assert!(
-                Arc::ptr_eq(cluster, before) || touched.contains(&cluster.config.name),
-                "the unchanged is shared"
-            );
+            assert_eq!(cluster.version == before.version, Arc::ptr_eq(cluster, before), "a version names one thing");
+            assert!(Arc::ptr_eq(cluster, before) || touched.contains(&cluster.config.name), "the unchanged is shared");
             for member in &cluster.members {
                 if let Some(before) = before.members.iter().find(|before| before.key == member.key) {
-                    assert!(
-                        before.id == member.id && Arc::ptr_eq(&before.load, &member.load),
-                        "counts are adopted"
-                    );
+                    assert!(before.id == member.id && Arc::ptr_eq(&before.load, &member.load), "counts are adopted");
                 }
             }
         }
@@ -293,12 +255,7 @@ impl Life {
             assert_eq!(member.status, self.shadow.status(&member.key), "{}", member.key);
         }
         assert_eq!(cluster.members.len(), cluster.config.endpoints.len());
-        let can = |status| {
-            cluster
-                .members
-                .iter()
-                .any(|member| member.status == status && member.weight.get() > 0)
-        };
+        let can = |status| cluster.members.iter().any(|member| member.status == status && member.weight.get() > 0);
         let tier = match (can(Status::Healthy), can(Status::Unknown), can(Status::Unhealthy)) {
             (true, ..) => Tier::Healthy,
             (false, true, _) => Tier::Unknown,
@@ -314,11 +271,7 @@ impl Life {
         let refusal = loop {
             match pick(cluster, &tried, &mut self.cursors, &mut self.dice) {
                 Ok(picked) => {
-                    assert_eq!(
-                        why_not(picked.member, cluster.available.tier),
-                        None,
-                        "picked although unavailable"
-                    );
+                    assert_eq!(why_not(picked.member, cluster.available.tier), None, "picked although unavailable");
                     assert!(!tried.contains(picked.index), "picked although tried");
                     self.story.pick(picked.index);
                     tried.push(picked.index);
@@ -326,22 +279,12 @@ impl Life {
                 Err(refusal) => break refusal,
             }
         };
-        assert_eq!(
-            tried.len(),
-            cluster.available.usable.len(),
-            "all that can be picked are"
-        );
+        assert_eq!(tried.len(), cluster.available.usable.len(), "all that can be picked are");
         let reason = match cluster.available.tier {
             Tier::Nobody(reason) => reason,
             Tier::Healthy | Tier::Unknown => Reason::NoHealthyEndpoint,
         };
-        assert_eq!(
-            refusal,
-            Refusal {
-                reason,
-                all_tried: !tried.is_empty()
-            }
-        );
+        assert_eq!(refusal, Refusal { reason, all_tried: !tried.is_empty() });
     }
 
     /// The world is well: so is everybody soon, and each has exactly its share.
@@ -357,11 +300,7 @@ impl Life {
         }
         self.publish();
         let snapshot = self.snapshot.clone().expect("published at least now");
-        for cluster in snapshot
-            .clusters
-            .iter()
-            .filter(|cluster| cluster.config.balance == Balance::RoundRobin)
-        {
+        for cluster in snapshot.clusters.iter().filter(|cluster| cluster.config.balance == Balance::RoundRobin) {
             let weights: Vec<u16> = cluster.members.iter().map(|member| member.weight.get()).collect();
             let mut got = vec![0; weights.len()];
             let mut cursors = Cursors::new();

@@ -45,27 +45,17 @@ impl Shadow {
     }
 
     pub(crate) fn everybody_is_healthy(&self) -> bool {
-        self.people
-            .values()
-            .filter(|person| person.left.is_none())
-            .all(|person| person.status == Status::Healthy)
+        self.people.values().filter(|person| person.left.is_none()).all(|person| person.status == Status::Healthy)
     }
 
     pub(crate) fn configured(&mut self, now: Moment, config: &Arc<Config>) {
         for cluster in &config.clusters {
-            let old = self
-                .config
-                .iter()
-                .flat_map(|old| &old.clusters)
-                .find(|old| old.name == cluster.name);
+            let old = self.config.iter().flat_map(|old| &old.clusters).find(|old| old.name == cluster.name);
             if old != Some(cluster) {
                 self.touched.insert(cluster.name.clone());
             }
             for endpoint in &cluster.endpoints {
-                let key = EndpointKey {
-                    cluster: cluster.name.clone(),
-                    address: endpoint.address,
-                };
+                let key = EndpointKey { cluster: cluster.name.clone(), address: endpoint.address };
                 self.adopt(now, key, &cluster.health_checks);
             }
         }
@@ -74,11 +64,7 @@ impl Shadow {
             cluster.is_some_and(|cluster| cluster.endpoints.iter().any(|endpoint| endpoint.address == key.address))
         };
         let mut left = BTreeSet::new();
-        for (_, person) in self
-            .people
-            .iter_mut()
-            .filter(|(key, person)| person.left.is_none() && !named(key))
-        {
+        for (_, person) in self.people.iter_mut().filter(|(key, person)| person.left.is_none() && !named(key)) {
             person.left = Some(now);
             left.extend(person.id);
         }
@@ -91,43 +77,25 @@ impl Shadow {
         if self.people.get(&key).is_none_or(forgotten) {
             let checks: Vec<Check> = checks.iter().map(|check| Check::of(check, Status::Unknown)).collect();
             let status = verdict(&checks);
-            self.people.insert(
-                key,
-                Person {
-                    status,
-                    checks,
-                    left: None,
-                    id: None,
-                },
-            );
+            self.people.insert(key, Person { status, checks, left: None, id: None });
             return;
         }
         let person = self.people.get_mut(&key).expect("just looked up");
         person.left = None;
         let mut old: Vec<Option<Check>> = person.checks.drain(..).map(Some).collect();
         let stays: Vec<bool> = (0..checks.len())
-            .map(|at| {
-                old.get(at)
-                    .is_some_and(|old| old.as_ref().is_some_and(|old| old.definition == checks[at]))
-            })
+            .map(|at| old.get(at).is_some_and(|old| old.as_ref().is_some_and(|old| old.definition == checks[at])))
             .collect();
-        let mut new: Vec<Option<Check>> = (0..checks.len())
-            .map(|at| if stays[at] { old[at].take() } else { None })
-            .collect();
+        let mut new: Vec<Option<Check>> =
+            (0..checks.len()).map(|at| if stays[at] { old[at].take() } else { None }).collect();
         for at in (0..checks.len()).filter(|&at| !stays[at]) {
-            let moved = old
-                .iter()
-                .position(|old| old.as_ref().is_some_and(|old| old.definition == checks[at]));
+            let moved = old.iter().position(|old| old.as_ref().is_some_and(|old| old.definition == checks[at]));
             new[at] = moved.and_then(|from| old[from].take());
         }
         for at in 0..checks.len() {
             if new[at].is_none() {
                 let replaced = old.iter_mut().find_map(Option::take).map(|old| old.verdict);
-                let prior = if person.status == Status::Healthy {
-                    Status::Healthy
-                } else {
-                    Status::Unknown
-                };
+                let prior = if person.status == Status::Healthy { Status::Healthy } else { Status::Unknown };
                 new[at] = Some(Check::of(&checks[at], replaced.unwrap_or(prior)));
             }
         }
@@ -161,23 +129,13 @@ impl Shadow {
         self.names.insert(id, EndpointKey::clone(&order.key));
         let check = &person.checks[usize::from(order.id.check)];
         assert_eq!(check.definition, order.check, "{}: asks what is configured", order.key);
-        let port = check
-            .definition
-            .port
-            .map_or_else(|| order.key.address.port(), Into::into);
-        assert_eq!(
-            (order.address.ip(), order.address.port()),
-            (order.key.address.ip(), port)
-        );
+        let port = check.definition.port.map_or_else(|| order.key.address.port(), Into::into);
+        assert_eq!((order.address.ip(), order.address.port()), (order.key.address.ip(), port));
         assert!(order.due <= now, "{}: not before it is due", order.key);
         let lost_at = now + order.check.timeout + LOST_GRACE;
         let under_way = self.asked.insert((id, order.id.check), (order.id, lost_at));
         assert_eq!(under_way, None, "{}: one probe at a time", order.key);
-        assert!(
-            !self.cancelled.contains(&order.id),
-            "{}: can be told from one that was cancelled",
-            order.key
-        );
+        assert!(!self.cancelled.contains(&order.id), "{}: can be told from one that was cancelled", order.key);
     }
 
     /// Time passed: probes without an answer are not waited for any longer.
@@ -186,9 +144,7 @@ impl Shadow {
     }
 
     fn cancel(&mut self, hopeless: impl Fn(EndpointId, u16, Moment) -> bool) {
-        let gone = self.asked.extract_if(.., |(endpoint, check), (_, lost_at)| {
-            hopeless(*endpoint, *check, *lost_at)
-        });
+        let gone = self.asked.extract_if(.., |(endpoint, check), (_, lost_at)| hopeless(*endpoint, *check, *lost_at));
         self.cancelled.extend(gone.map(|(_, (id, _))| id));
     }
 
@@ -200,10 +156,7 @@ impl Shadow {
                 assert_eq!(streak, threshold, "{}: exactly as many as it takes", transition.key);
             }
         }
-        let told: Vec<_> = transitions
-            .iter()
-            .map(|told| (EndpointKey::clone(&told.key), told.from, told.to))
-            .collect();
+        let told: Vec<_> = transitions.iter().map(|told| (EndpointKey::clone(&told.key), told.from, told.to)).collect();
         assert_eq!(told, std::mem::take(&mut self.changes));
     }
 }
@@ -217,11 +170,7 @@ impl Person {
 
 impl Check {
     fn of(definition: &Arc<HealthCheck>, verdict: Status) -> Self {
-        Self {
-            definition: Arc::clone(definition),
-            verdict,
-            heard: Vec::new(),
-        }
+        Self { definition: Arc::clone(definition), verdict, heard: Vec::new() }
     }
 
     /// The verdict changes when the last so many outcomes all say otherwise.

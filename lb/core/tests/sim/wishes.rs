@@ -52,11 +52,7 @@ pub(crate) fn changed(old: &Config, dice: &mut Dice) -> Config {
 }
 
 fn mend_listeners(config: &mut Config, dice: &mut Dice) {
-    let routes: Vec<Route> = config
-        .clusters
-        .iter()
-        .map(|cluster| to(cluster.name.as_str()))
-        .collect();
+    let routes: Vec<Route> = config.clusters.iter().map(|cluster| to(cluster.name.as_str())).collect();
     let names = LISTENERS.iter().take(1 + dice.below(2) as usize);
     config.listeners = names.map(|name| listener(name, routes.clone()).into()).collect();
 }
@@ -76,19 +72,11 @@ fn any_endpoints(dice: &mut Dice) -> Vec<Endpoint> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
     for n in 0..ADDRESSES {
         if dice.below(3) > 0 {
-            endpoints.push(Endpoint {
-                address: address(n),
-                zone: zone(dice.below(4)),
-                weight: any_weight(dice),
-            });
+            endpoints.push(Endpoint { address: address(n), zone: zone(dice.below(4)), weight: any_weight(dice) });
         }
     }
     if endpoints.is_empty() {
-        endpoints.push(Endpoint {
-            address: address(0),
-            zone: None,
-            weight: Weight::ONE,
-        });
+        endpoints.push(Endpoint { address: address(0), zone: None, weight: Weight::ONE });
     }
     keep_one_weight(&mut endpoints);
     endpoints
@@ -106,9 +94,7 @@ fn keep_one_weight(endpoints: &mut [Endpoint]) {
 
 /// None to three, from a handful, so that lists share some.
 fn any_checks(dice: &mut Dice) -> Vec<HealthCheck> {
-    (0..[0, 1, 1, 1, 2, 3][dice.below(6) as usize])
-        .map(|_| any_check(dice))
-        .collect()
+    (0..[0, 1, 1, 1, 2, 3][dice.below(6) as usize]).map(|_| any_check(dice)).collect()
 }
 
 fn any_check(dice: &mut Dice) -> HealthCheck {

@@ -18,10 +18,7 @@ pub(crate) fn config(listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Config
         zone: None,
         workers: None,
         max_concurrent_probes: count(512),
-        shutdown: Shutdown {
-            delay: Duration::ZERO,
-            timeout: Duration::from_secs(60),
-        },
+        shutdown: Shutdown { delay: Duration::ZERO, timeout: Duration::from_secs(60) },
         access_log: None,
         listeners: listeners.into_iter().map(Arc::new).collect(),
         clusters: clusters.into_iter().map(Arc::new).collect(),
@@ -30,10 +27,7 @@ pub(crate) fn config(listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Config
 
 /// A configuration of one cluster, `shop`.
 pub(crate) fn shop(endpoints: Vec<Endpoint>, health_checks: Vec<HealthCheck>) -> Config {
-    config(
-        vec![listener("web", vec![to("shop")])],
-        vec![cluster("shop", endpoints, health_checks)],
-    )
+    config(vec![listener("web", vec![to("shop")])], vec![cluster("shop", endpoints, health_checks)])
 }
 
 pub(crate) fn cluster(name: &str, endpoints: Vec<Endpoint>, health_checks: Vec<HealthCheck>) -> Cluster {
@@ -42,13 +36,8 @@ pub(crate) fn cluster(name: &str, endpoints: Vec<Endpoint>, health_checks: Vec<H
         balance: Balance::RoundRobin,
         endpoints,
         health_checks: health_checks.into_iter().map(Arc::new).collect(),
-        connect: Connect {
-            timeout: Duration::from_secs(1),
-        },
-        pool: Pool {
-            idle_timeout: Duration::from_secs(30),
-            max_idle: 256,
-        },
+        connect: Connect { timeout: Duration::from_secs(1) },
+        pool: Pool { idle_timeout: Duration::from_secs(30), max_idle: 256 },
         slow_start: None,
     }
 }
@@ -59,20 +48,12 @@ pub(crate) fn address(n: usize) -> SocketAddr {
 }
 
 pub(crate) fn endpoint(n: usize, weight: u64) -> Endpoint {
-    Endpoint {
-        address: address(n),
-        zone: None,
-        weight: Weight::new(weight).expect("a weight"),
-    }
+    Endpoint { address: address(n), zone: None, weight: Weight::new(weight).expect("a weight") }
 }
 
 /// Endpoints numbered from 0, of these weights.
 pub(crate) fn endpoints(weights: &[u64]) -> Vec<Endpoint> {
-    weights
-        .iter()
-        .enumerate()
-        .map(|(n, &weight)| endpoint(n, weight))
-        .collect()
+    weights.iter().enumerate().map(|(n, &weight)| endpoint(n, weight)).collect()
 }
 
 /// A TCP check every 5 s, fast 1 s, down 10 s, without jitter; fall 3, rise 2.
@@ -113,12 +94,7 @@ pub(crate) fn listener(name: &str, routes: Vec<Route>) -> Listener {
             body_bytes: None,
             body_min_rate: 1024,
         },
-        headers: HeaderPolicy {
-            x_forwarded: true,
-            forwarded: false,
-            request_id: true,
-            reason: true,
-        },
+        headers: HeaderPolicy { x_forwarded: true, forwarded: false, request_id: true, reason: true },
         trusted_proxies: Vec::new(),
     }
 }
@@ -155,11 +131,7 @@ pub(crate) struct Life {
 
 impl Life {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            control: Control::new(2, Dice::new(seed)),
-            now: Moment::ZERO,
-            under_way: Vec::new(),
-        }
+        Self { control: Control::new(2, Dice::new(seed)), now: Moment::ZERO, under_way: Vec::new() }
     }
 
     /// One that has taken in `config`.
@@ -180,11 +152,10 @@ impl Life {
         self.control.check_invariants();
         let is_transition = |effect: &Effect| matches!(effect, Effect::Transition(_));
         let (transitions, orders): (Vec<Effect>, Vec<Effect>) = effects.into_iter().partition(is_transition);
-        self.under_way
-            .extend(orders.into_iter().filter_map(|effect| match effect {
-                Effect::Probe(order) => Some(order),
-                Effect::Transition(_) => None,
-            }));
+        self.under_way.extend(orders.into_iter().filter_map(|effect| match effect {
+            Effect::Probe(order) => Some(order),
+            Effect::Transition(_) => None,
+        }));
         transitions
     }
 
@@ -209,10 +180,7 @@ impl Life {
     }
 
     pub(crate) fn answer(&mut self, order: &ProbeOrder, result: ProbeResult) -> Vec<Effect> {
-        let outcome = ProbeOutcome {
-            result,
-            took: Duration::from_millis(1),
-        };
+        let outcome = ProbeOutcome { result, took: Duration::from_millis(1) };
         self.step(Event::Probed(Probed { id: order.id, outcome }))
     }
 

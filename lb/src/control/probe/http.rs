@@ -40,11 +40,7 @@ async fn judged<S: Stream>(stream: &mut S, check: &HttpCheck, address: SocketAdd
         (Err(_), Err(error)) => return Err(broken(&error)),
         (Err(failure), Ok(())) => return Err(failure),
     };
-    if !check
-        .expected_statuses
-        .iter()
-        .any(|range| range.contains(&answer.status))
-    {
+    if !check.expected_statuses.iter().any(|range| range.contains(&answer.status)) {
         return Err(ProbeFailure::Status(answer.status));
     }
     let Some(expected) = &check.expected_body else {
@@ -53,11 +49,7 @@ async fn judged<S: Stream>(stream: &mut S, check: &HttpCheck, address: SocketAdd
     let bodiless = check.method == "HEAD" || matches!(answer.status, 204 | 304);
     let framing = if bodiless { Framing::Length(0) } else { answer.framing };
     buffer.drain(..answer.head_len);
-    if body_contains(stream, buffer, framing, expected.as_bytes()).await? {
-        Ok(())
-    } else {
-        Err(ProbeFailure::Body)
-    }
+    if body_contains(stream, buffer, framing, expected.as_bytes()).await? { Ok(()) } else { Err(ProbeFailure::Body) }
 }
 
 /// The bytes of the request.
@@ -136,12 +128,10 @@ async fn read_head<S: Stream>(stream: &mut S, buffer: &mut Vec<u8>) -> Result<An
 
 /// The place after the first blank line that ends at or after `from`.
 fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
-    memchr::memchr_iter(b'\n', bytes.get(from..)?)
-        .map(|at| from + at)
-        .find_map(|at| match bytes[..at] {
-            [.., b'\n'] | [.., b'\n', b'\r'] => Some(at + 1),
-            _ => None,
-        })
+    memchr::memchr_iter(b'\n', bytes.get(from..)?).map(|at| from + at).find_map(|at| match bytes[..at] {
+        [.., b'\n'] | [.., b'\n', b'\r'] => Some(at + 1),
+        _ => None,
+    })
 }
 
 fn parse_head(bytes: &[u8]) -> Result<Option<Answer>, ProbeFailure> {
@@ -157,11 +147,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Answer>, ProbeFailure> {
     if status == 101 {
         return Err(ProbeFailure::Protocol);
     }
-    Ok(Some(Answer {
-        status,
-        framing: framing(response.headers)?,
-        head_len,
-    }))
+    Ok(Some(Answer { status, framing: framing(response.headers)?, head_len }))
 }
 
 fn framing(fields: &[httparse::Header<'_>]) -> Result<Framing, ProbeFailure> {
@@ -278,26 +264,11 @@ impl Decoder {
             (&Self::ChunkSize { size, digits: 1.. }, b';' | b' ' | b'\t' | b'\r') => {
                 Self::ChunkExtension { size, len: 0 }
             }
-            (
-                &Self::ChunkSize {
-                    size,
-                    digits: digits @ ..15,
-                },
-                _,
-            ) => {
+            (&Self::ChunkSize { size, digits: digits @ ..15 }, _) => {
                 let digit = char::from(byte).to_digit(16).ok_or(ProbeFailure::Protocol)?;
-                Self::ChunkSize {
-                    size: size * 16 + u64::from(digit),
-                    digits: digits + 1,
-                }
+                Self::ChunkSize { size: size * 16 + u64::from(digit), digits: digits + 1 }
             }
-            (
-                &Self::ChunkExtension {
-                    size,
-                    len: len @ ..4096,
-                },
-                _,
-            ) => Self::ChunkExtension { size, len: len + 1 },
+            (&Self::ChunkExtension { size, len: len @ ..4096 }, _) => Self::ChunkExtension { size, len: len + 1 },
             (Self::ChunkEnd, b'\r') => Self::ChunkEnd,
             (Self::ChunkEnd, b'\n') => Self::ChunkSize { size: 0, digits: 0 },
             _ => return Err(ProbeFailure::Protocol),
@@ -337,44 +308,27 @@ mod tests {
             (Framing::Length(3), &["ab", "cd"], "abc", true),
             (Framing::Length(0), &[""], "", true),
             (Framing::Chunked, &["3\r\nabc\r\n0\r\n\r\n"], "abc", true),
-            (
-                Framing::Chunked,
-                &["3;x=y\r", "\na", "bc\r", "\n1\nd\n0\n"],
-                "abcd",
-                true,
-            ),
+            (Framing::Chunked, &["3;x=y\r", "\na", "bc\r", "\n1\nd\n0\n"], "abcd", true),
             (Framing::Chunked, &["A\r\n0123456789\r\n"], "0123456789", false),
             (Framing::Chunked, &[""], "", false),
         ];
         for (framing, pieces, body, ended) in cases {
-            assert_eq!(
-                decode(framing, pieces),
-                Ok((body.to_owned(), ended)),
-                "{framing:?} {pieces:?}"
-            );
+            assert_eq!(decode(framing, pieces), Ok((body.to_owned(), ended)), "{framing:?} {pieces:?}");
         }
     }
 
     #[test]
     fn broken_chunks_are_a_protocol_failure() {
         for text in ["\r\n", "x\r\n", "-1\r\n", "3\r\nabcd\r\n", "fffffffffffffffff\r\n"] {
-            assert_eq!(
-                decode(Framing::Chunked, &[text]),
-                Err(ProbeFailure::Protocol),
-                "{text:?}"
-            );
+            assert_eq!(decode(Framing::Chunked, &[text]), Err(ProbeFailure::Protocol), "{text:?}");
         }
     }
 
     #[test]
     fn heads_end_at_a_blank_line() {
-        for (text, end) in [
-            ("a\r\n\r\nb", Some(5)),
-            ("a\n\nb", Some(3)),
-            ("a\r\nb\r\n", None),
-            ("", None),
-            ("\r\n", None),
-        ] {
+        for (text, end) in
+            [("a\r\n\r\nb", Some(5)), ("a\n\nb", Some(3)), ("a\r\nb\r\n", None), ("", None), ("\r\n", None)]
+        {
             assert_eq!(end_of_head(text.as_bytes(), 0), end, "{text:?}");
         }
         assert_eq!(end_of_head(b"a\r\n\r\n", 4), Some(5));
@@ -383,17 +337,12 @@ mod tests {
     #[test]
     fn ambiguous_lengths_are_a_protocol_failure() {
         let head = |fields: &str| parse_head(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes());
-        for bad in [
-            "Content-Length: 1\r\nContent-Length: 2\r\n",
-            "Content-Length: +1\r\n",
-            "Transfer-Encoding: gzip\r\n",
-        ] {
+        for bad in
+            ["Content-Length: 1\r\nContent-Length: 2\r\n", "Content-Length: +1\r\n", "Transfer-Encoding: gzip\r\n"]
+        {
             assert_eq!(head(bad), Err(ProbeFailure::Protocol), "{bad}");
         }
-        let framing = head("Content-Length: 9\r\nTransfer-Encoding: Chunked\r\n")
-            .unwrap()
-            .unwrap()
-            .framing;
+        let framing = head("Content-Length: 9\r\nTransfer-Encoding: Chunked\r\n").unwrap().unwrap().framing;
         assert_eq!(framing, Framing::Chunked);
     }
 
@@ -409,17 +358,10 @@ mod tests {
         };
         let address = SocketAddr::from(([10, 0, 0, 1], 80));
         let text = String::from_utf8(request(&check, address)).unwrap();
-        assert!(
-            text.starts_with("GET /healthz?deep=1 HTTP/1.1\r\nHost: 10.0.0.1:80\r\nUser-Agent: weir/"),
-            "{text}"
-        );
+        assert!(text.starts_with("GET /healthz?deep=1 HTTP/1.1\r\nHost: 10.0.0.1:80\r\nUser-Agent: weir/"), "{text}");
         assert!(text.ends_with("\r\nX-Probe: 1\r\nConnection: close\r\n\r\n"), "{text}");
         check.host = Some("shop.example".into());
-        assert!(
-            String::from_utf8(request(&check, address))
-                .unwrap()
-                .contains("\r\nHost: shop.example\r\n")
-        );
+        assert!(String::from_utf8(request(&check, address)).unwrap().contains("\r\nHost: shop.example\r\n"));
         check.headers.push(("HOST".into(), "other".into()));
         let text = String::from_utf8(request(&check, address)).unwrap();
         assert!(text.contains("HOST: other") && !text.contains("Host: shop.example"));

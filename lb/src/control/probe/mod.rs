@@ -53,12 +53,7 @@ impl<E: Env> Prober<E> {
     /// A prober that reports to `results`. That channel needs no bound: it holds at most one
     /// result for each probe that was ordered.
     pub fn new(env: E, lag: Rc<Lag>, results: mpsc::UnboundedSender<Finished>) -> Self {
-        Self {
-            env,
-            lag,
-            results,
-            tasks: JoinSet::new(),
-        }
+        Self { env, lag, results, tasks: JoinSet::new() }
     }
 
     /// Probes as ordered, now. Should the probe panic, no result comes: the core gives it up.
@@ -67,21 +62,10 @@ impl<E: Env> Prober<E> {
         while self.tasks.try_join_next().is_some() {}
         let (env, lag, results) = (self.env.clone(), Rc::clone(&self.lag), self.results.clone());
         self.tasks.spawn_local(async move {
-            let ProbeOrder {
-                id,
-                key,
-                address,
-                check,
-                ..
-            } = order;
+            let ProbeOrder { id, key, address, check, .. } = order;
             let outcome = attempt(&env, &lag, address, &check).await;
             // Fails only when the loop has ended, and then nobody wants it.
-            let _ = results.send(Finished {
-                id,
-                key,
-                check,
-                outcome,
-            });
+            let _ = results.send(Finished { id, key, check, outcome });
         });
     }
 }
@@ -107,12 +91,7 @@ pub(crate) async fn attempt<E: Env>(env: &E, lag: &Lag, address: SocketAddr, che
     let result = timeout(check.timeout, asked).await;
     let took = env.now().since(began);
     let result = result.unwrap_or_else(|_| {
-        timed_out(
-            check.timeout,
-            took,
-            lag.stalled().saturating_sub(stalled_before),
-            connected.get(),
-        )
+        timed_out(check.timeout, took, lag.stalled().saturating_sub(stalled_before), connected.get())
     });
     ProbeOutcome { result, took }
 }
@@ -132,18 +111,8 @@ fn timed_out(limit: Duration, took: Duration, stalled: Duration, connected: bool
 
 fn connect_failed(error: &io::Error) -> ProbeResult {
     // Of these the endpoint knows nothing: no packet left this host.
-    let local = [
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::ADDRNOTAVAIL,
-        Errno::NOBUFS,
-        Errno::NOMEM,
-        Errno::AGAIN,
-    ];
-    if error
-        .raw_os_error()
-        .is_some_and(|errno| local.contains(&Errno::from_raw_os_error(errno)))
-    {
+    let local = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN];
+    if error.raw_os_error().is_some_and(|errno| local.contains(&Errno::from_raw_os_error(errno))) {
         return ProbeResult::Inconclusive(Inconclusive::LocalResource);
     }
     ProbeResult::Failed(match error.kind() {

@@ -46,19 +46,10 @@ async fn connecting_fails_by_layer() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_ends_in_time() {
     let tcp = probe("tcp_health_check: {}", Manner::Hangs).await;
-    assert_eq!(
-        (tcp.result, tcp.took),
-        (failed(ProbeFailure::ConnectTimeout), Duration::from_secs(1))
-    );
+    assert_eq!((tcp.result, tcp.took), (failed(ProbeFailure::ConnectTimeout), Duration::from_secs(1)));
     let http = probe("http_health_check: {path: /}", Manner::Silent).await;
-    assert_eq!(
-        (http.result, http.took),
-        (failed(ProbeFailure::Timeout), Duration::from_secs(1))
-    );
-    assert_eq!(
-        probe("tcp_health_check: {}", Manner::Silent).await.result,
-        ProbeResult::Passed
-    );
+    assert_eq!((http.result, http.took), (failed(ProbeFailure::Timeout), Duration::from_secs(1)));
+    assert_eq!(probe("tcp_health_check: {}", Manner::Silent).await.result, ProbeResult::Passed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,58 +57,22 @@ async fn answers_are_judged() {
     let passed = ProbeResult::Passed;
     let cases: [(&str, &[&str], ProbeResult); 17] = [
         ("", &[OK, "\r\n"], passed),
-        (
-            "",
-            &[
-                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nx: y\r\n\r\n",
-                OK,
-                "\r\n",
-            ],
-            passed,
-        ),
+        ("", &["HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nx: y\r\n\r\n", OK, "\r\n"], passed),
         ("", &["\r\n\r\nHTTP/1.0 204 No Content\r\n\r\n"], passed),
         ("", &["HTTP/1.1 200 OK\nServer: old\n\n"], passed),
         ("", &["HTTP/1.1 503 Busy\r\n\r\n"], failed(ProbeFailure::Status(503))),
         ("expected_statuses: [503]", &["HTTP/1.1 503 Busy\r\n\r\n"], passed),
-        (
-            "expected_statuses: [3xx]",
-            &[OK, "\r\n"],
-            failed(ProbeFailure::Status(200)),
-        ),
+        ("expected_statuses: [3xx]", &[OK, "\r\n"], failed(ProbeFailure::Status(200))),
         ("", &[], failed(ProbeFailure::Reset)),
         ("", &[OK], failed(ProbeFailure::Reset)),
         ("", &["SSH-2.0-OpenSSH_9.2p1\r\n\r\n"], failed(ProbeFailure::Protocol)),
-        (
-            "",
-            &["HTTP/1.1 101 Switching Protocols\r\n\r\n"],
-            failed(ProbeFailure::Protocol),
-        ),
-        (
-            "expected_body: ready",
-            &[OK, "Content-Length: 9\r\n\r\nall r", "eady!"],
-            passed,
-        ),
-        (
-            "expected_body: ready",
-            &[OK, "Content-Length: 5\r\n\r\nall ready"],
-            failed(ProbeFailure::Body),
-        ),
-        (
-            "expected_body: ready",
-            &[OK, "Transfer-Encoding: chunked\r\n\r\n2\r\nre\r\n3\r\nady\r\n0\r\n\r\n"],
-            passed,
-        ),
-        (
-            "expected_body: ready",
-            &[OK, "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nready"],
-            failed(ProbeFailure::Body),
-        ),
+        ("", &["HTTP/1.1 101 Switching Protocols\r\n\r\n"], failed(ProbeFailure::Protocol)),
+        ("expected_body: ready", &[OK, "Content-Length: 9\r\n\r\nall r", "eady!"], passed),
+        ("expected_body: ready", &[OK, "Content-Length: 5\r\n\r\nall ready"], failed(ProbeFailure::Body)),
+        ("expected_body: ready", &[OK, "Transfer-Encoding: chunked\r\n\r\n2\r\nre\r\n3\r\nady\r\n0\r\n\r\n"], passed),
+        ("expected_body: ready", &[OK, "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nready"], failed(ProbeFailure::Body)),
         ("expected_body: ready", &[OK, "\r\nnot yet"], failed(ProbeFailure::Body)),
-        (
-            "expected_body: ready",
-            &["HTTP/1.1 204 No Content\r\n\r\nready"],
-            failed(ProbeFailure::Body),
-        ),
+        ("expected_body: ready", &["HTTP/1.1 204 No Content\r\n\r\nready"], failed(ProbeFailure::Body)),
     ];
     for (more, pieces, expected) in cases {
         let yaml = format!("http_health_check: {{path: /, {more}}}");
@@ -137,11 +92,7 @@ async fn what_never_ends_is_bounded() {
     let mut pieces = vec![OK, "\r\n"];
     pieces.extend(vec!["0123456789abcdef0123456789abcdef0123456789abcdef"; 2000]);
     pieces.push("ready");
-    let outcome = probe(
-        "http_health_check: {path: /, expected_body: ready}",
-        Manner::Says(pieces),
-    )
-    .await;
+    let outcome = probe("http_health_check: {path: /, expected_body: ready}", Manner::Says(pieces)).await;
     assert_eq!(outcome.result, failed(ProbeFailure::Body));
 }
 
@@ -159,16 +110,9 @@ fn lateness_of_our_own_is_no_failure() {
         (ms(100), ms(201), ms(0), late),
         (second * 10, second * 12, ms(0), timeout),
     ] {
-        assert_eq!(
-            timed_out(limit, took, stalled, true),
-            expected,
-            "{limit:?} {took:?} {stalled:?}"
-        );
+        assert_eq!(timed_out(limit, took, stalled, true), expected, "{limit:?} {took:?} {stalled:?}");
     }
-    assert_eq!(
-        timed_out(second, second, ms(0), false),
-        failed(ProbeFailure::ConnectTimeout)
-    );
+    assert_eq!(timed_out(second, second, ms(0), false), failed(ProbeFailure::ConnectTimeout));
 }
 
 #[tokio::test]
@@ -180,23 +124,14 @@ async fn a_real_endpoint_is_probed() {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = vec![0; 512];
         let len = stream.read(&mut request).await.unwrap();
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup")
-            .await
-            .unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup").await.unwrap();
         String::from_utf8_lossy(&request[..len]).into_owned()
     };
     let check = check("http_health_check: {path: /healthz, host: shop.example, expected_body: up}");
     let (env, lag) = (crate::env::Os::new(), Lag::default());
     let (request, outcome) = tokio::join!(served, attempt(&env, &lag, address, &check));
-    assert!(
-        request.starts_with("GET /healthz HTTP/1.1\r\nHost: shop.example\r\n"),
-        "{request}"
-    );
+    assert!(request.starts_with("GET /healthz HTTP/1.1\r\nHost: shop.example\r\n"), "{request}");
     assert_eq!(outcome.result, ProbeResult::Passed);
     drop(listener);
-    assert_eq!(
-        attempt(&env, &lag, address, &check).await.result,
-        failed(ProbeFailure::ConnectRefused)
-    );
+    assert_eq!(attempt(&env, &lag, address, &check).await.result, failed(ProbeFailure::ConnectRefused));
 }

@@ -67,12 +67,7 @@ impl Eyes {
         if let Err(error) = &watcher {
             tracing::warn!(%error, "changes of files cannot be watched here; the configuration is looked at every 5 s");
         }
-        Self {
-            watcher: watcher.ok(),
-            watched: BTreeSet::new(),
-            trail,
-            _wake: wake,
-        }
+        Self { watcher: watcher.ok(), watched: BTreeSet::new(), trail, _wake: wake }
     }
 
     /// Watches every directory on the way to `path`, anew: one that was replaced by another of
@@ -80,10 +75,7 @@ impl Eyes {
     fn look_along(&mut self, path: &Path) -> bool {
         let Some(watcher) = &mut self.watcher else { return false };
         let names = trail(path);
-        let directories: BTreeSet<PathBuf> = names
-            .iter()
-            .filter_map(|name| Some(name.parent()?.to_owned()))
-            .collect();
+        let directories: BTreeSet<PathBuf> = names.iter().filter_map(|name| Some(name.parent()?.to_owned())).collect();
         for gone in std::mem::take(&mut self.watched) {
             // Its watch ended by itself if the directory did.
             let _ = watcher.unwatch(&gone);
@@ -111,10 +103,7 @@ fn concerns(event: &notify::Event, trail: &[PathBuf]) -> bool {
     // Without a path the system lost track; with a directory's own path, it moved or went.
     event.need_rescan()
         || event.paths.is_empty()
-        || event
-            .paths
-            .iter()
-            .any(|path| trail.iter().any(|name| name == path || name.parent() == Some(path)))
+        || event.paths.iter().any(|path| trail.iter().any(|name| name == path || name.parent() == Some(path)))
 }
 
 #[cfg(test)]
@@ -140,10 +129,7 @@ mod tests {
 
     /// Real files need real time; it is bounded, and only waited for if something is broken.
     async fn told(heard: &mut UnboundedReceiver<()>) {
-        timeout(Duration::from_secs(20), heard.recv())
-            .await
-            .expect("a change must be noticed")
-            .unwrap();
+        timeout(Duration::from_secs(20), heard.recv()).await.expect("a change must be noticed").unwrap();
     }
 
     #[tokio::test]
@@ -196,21 +182,9 @@ mod tests {
             (rename, Some("/etc/weir/weir.yaml"), true),
             (rename, Some("/etc/weir/weir.yaml.swp"), false),
             (EventKind::Create(CreateKind::File), Some("/etc/weir"), true),
-            (
-                EventKind::Access(AccessKind::Open(AccessMode::Read)),
-                Some("/etc/weir/weir.yaml"),
-                false,
-            ),
-            (
-                EventKind::Access(AccessKind::Close(AccessMode::Read)),
-                Some("/etc/weir/weir.yaml"),
-                false,
-            ),
-            (
-                EventKind::Access(AccessKind::Close(AccessMode::Write)),
-                Some("/etc/weir/weir.yaml"),
-                true,
-            ),
+            (EventKind::Access(AccessKind::Open(AccessMode::Read)), Some("/etc/weir/weir.yaml"), false),
+            (EventKind::Access(AccessKind::Close(AccessMode::Read)), Some("/etc/weir/weir.yaml"), false),
+            (EventKind::Access(AccessKind::Close(AccessMode::Write)), Some("/etc/weir/weir.yaml"), true),
             (EventKind::Other, None, true),
         ] {
             let mut event = notify::Event::new(kind);

@@ -69,10 +69,7 @@ impl ControlMetrics {
             lag: Gauge::with_opts(opts(&table::LAG))?,
             checks: IntCounterVec::new(opts(&table::CHECKS), table::CHECKS.labels)?,
             check_duration: HistogramVec::new(
-                HistogramOpts {
-                    common_opts: opts(&table::CHECK_DURATION),
-                    buckets: Histogram::BOUNDS.to_vec(),
-                },
+                HistogramOpts { common_opts: opts(&table::CHECK_DURATION), buckets: Histogram::BOUNDS.to_vec() },
                 table::CHECK_DURATION.labels,
             )?,
             transitions: IntCounterVec::new(opts(&table::TRANSITIONS), table::TRANSITIONS.labels)?,
@@ -124,14 +121,12 @@ impl ControlMetrics {
         for cluster in &next.clusters {
             for check in &cluster.health_checks {
                 for result in ["passed", "failed", "inconclusive"] {
-                    self.checks
-                        .with_label_values(&[cluster.name.as_str(), kind(&check.kind), result]);
+                    self.checks.with_label_values(&[cluster.name.as_str(), kind(&check.kind), result]);
                 }
                 self.check_duration.with_label_values(&[cluster.name.as_str()]);
             }
             for status in Status::ALL {
-                self.transitions
-                    .with_label_values(&[cluster.name.as_str(), status.as_str()]);
+                self.transitions.with_label_values(&[cluster.name.as_str(), status.as_str()]);
             }
         }
         let gone = previous.into_iter().flat_map(|config| &config.clusters);
@@ -161,17 +156,13 @@ impl ControlMetrics {
         };
         self.checks.with_label_values(&[cluster, kind(check), result]).inc();
         if result != "inconclusive" {
-            self.check_duration
-                .with_label_values(&[cluster])
-                .observe(outcome.took.as_secs_f64());
+            self.check_duration.with_label_values(&[cluster]).observe(outcome.took.as_secs_f64());
         }
     }
 
     /// Counts one change of state, at `wall`.
     pub fn transition(&self, key: &Arc<EndpointKey>, to: Status, wall: SystemTime) {
-        self.transitions
-            .with_label_values(&[key.cluster.as_str(), to.as_str()])
-            .inc();
+        self.transitions.with_label_values(&[key.cluster.as_str(), to.as_str()]).inc();
         let mut times = self.transitions_at.lock().unwrap_or_else(PoisonError::into_inner);
         times.insert(Arc::clone(key), unix_seconds(wall));
     }
@@ -189,7 +180,5 @@ const fn kind(check: &CheckKind) -> &'static str {
 }
 
 fn unix_seconds(wall: SystemTime) -> f64 {
-    wall.duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
+    wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

@@ -14,10 +14,7 @@ pub(super) struct Family {
 
 impl Family {
     pub(super) fn new(metric: &Metric) -> Self {
-        Self {
-            metric: *metric,
-            samples: Vec::new(),
-        }
+        Self { metric: *metric, samples: Vec::new() }
     }
 
     /// One sample of a counter or gauge; `labels` in the order of the table.
@@ -97,12 +94,7 @@ pub(super) fn describe(metrics: &[Metric]) -> Result<Vec<Desc>, prometheus::Erro
         .iter()
         .map(|metric| {
             let labels = metric.labels.iter().map(|label| (*label).to_owned()).collect();
-            Desc::new(
-                metric.name.to_owned(),
-                metric.help.to_owned(),
-                labels,
-                Default::default(),
-            )
+            Desc::new(metric.name.to_owned(), metric.help.to_owned(), labels, Default::default())
         })
         .collect()
 }

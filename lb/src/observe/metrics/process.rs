@@ -33,10 +33,7 @@ pub(super) struct ProcessCollector {
 
 impl ProcessCollector {
     pub(super) fn new(counts: Arc<ProcessCounts>) -> Result<Self, prometheus::Error> {
-        Ok(Self {
-            counts,
-            descs: describe(OURS)?,
-        })
+        Ok(Self { counts, descs: describe(OURS)? })
     }
 }
 
@@ -47,13 +44,7 @@ impl Collector for ProcessCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let mut build = Family::new(&table::BUILD_INFO);
-        build.add(
-            &[
-                env!("CARGO_PKG_VERSION"),
-                option_env!("WEIR_REVISION").unwrap_or("unknown"),
-            ],
-            1.0,
-        );
+        build.add(&[env!("CARGO_PKG_VERSION"), option_env!("WEIR_REVISION").unwrap_or("unknown")], 1.0);
         let mut families = vec![build.finish()];
         let mut put = |metric: &Metric, value: Option<f64>| {
             // What the system does not tell is left out, not shown as 0.
@@ -64,35 +55,17 @@ impl Collector for ProcessCollector {
             }
         };
         put(&table::PANICS, Some(self.counts.panics.load(Relaxed) as f64));
-        put(
-            &table::ACCESS_LOG_DROPPED,
-            Some(self.counts.access_log_dropped.load(Relaxed) as f64),
-        );
-        put(
-            &table::OPEN_FDS,
-            std::fs::read_dir("/proc/self/fd").ok().map(|fds| fds.count() as f64),
-        );
-        put(
-            &table::MAX_FDS,
-            rustix::process::getrlimit(rustix::process::Resource::Nofile)
-                .current
-                .map(|n| n as f64),
-        );
-        let stat = std::fs::read_to_string("/proc/self/stat")
-            .ok()
-            .and_then(|text| Stat::parse(&text));
+        put(&table::ACCESS_LOG_DROPPED, Some(self.counts.access_log_dropped.load(Relaxed) as f64));
+        put(&table::OPEN_FDS, std::fs::read_dir("/proc/self/fd").ok().map(|fds| fds.count() as f64));
+        put(&table::MAX_FDS, rustix::process::getrlimit(rustix::process::Resource::Nofile).current.map(|n| n as f64));
+        let stat = std::fs::read_to_string("/proc/self/stat").ok().and_then(|text| Stat::parse(&text));
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         put(&table::RESIDENT, kib(&status, "VmRSS:"));
         put(&table::VIRTUAL, stat.as_ref().map(|stat| stat.virtual_bytes));
         put(&table::CPU, stat.as_ref().map(|stat| stat.cpu_seconds));
         put(&table::THREADS, stat.as_ref().map(|stat| stat.threads));
-        let booted = std::fs::read_to_string("/proc/stat")
-            .ok()
-            .and_then(|text| boot_time(&text));
-        put(
-            &table::START_TIME,
-            stat.zip(booted).map(|(stat, booted)| booted + stat.started_after_boot),
-        );
+        let booted = std::fs::read_to_string("/proc/stat").ok().and_then(|text| boot_time(&text));
+        put(&table::START_TIME, stat.zip(booted).map(|(stat, booted)| booted + stat.started_after_boot));
         families
     }
 }
@@ -127,11 +100,7 @@ fn kib(status: &str, name: &str) -> Option<f64> {
 }
 
 fn boot_time(stat: &str) -> Option<f64> {
-    stat.lines()
-        .find_map(|line| line.strip_prefix("btime "))?
-        .trim()
-        .parse()
-        .ok()
+    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -59,11 +59,7 @@ impl SnapshotCollector {
         truth: Arc<ArcSwap<Snapshot>>,
         transitions_at: TransitionTimes,
     ) -> Result<Self, prometheus::Error> {
-        Ok(Self {
-            truth,
-            transitions_at,
-            descs: describe(OURS)?,
-        })
+        Ok(Self { truth, transitions_at, descs: describe(OURS)? })
     }
 }
 
@@ -148,28 +144,13 @@ impl SnapshotCollector {
         let mut weight = Family::new(&table::ENDPOINT_WEIGHT);
         let mut since = Family::new(&table::ENDPOINT_SINCE);
         // A copy: control must not wait for a scrape.
-        let times = self
-            .transitions_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let times = self.transitions_at.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for cluster in clusters {
             let name = cluster.config.name.as_str();
-            let well = cluster
-                .members
-                .iter()
-                .filter(|member| member.status == Status::Healthy)
-                .count();
+            let well = cluster.members.iter().filter(|member| member.status == Status::Healthy).count();
             total.count(&[name], cluster.members.len() as u64);
             healthy.count(&[name], well as u64);
-            dropped.count(
-                &[name],
-                if crowded(cluster) {
-                    cluster.members.len() as u64
-                } else {
-                    0
-                },
-            );
+            dropped.count(&[name], if crowded(cluster) { cluster.members.len() as u64 } else { 0 });
             if crowded(cluster) {
                 continue;
             }
@@ -179,10 +160,7 @@ impl SnapshotCollector {
                 up.count(&labels, u64::from(member.status == Status::Healthy));
                 weight.count(&labels, member.weight.get().into());
                 for status in Status::ALL {
-                    state.count(
-                        &[name, &address, zone, status.as_str()],
-                        u64::from(member.status == status),
-                    );
+                    state.count(&[name, &address, zone, status.as_str()], u64::from(member.status == status));
                 }
                 if let Some(&at) = times.get(&member.key) {
                     since.add(&labels, at);
@@ -245,20 +223,13 @@ impl Group<'_> {
     }
 
     fn sum(&self, count: impl Fn(&EndpointLoad) -> &Count) -> u64 {
-        self.loads
-            .iter()
-            .fold(0, |sum: u64, shards| sum.wrapping_add(shards.sum(&count)))
+        self.loads.iter().fold(0, |sum: u64, shards| sum.wrapping_add(shards.sum(&count)))
     }
 }
 
 fn grouped(cluster: &Cluster) -> Vec<Group<'_>> {
     let name = cluster.config.name.as_str();
-    let group = |endpoint, zone, loads| Group {
-        cluster: name,
-        endpoint,
-        zone,
-        loads,
-    };
+    let group = |endpoint, zone, loads| Group { cluster: name, endpoint, zone, loads };
     if !crowded(cluster) {
         let one = |member| group(Member::address(member).to_string(), zone(member), vec![&*member.load]);
         return cluster.members.iter().map(one).collect();
@@ -267,10 +238,7 @@ fn grouped(cluster: &Cluster) -> Vec<Group<'_>> {
     for member in &cluster.members {
         zones.entry(zone(member)).or_default().push(&member.load);
     }
-    zones
-        .into_iter()
-        .map(|(zone, loads)| group(String::new(), zone, loads))
-        .collect()
+    zones.into_iter().map(|(zone, loads)| group(String::new(), zone, loads)).collect()
 }
 
 fn crowded(cluster: &Cluster) -> bool {

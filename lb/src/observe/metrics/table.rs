@@ -135,12 +135,7 @@ pub fn markdown() -> String {
     for metric in ALL {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         let kind = format!("{:?}", metric.kind).to_ascii_lowercase();
-        text.push_str(&format!(
-            "| `{}` | {kind} | {} | {} |\n",
-            metric.name,
-            labels.join(", "),
-            metric.help
-        ));
+        text.push_str(&format!("| `{}` | {kind} | {} | {} |\n", metric.name, labels.join(", "), metric.help));
     }
     text
 }

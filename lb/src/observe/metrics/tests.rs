@@ -33,11 +33,7 @@ fn scene(text: &str) -> Scene {
     control.adopt(None, &config);
     let truth = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
     let metrics = Metrics::new(Registry::new(), truth, &control, Arc::default()).unwrap();
-    Scene {
-        snapshot,
-        control,
-        metrics,
-    }
+    Scene { snapshot, control, metrics }
 }
 
 fn has(text: &str, line: &str) -> bool {
@@ -46,24 +42,14 @@ fn has(text: &str, line: &str) -> bool {
 
 #[test]
 fn every_metric_of_the_table_is_shown_and_no_other() {
-    let Scene {
-        snapshot,
-        control,
-        metrics,
-    } = scene(CONFIG);
+    let Scene { snapshot, control, metrics } = scene(CONFIG);
     let member = &snapshot.clusters[0].members[0];
     // These two have no series before something happens.
     member.load.of(0).failures[Reason::ConnectRefused.index()].add(1);
-    control.transition(
-        &member.key,
-        weir_core::endpoint::Status::Healthy,
-        SystemTime::UNIX_EPOCH,
-    );
+    control.transition(&member.key, weir_core::endpoint::Status::Healthy, SystemTime::UNIX_EPOCH);
     let text = metrics.render().unwrap();
-    let shown: BTreeSet<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-        .collect();
+    let shown: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let table: BTreeSet<&str> = table::ALL.iter().map(|metric| metric.name).collect();
     assert_eq!(shown, table);
     assert_eq!(table.len(), table::ALL.len(), "a name is there twice");
@@ -118,10 +104,7 @@ fn workers_counts_are_added_up() {
 
 /// Labels in alphabetical order, so that a line can be written without knowing ours.
 fn unordered(text: &str) -> String {
-    let sort = |line: &str| match line
-        .split_once('{')
-        .and_then(|(name, rest)| Some((name, rest.rsplit_once('}')?)))
-    {
+    let sort = |line: &str| match line.split_once('{').and_then(|(name, rest)| Some((name, rest.rsplit_once('}')?))) {
         Some((name, (labels, value))) => {
             let mut labels: Vec<&str> = labels.split(',').collect();
             labels.sort_unstable();
@@ -134,9 +117,8 @@ fn unordered(text: &str) -> String {
 
 #[test]
 fn a_crowded_cluster_is_shown_by_zone() {
-    let endpoints: Vec<String> = (0..=ENDPOINT_SERIES_MAX)
-        .map(|n| format!("'10.0.{}.{}:80'", n / 250, n % 250 + 1))
-        .collect();
+    let endpoints: Vec<String> =
+        (0..=ENDPOINT_SERIES_MAX).map(|n| format!("'10.0.{}.{}:80'", n / 250, n % 250 + 1)).collect();
     let text = format!(
         "listeners: [{{name: web, bind: '127.0.0.1:80', cluster: app}}]\n\
          clusters: [{{name: app, endpoints: {{az-a: [{}], az-b: ['10.9.9.9:80']}}}}]\n",
@@ -147,14 +129,8 @@ fn a_crowded_cluster_is_shown_by_zone() {
         member.load.of(1).requests.add(1);
     }
     let text = unordered(&metrics.render().unwrap());
-    assert!(has(
-        &text,
-        "weir_upstream_requests_total{cluster=\"app\",endpoint=\"\",zone=\"az-a\"} 5"
-    ));
-    assert!(has(
-        &text,
-        "weir_upstream_requests_total{cluster=\"app\",endpoint=\"\",zone=\"az-b\"} 0"
-    ));
+    assert!(has(&text, "weir_upstream_requests_total{cluster=\"app\",endpoint=\"\",zone=\"az-a\"} 5"));
+    assert!(has(&text, "weir_upstream_requests_total{cluster=\"app\",endpoint=\"\",zone=\"az-b\"} 0"));
     assert!(has(&text, "weir_metric_series_dropped{cluster=\"app\"} 1002"));
     assert!(has(&text, "weir_cluster_healthy_endpoints{cluster=\"app\"} 1002"));
     assert!(!text.contains("weir_endpoint_up"));
@@ -162,11 +138,7 @@ fn a_crowded_cluster_is_shown_by_zone() {
 
 #[test]
 fn a_cluster_that_goes_takes_its_series_along() {
-    let Scene {
-        snapshot,
-        control,
-        metrics,
-    } = scene(CONFIG);
+    let Scene { snapshot, control, metrics } = scene(CONFIG);
     let next = weir_config::parse_str(&CONFIG.replace("app", "shop")).unwrap().config;
     control.adopt(Some(&snapshot.config), &next);
     let text = metrics.render().unwrap();

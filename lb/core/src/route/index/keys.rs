@@ -41,12 +41,7 @@ impl Keys {
             self.grow();
         }
         let number = self.entries.len();
-        self.entries.push(Entry {
-            hash,
-            scope,
-            start: self.texts.len() as u32,
-            len: text.len() as u32,
-        });
+        self.entries.push(Entry { hash, scope, start: self.texts.len() as u32, len: text.len() as u32 });
         self.texts.extend_from_slice(text);
         self.place(hash, number as u32);
         number
@@ -68,12 +63,7 @@ impl Keys {
     }
 
     fn holds(&self, entry: usize, scope: u32, text: &[u8]) -> bool {
-        let Entry {
-            scope: its_scope,
-            start,
-            len,
-            ..
-        } = self.entries[entry];
+        let Entry { scope: its_scope, start, len, .. } = self.entries[entry];
         // Nothing is not compared: a masked load from where nothing is costs 100 ns on some machines.
         let same = || text.is_empty() || &self.texts[start as usize..(start + len) as usize] == text;
         its_scope == scope && len as usize == text.len() && same()
@@ -93,10 +83,7 @@ impl Keys {
         while self.slots[at].entry != FREE {
             at = (at + 1) & mask;
         }
-        self.slots[at] = Slot {
-            tag: tag_of(hash),
-            entry,
-        };
+        self.slots[at] = Slot { tag: tag_of(hash), entry };
     }
 }
 
@@ -125,12 +112,7 @@ pub(super) struct Segment {
 
 impl<'a> Segments<'a> {
     pub(super) fn of(path: &'a [u8], scope: u32) -> Self {
-        Self {
-            path,
-            from: 0,
-            depth: 0,
-            hash: fold(u64::from(scope), SEED),
-        }
+        Self { path, from: 0, depth: 0, hash: fold(u64::from(scope), SEED) }
     }
 }
 
@@ -141,11 +123,7 @@ impl Iterator for Segments<'_> {
         let rest = self.path.get(self.from..)?;
         let len = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
         self.hash = absorb(self.hash, &rest[..len]);
-        let segment = Segment {
-            end: self.from + len,
-            depth: self.depth,
-            hash: self.hash,
-        };
+        let segment = Segment { end: self.from + len, depth: self.depth, hash: self.hash };
         // Past the slash; at the end of the path this lies outside and ends the walk.
         self.from = segment.end + 1;
         self.depth += 1;
@@ -167,19 +145,15 @@ fn absorb(hash: u64, text: &[u8]) -> u64 {
     match text {
         [] => hash,
         [only] => fold(hash ^ u64::from(*only), SEED),
-        _ if text.len() < 4 => fold(
-            hash ^ u64::from(pair(text, 0)) << 16 ^ u64::from(pair(text, text.len() - 2)),
-            SEED,
-        ),
-        _ if text.len() < 8 => fold(
-            hash ^ u64::from(half(text, 0)) << 32 ^ u64::from(half(text, text.len() - 4)),
-            SEED,
-        ),
+        _ if text.len() < 4 => {
+            fold(hash ^ u64::from(pair(text, 0)) << 16 ^ u64::from(pair(text, text.len() - 2)), SEED)
+        }
+        _ if text.len() < 8 => {
+            fold(hash ^ u64::from(half(text, 0)) << 32 ^ u64::from(half(text, text.len() - 4)), SEED)
+        }
         _ => {
             let (words, _) = text.as_chunks::<8>();
-            let hash = words
-                .iter()
-                .fold(hash, |hash, word| fold(hash ^ u64::from_le_bytes(*word), SEED));
+            let hash = words.iter().fold(hash, |hash, word| fold(hash ^ u64::from_le_bytes(*word), SEED));
             let last = text.last_chunk::<8>().copied().unwrap_or_default();
             fold(hash ^ u64::from_le_bytes(last), STEP)
         }
@@ -222,11 +196,7 @@ mod tests {
 
     #[test]
     fn boundaries_lie_before_slashes_and_at_the_end() {
-        let ends = |path: &str| {
-            Segments::of(path.as_bytes(), 0)
-                .map(|segment| segment.end)
-                .collect::<Vec<_>>()
-        };
+        let ends = |path: &str| Segments::of(path.as_bytes(), 0).map(|segment| segment.end).collect::<Vec<_>>();
         assert_eq!(ends("/a/b"), [0, 2, 4]);
         assert_eq!(ends("/a/"), [0, 2, 3]);
         assert_eq!(ends("/"), [0, 1]);
