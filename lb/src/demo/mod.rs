@@ -176,7 +176,8 @@ mod tests {
     fn the_demo_writes_a_valid_config_and_leaves_nothing_behind() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut seen = PathBuf::new();
-        let code = run(Options { listen: any, admin: any }, |config| {
+        let mut told = Vec::new();
+        let code = run_telling(Options { listen: any, admin: any }, &mut told, |config| {
             let text = fs::read_to_string(config).unwrap();
             assert!(text.contains("shop-v2"), "{text}");
             seen = config.to_owned();
@@ -184,5 +185,7 @@ mod tests {
         });
         assert_eq!(code.unwrap(), ExitCode::SUCCESS);
         assert!(!seen.exists());
+        let told = String::from_utf8(told).unwrap();
+        assert!(told.contains(seen.to_str().unwrap()), "the way to the file is told: {told}");
     }
 }

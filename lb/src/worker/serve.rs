@@ -132,3 +132,53 @@ impl<E: Env> Drop for Busy<'_, E> {
         self.0.busy.set(self.0.busy.get() - 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use arc_swap::ArcSwap;
+    use tokio::task::LocalSet;
+    use weir_core::control::{Control, Event};
+    use weir_core::dice::Dice;
+    use weir_core::time::Moment;
+
+    use super::*;
+    use crate::env::Os;
+    use crate::observe::ProcessCounts;
+    use crate::observe::access::AccessWriter;
+    use crate::worker::budget::Budget;
+
+    const CONFIG: &str = "\
+listeners: [{name: web, bind: '127.0.0.1:80', cluster: app}]
+clusters: [{name: app, endpoints: ['127.0.0.1:81']}]
+";
+
+    #[tokio::test]
+    async fn a_panic_costs_one_connection_and_is_counted() {
+        let mut control = Control::new(1, Dice::new(1));
+        let config = Arc::new(weir_config::parse_str(CONFIG).unwrap().config);
+        control.step(Moment::ZERO, Event::Configured(config), &mut Vec::new());
+        let snapshot = control.publish(Moment::ZERO).unwrap();
+        let load = Arc::clone(&snapshot.listeners[0].load);
+        let counts = Arc::new(ProcessCounts::default());
+        let access = AccessWriter::nowhere(Arc::clone(&counts));
+        let truth = Arc::new(ArcSwap::new(snapshot));
+        let worker = Worker::new(Os::new(), 0, truth, Arc::clone(&counts), access, Budget::new(100, 1));
+        let guard = || Guard::new(&worker, Arc::clone(&load), worker.budget.for_client().unwrap());
+        let (doomed, other) = (guard(), guard());
+        let tasks = LocalSet::new();
+        let death = tasks.run_until(async move {
+            tokio::task::spawn_local(async move {
+                let _busy = doomed.busy();
+                panic!("on purpose: this message belongs to a test")
+            })
+            .await
+        });
+        assert!(death.await.is_err_and(|error| error.is_panic()));
+        assert_eq!(counts.panics.load(Relaxed), 1);
+        assert_eq!((load.of(0).open.get(), worker.connections.borrow().len(), worker.busy.get()), (1, 1, 0));
+        drop(other);
+        assert_eq!((load.of(0).open.get(), worker.connections.borrow().len()), (0, 0));
+    }
+}
