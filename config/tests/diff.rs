@@ -246,3 +246,26 @@ fn there_and_back_is_as_long() {
         assert!(!diff(one, other).is_empty());
     }
 }
+
+#[test]
+fn an_address_that_changes_hands_keeps_its_connections() {
+    let text = |a: &str, b: &str| {
+        format!(
+            "listeners:\n  - {{name: {a}, bind: '127.0.0.1:81', cluster: app}}\n  - {{name: {b}, bind: '127.0.0.1:82', \
+             cluster: app}}\nclusters: [{{name: app, endpoints: ['127.0.0.1:83']}}]\n"
+        )
+    };
+    let swapped = diff(&config(&text("a", "b")), &config(&text("b", "a")));
+    assert!(swapped.iter().all(|change| change.touches == Touches::NewRequests), "{swapped}");
+    let renamed = diff(&config(&text("a", "b")), &config(&text("c", "b")));
+    let words: Vec<&str> = renamed.iter().map(|change| change.what.as_str()).collect();
+    assert_eq!(
+        words,
+        [
+            "listener a: removed",
+            "listener a: gives 127.0.0.1:81 to listener c",
+            "listener c: new",
+            "listener c: takes 127.0.0.1:81 over from listener a, connections included",
+        ]
+    );
+}

@@ -276,7 +276,15 @@ impl Peer {
         lock(&self.shared.streams).retain(|s| s.local_addr().ok() != ours || s.peer_addr().ok() != peer);
     }
 
-    /// Reads and answers nothing, until the other side closes or the backend stops.
+    /// Reads no more and answers nothing, until the backend stops.
+    pub fn freeze(&mut self) {
+        while !self.shared.stopped.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.closed = true;
+    }
+
+    /// Reads on but answers nothing, until the other side closes or the backend stops.
     pub fn hang(&mut self) {
         while self.source.more().is_ok_and(|got| got > 0) {
             self.note();

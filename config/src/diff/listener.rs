@@ -4,27 +4,39 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{ChangeKind, Notes, Pair, Touches, pairs, show};
-use crate::model::{HeaderPolicy, Listener, ListenerLimits, ListenerTimeouts, Route};
+use crate::model::{HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, Route};
 
-pub(super) fn diff(pair: Pair<'_, Arc<Listener>>, notes: &mut Notes) {
+/// All listeners before and after.
+type All<'a> = (&'a [Arc<Listener>], &'a [Arc<Listener>]);
+
+pub(super) fn diff(pair: Pair<'_, Arc<Listener>>, all: All<'_>, notes: &mut Notes) {
     match pair {
         Pair::Added(new) => {
-            let what = format!("listener {}: new, on {}", new.name, show::list(&new.bind));
-            notes.subject("").added(Touches::NewConnections, &what);
+            let (taken, fresh) = split(&new.bind, all.0);
+            let on = if fresh.is_empty() { String::new() } else { format!(", on {}", show::list(&fresh)) };
+            notes.subject(&format!("listener {}", new.name));
+            notes.added(Touches::NewConnections, &format!("new{on}"));
+            bound(&[], &taken, all, notes);
         }
         Pair::Removed(old) => {
-            let what = format!("listener {}: removed; {} is closed", old.name, show::list(&old.bind));
-            notes.subject("").removed(Touches::Connections, &what);
+            let (given, closed) = split(&old.bind, all.1);
+            notes.subject(&format!("listener {}", old.name));
+            if closed.is_empty() {
+                notes.removed(Touches::NewRequests, "removed");
+            } else {
+                notes.removed(Touches::Connections, &format!("removed; {} is closed", show::list(&closed)));
+            }
+            bound(&given, &[], all, notes);
         }
-        Pair::Both(old, new) => both(old, new, notes),
+        Pair::Both(old, new) => both(old, new, all, notes),
     }
 }
 
-fn both(old: &Listener, new: &Listener, notes: &mut Notes) {
+fn both(old: &Listener, new: &Listener, all: All<'_>, notes: &mut Notes) {
     let Listener { name, bind, protocol, routes, timeouts, limits, headers, trusted_proxies } = new;
     let subject = format!("listener {name}");
     notes.subject(&subject);
-    bound(&old.bind, bind, notes);
+    bound(&old.bind, bind, all, notes);
     notes.field(Touches::Connections, "protocol", &old.protocol, protocol, |protocol| format!("{protocol:?}"));
     notes
         .field(Touches::NewRequests, "trusted_proxies", &old.trusted_proxies, trusted_proxies, |nets| show::list(nets));
@@ -34,15 +46,35 @@ fn both(old: &Listener, new: &Listener, notes: &mut Notes) {
     self::routes(&old.routes, routes, &subject, notes);
 }
 
-/// An address that stays keeps its socket.
-fn bound(old: &[SocketAddr], new: &[SocketAddr], notes: &mut Notes) {
+/// An address that stays keeps its socket, whichever listener it belongs to.
+fn bound(old: &[SocketAddr], new: &[SocketAddr], (before, after): All<'_>, notes: &mut Notes) {
     for pair in pairs(old, new, |address| *address) {
         match pair {
-            Pair::Added(address) => notes.added(Touches::NewConnections, &format!("listens on {address} too")),
-            Pair::Removed(address) => notes.removed(Touches::Connections, &format!("{address} is closed")),
+            Pair::Added(address) => match owner(before, *address) {
+                None => notes.added(Touches::NewConnections, &format!("listens on {address} too")),
+                Some(from) => {
+                    let what = format!("takes {address} over from listener {from}, connections included");
+                    notes.added(Touches::NewRequests, &what);
+                }
+            },
+            Pair::Removed(address) => match owner(after, *address) {
+                None => notes.removed(Touches::Connections, &format!("{address} is closed")),
+                Some(to) => notes.removed(Touches::NewRequests, &format!("gives {address} to listener {to}")),
+            },
             Pair::Both(..) => {}
         }
     }
+}
+
+/// Those addresses that change hands, and those that nobody among `listeners` has.
+fn split(addresses: &[SocketAddr], listeners: &[Arc<Listener>]) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+    addresses.iter().partition(|address| owner(listeners, **address).is_some())
+}
+
+/// The listener that has this address; "any port" is nobody else's.
+fn owner(listeners: &[Arc<Listener>], address: SocketAddr) -> Option<&ListenerName> {
+    let has = |listener: &&Arc<Listener>| address.port() != 0 && listener.bind.contains(&address);
+    listeners.iter().find(has).map(|listener| &listener.name)
 }
 
 fn timeouts(old: &ListenerTimeouts, new: &ListenerTimeouts, notes: &mut Notes) {

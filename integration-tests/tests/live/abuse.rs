@@ -80,7 +80,7 @@ fn an_endpoint_that_does_not_say_continue_is_late_itself() {
 fn an_endpoint_that_stops_reading_is_late_itself() {
     let backend = Backend::raw(|peer| {
         let _ = peer.request_head();
-        peer.hang();
+        peer.freeze();
     });
     let front = Front::with(backend, |scene| scene.listener("timeouts: {stream_idle: 500ms}"));
     let mut client = front.connect();
@@ -88,7 +88,7 @@ fn an_endpoint_that_stops_reading_is_late_itself() {
     let piece = [b'x'; 65_536];
     // Until nobody takes any more; then the answer must come.
     while client.try_send(piece).is_ok() && !client.is_closed() {}
-    assert!(front.weir.metric("weir_responses_total", &["upstream_timeout"]) >= 1.0);
+    wait::until_true("the count of it", || front.weir.metric("weir_responses_total", &["upstream_timeout"]) >= 1.0);
     assert_eq!(front.weir.metric("weir_responses_total", &["body_timeout"]), 0.0);
 }
 
