@@ -226,7 +226,7 @@ impl Weir {
     /// When the admin API does not answer as it should.
     #[must_use]
     pub fn events(&self, kind: &str) -> Vec<Value> {
-        let answer = self.json("/api/v1/events");
+        let answer = self.json("/api/v1/events?since=0&limit=10000");
         let events = answer["events"].as_array().unwrap_or_else(|| panic!("a list of events in {answer}"));
         events.iter().filter(|event| event["kind"] == kind).cloned().collect()
     }
