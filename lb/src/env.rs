@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -99,6 +100,38 @@ impl Os {
 impl Default for Os {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Why a connection could not be opened, by whose cause it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unconnected {
+    /// The other side refused it.
+    Refused,
+    /// The other side, or the way to it, did not answer.
+    TimedOut,
+    /// The other side took it back.
+    Reset,
+    /// This host has no descriptor, port or memory left for it: no packet left, and of the other
+    /// side it says nothing.
+    Local,
+    /// Anything else, mostly that there is no way there.
+    Unreachable,
+}
+
+impl From<&io::Error> for Unconnected {
+    fn from(error: &io::Error) -> Self {
+        const LOCAL: [Errno; 6] =
+            [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN];
+        match error.kind() {
+            _ if error.raw_os_error().is_some_and(|errno| LOCAL.contains(&Errno::from_raw_os_error(errno))) => {
+                Self::Local
+            }
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::ConnectionReset => Self::Reset,
+            _ => Self::Unreachable,
+        }
     }
 }
 

@@ -105,8 +105,11 @@ impl<E: Env> Server<E> {
             let env = env.clone();
             Journal::new(move || env.wall())
         };
-        let metrics = ControlMetrics::new()
-            .map_err(|error| StartError::System { what: "cannot make the metrics", source: io::Error::other(error) })?;
+        let no_metrics = |error| StartError::System {
+            what: "cannot make the metrics",
+            source: io::Error::other::<prometheus::Error>(error),
+        };
+        let metrics = ControlMetrics::new().map_err(no_metrics)?;
         let admin_address = admin.or(config.admin);
         let gate = Gate::new(env.clone(), orders.clone(), access.as_ref().map(AccessLog::remote));
         let shell = Shell::begin(env.clone(), gate, control, First { source, text, config }, journal, metrics.clone())
@@ -118,11 +121,7 @@ impl<E: Env> Server<E> {
                 let reserved = reserve_admin(&env, address)?;
                 let bound = env.bound_addr(&reserved).unwrap_or(address);
                 let metrics = Metrics::new(Registry::new(), Arc::clone(&truth), &metrics, Arc::clone(&counts));
-                let metrics = metrics.map_err(|error| StartError::System {
-                    what: "cannot make the metrics",
-                    source: io::Error::other(error),
-                })?;
-                Some((Admin::new(handle.clone(), metrics, bound), reserved))
+                Some((Admin::new(handle.clone(), metrics.map_err(no_metrics)?, bound), reserved))
             }
         };
         Ok(Self { env, shell, handle, truth, counts, admin, access, orders, seats })

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir_config::model::{Listener, ListenerLimits};
+use weir_config::model::{Listener, ListenerLimits, ListenerTimeouts};
 use weir_core::reason::Reason;
 
 use super::Worker;
@@ -50,6 +50,20 @@ pub(crate) struct Heads {
     pub(crate) response: ResponseHead,
 }
 
+/// How long a listener waits for a request, and how much of it it takes.
+pub(crate) struct Patience {
+    idle: Duration,
+    header: Duration,
+    limits: ListenerLimits,
+}
+
+impl Patience {
+    pub(crate) fn of(listener: &Listener) -> Self {
+        let ListenerTimeouts { idle, header, .. } = listener.timeouts;
+        Self { idle, header, limits: listener.limits.clone() }
+    }
+}
+
 /// What the wait for a request ended in.
 pub(crate) enum Next {
     /// A head that may be forwarded.
@@ -76,10 +90,10 @@ impl<S: Stream> Client<S> {
     }
 
     /// The next request's head.
-    pub(crate) async fn next<E: Env<Stream = S>>(&mut self, worker: &Worker<E>, listener: &Listener) -> Next {
+    pub(crate) async fn next<E: Env<Stream = S>>(&mut self, worker: &Worker<E>, patience: &Patience) -> Next {
         let mut reading = Reading { heads: None, end: HeadEnd::default(), began: false, going: false };
-        self.deadline.set_after(Instant::now(), listener.timeouts.idle);
-        poll_fn(|context| reading.poll(self, worker, listener, context)).await
+        self.deadline.set_after(Instant::now(), patience.idle);
+        poll_fn(|context| reading.poll(self, worker, patience, context)).await
     }
 
     /// Whether the client has reset the connection while it waits for an answer. What it sends
@@ -144,19 +158,19 @@ impl Reading {
         &mut self,
         client: &mut Client<E::Stream>,
         worker: &Worker<E>,
-        listener: &Listener,
+        patience: &Patience,
         context: &mut Context<'_>,
     ) -> Poll<Next> {
         let Client { wire, deadline, bound, .. } = client;
         // What a pipelining client sent ahead.
         self.skip_empty_lines(&mut wire.inbox);
         if !wire.inbox.is_empty() {
-            match self.parse(wire.inbox.as_slice(), worker, &listener.limits) {
+            match self.parse(wire.inbox.as_slice(), worker, &patience.limits) {
                 Ok(Some(used)) => {
                     wire.inbox.consume(used);
                     return self.done(None);
                 }
-                Ok(None) => self.begin(deadline, listener),
+                Ok(None) => self.begin(deadline, patience),
                 Err(reason) => return self.done(Some(reason)),
             }
         }
@@ -168,7 +182,7 @@ impl Reading {
                 if !inbox.is_empty() {
                     inbox.push(bytes);
                     self.skip_empty_lines(inbox);
-                    let parsed = self.parse(inbox.as_slice(), worker, &listener.limits);
+                    let parsed = self.parse(inbox.as_slice(), worker, &patience.limits);
                     if let Ok(Some(used)) = parsed {
                         inbox.consume(used);
                     }
@@ -176,7 +190,7 @@ impl Reading {
                 }
                 // The usual case: a whole head in one read, parsed where it lies.
                 let skipped = bytes.chunks_exact(2).take_while(|pair| pair == b"\r\n").count() * 2;
-                let parsed = self.parse(&bytes[skipped..], worker, &listener.limits);
+                let parsed = self.parse(&bytes[skipped..], worker, &patience.limits);
                 let used = if let Ok(Some(used)) = parsed { used } else { 0 };
                 inbox.push(&bytes[skipped + used..]);
                 Some(parsed)
@@ -186,7 +200,7 @@ impl Reading {
                 Poll::Ready(Ok(Some(Err(reason)))) => return self.done(Some(reason)),
                 // Empty lines alone are no beginning.
                 Poll::Ready(Ok(Some(Ok(None)))) if wire.inbox.is_empty() => {}
-                Poll::Ready(Ok(Some(Ok(None)))) => self.begin(deadline, listener),
+                Poll::Ready(Ok(Some(Ok(None)))) => self.begin(deadline, patience),
                 Poll::Ready(Ok(None) | Err(_)) => return Poll::Ready(Next::Closed),
                 Poll::Pending => break,
             }
@@ -219,10 +233,10 @@ impl Reading {
     }
 
     /// The clock for the head runs from its first byte.
-    fn begin(&mut self, deadline: &mut Deadline, listener: &Listener) {
+    fn begin(&mut self, deadline: &mut Deadline, patience: &Patience) {
         if !self.began {
             self.began = true;
-            deadline.set_after(Instant::now(), listener.timeouts.header);
+            deadline.set_after(Instant::now(), patience.header);
         }
     }
 

@@ -22,7 +22,7 @@ use super::forward::{Failure, Inbound, Picked, Safety};
 use super::headers::{self, Backward, Onward};
 use super::pool::Upstream;
 use super::relay::{Broken, Relay};
-use crate::env::{Env, Stream};
+use crate::env::{Env, Stream, Unconnected};
 use crate::http1::framing::Framing;
 use crate::http1::head::{ResponseHead, Version};
 use crate::http1::parse::{self, HeadEnd, RESPONSE_HEAD_MAX};
@@ -103,15 +103,11 @@ fn place<E: Env>(worker: &Worker<E>) -> Option<Place> {
 
 /// Whose fault a connection is that could not be opened.
 fn connect_failure(error: &io::Error) -> Reason {
-    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, OutOfMemory, TimedOut};
-    // No descriptor left, in this process or on this host; no memory for a socket.
-    const LOCAL: [i32; 3] = [24, 23, 105];
-    match error.kind() {
-        ConnectionRefused => Reason::ConnectRefused,
-        TimedOut => Reason::ConnectTimeout,
-        AddrNotAvailable | OutOfMemory => Reason::ConnectLocal,
-        _ if error.raw_os_error().is_some_and(|code| LOCAL.contains(&code)) => Reason::ConnectLocal,
-        _ => Reason::ConnectFailed,
+    match Unconnected::from(error) {
+        Unconnected::Refused => Reason::ConnectRefused,
+        Unconnected::TimedOut => Reason::ConnectTimeout,
+        Unconnected::Local => Reason::ConnectLocal,
+        Unconnected::Reset | Unconnected::Unreachable => Reason::ConnectFailed,
     }
 }
 
@@ -153,7 +149,7 @@ pub(crate) async fn exchange<'w, E: Env>(
                 Poll::Pending => {
                     // A client that does not take its informational answers need not have them.
                     let _ = client.wire.poll_flush(context);
-                    if sending.is_over() && client.poll_gone(&worker.scratch, context) {
+                    if sending.over && client.poll_gone(&worker.scratch, context) {
                         return Poll::Ready(Err(Reason::ClientGone));
                     }
                     if worker.is_cutting() {
@@ -241,8 +237,8 @@ struct Sending<'l> {
     /// Since when the endpoint has not read: time that is not the client's.
     blocked: Option<Instant>,
     passed: u64,
-    complete: bool,
-    broken: bool,
+    /// Nothing more will be sent: all of it has been, or the endpoint has stopped reading.
+    over: bool,
     informational: u8,
 }
 
@@ -262,8 +258,7 @@ impl<'l> Sending<'l> {
             moved: now,
             blocked: None,
             passed: 0,
-            complete: false,
-            broken: false,
+            over: false,
             informational: 0,
         }
     }
@@ -277,18 +272,14 @@ impl<'l> Sending<'l> {
         upload: &mut Relay,
         context: &mut Context<'_>,
     ) -> Poll<Reason> {
-        if self.is_over() {
+        if self.over {
             return Poll::Pending;
         }
         let before = upstream.wire.sent;
         match upload.poll(&mut client.wire, &mut upstream.wire, &worker.scratch, context) {
-            Poll::Ready(Ok(())) => {
-                self.complete = true;
-                client.deadline.set_after(Instant::now(), self.timeout);
-            }
-            // What it has to say about it may be waiting to be read.
-            Poll::Ready(Err(Broken::Sink)) => {
-                self.broken = true;
+            // What an endpoint that stopped reading has to say may be waiting to be read.
+            Poll::Ready(Ok(()) | Err(Broken::Sink)) => {
+                self.over = true;
                 client.deadline.set_after(Instant::now(), self.timeout);
             }
             Poll::Ready(Err(broken)) => return Poll::Ready(upload_failure(&broken)),
@@ -302,11 +293,6 @@ impl<'l> Sending<'l> {
             }
         }
         Poll::Pending
-    }
-
-    /// Nothing more will be sent.
-    const fn is_over(&self) -> bool {
-        self.complete || self.broken
     }
 
     /// The endpoint has to speak before the client sends its body.
@@ -342,7 +328,7 @@ impl<'l> Sending<'l> {
 
     /// Why it took too long: the endpoint has not answered, or not read; or the client has not sent.
     fn late<S>(&self, upstream: &Upstream<S>) -> Reason {
-        let endpoints_turn = self.is_over() || self.waits_for_endpoint() || !upstream.wire.outbox.is_empty();
+        let endpoints_turn = self.over || self.waits_for_endpoint() || !upstream.wire.outbox.is_empty();
         if endpoints_turn { Reason::UpstreamTimeout } else { Reason::BodyTimeout }
     }
 

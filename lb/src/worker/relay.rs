@@ -57,8 +57,7 @@ impl Relay {
     /// A body with `framing`, sent on as `outgoing`, of at most `limit` bytes.
     pub(crate) fn new(framing: Framing, outgoing: Outgoing, limit: Option<u64>) -> Self {
         let (incoming, done) = match framing {
-            Framing::None => (Incoming::Length(0), true),
-            Framing::Length(0) => (Incoming::Length(0), true),
+            Framing::None | Framing::Length(0) => (Incoming::Length(0), true),
             Framing::Length(length) => (Incoming::Length(length), false),
             Framing::Chunked => (Incoming::Chunked(Box::default()), false),
             Framing::UntilClose => (Incoming::UntilClose, false),

@@ -109,8 +109,8 @@ pub(crate) async fn finish<E: Env>(
 #[derive(Default)]
 struct Both {
     upload_over: bool,
-    moved: (u64, u64, u64),
-    looked: bool,
+    /// How far it had come when it was last looked at.
+    seen: Option<(u64, u64, u64)>,
 }
 
 impl Both {
@@ -151,10 +151,8 @@ impl Both {
 
     /// Whether anything has moved since it was last asked; yes the first time.
     fn has_moved(&mut self, download: &Relay, upload: &Relay, sent: u64) -> bool {
-        let now = (download.passed, upload.passed, sent);
-        let moved = !self.looked || self.moved != now;
-        (self.looked, self.moved) = (true, now);
-        moved
+        let now = Some((download.passed, upload.passed, sent));
+        std::mem::replace(&mut self.seen, now) != now
     }
 }
 

@@ -13,7 +13,7 @@ use weir_core::snapshot::Listener;
 use super::Worker;
 use super::accept::Bound;
 use super::budget::Place;
-use super::client::{Client, Next};
+use super::client::{Client, Next, Patience};
 use super::forward;
 use super::reply::{self, Fate};
 use crate::env::{Env, Stream};
@@ -50,12 +50,11 @@ async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::Stream>) {
     guard.register().await;
     loop {
         let Some((world, index)) = client.bound.place(&**worker) else { return };
-        let listener = &world.snapshot.listeners[index].config;
-        let listener = Arc::clone(listener);
-        // Not held while idle: an idle connection must not keep an old generation alive.
+        // Copied, not shared: an idle connection must not keep an old generation alive, and a
+        // count of its holders would be one cache line for all workers to fight over.
+        let patience = Patience::of(&world.snapshot.listeners[index].config);
         drop(world);
-        let next = client.next(worker, &listener).await;
-        drop(listener);
+        let next = client.next(worker, &patience).await;
         let Some((world, index)) = client.bound.place(&**worker) else { return };
         let (heads, fate) = match next {
             Next::Closed => break,

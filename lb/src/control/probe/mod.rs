@@ -14,7 +14,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::Errno;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -24,7 +23,7 @@ use weir_core::endpoint::EndpointKey;
 use weir_core::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
 
 use super::lag::Lag;
-use crate::env::{Env, Stream};
+use crate::env::{Env, Stream, Unconnected};
 
 /// A probe that has ended.
 #[derive(Debug)]
@@ -110,16 +109,12 @@ fn timed_out(limit: Duration, took: Duration, stalled: Duration, connected: bool
 }
 
 fn connect_failed(error: &io::Error) -> ProbeResult {
-    // Of these the endpoint knows nothing: no packet left this host.
-    let local = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN];
-    if error.raw_os_error().is_some_and(|errno| local.contains(&Errno::from_raw_os_error(errno))) {
-        return ProbeResult::Inconclusive(Inconclusive::LocalResource);
-    }
-    ProbeResult::Failed(match error.kind() {
-        io::ErrorKind::ConnectionRefused => ProbeFailure::ConnectRefused,
-        io::ErrorKind::TimedOut => ProbeFailure::ConnectTimeout,
-        io::ErrorKind::ConnectionReset => ProbeFailure::Reset,
-        _ => ProbeFailure::ConnectFailed,
+    ProbeResult::Failed(match Unconnected::from(error) {
+        Unconnected::Local => return ProbeResult::Inconclusive(Inconclusive::LocalResource),
+        Unconnected::Refused => ProbeFailure::ConnectRefused,
+        Unconnected::TimedOut => ProbeFailure::ConnectTimeout,
+        Unconnected::Reset => ProbeFailure::Reset,
+        Unconnected::Unreachable => ProbeFailure::ConnectFailed,
     })
 }
 
