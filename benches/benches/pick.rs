@@ -5,7 +5,7 @@
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use weir_benches::{config, endpoints_yaml, snapshot};
 use weir_config::model::Balance;
-use weir_core::balance::{Cursors, Tried, pick};
+use weir_core::balance::{Ask, Cursors, Tried, pick};
 use weir_core::dice::Dice;
 
 fn picks(criterion: &mut Criterion) {
@@ -18,7 +18,8 @@ fn picks(criterion: &mut Criterion) {
             let cluster = &*snapshot.clusters[0];
             let (mut cursors, mut dice) = (Cursors::new(), Dice::new(7));
             group.bench_function(BenchmarkId::from_parameter(endpoints), |bencher| {
-                bencher.iter(|| pick(cluster, &Tried::new(), &mut cursors, &mut dice).map(|pick| pick.index));
+                bencher
+                    .iter(|| pick(cluster, &Ask::new(&Tried::new()), &mut cursors, &mut dice).map(|pick| pick.index));
             });
         }
         group.finish();

@@ -17,6 +17,9 @@ pub fn endpoints_yaml(endpoints: u32, balance: Balance) -> String {
         Balance::RoundRobin => "round_robin",
         Balance::LeastRequest => "least_request",
         Balance::Random => "random",
+        Balance::Ewma => "ewma",
+        Balance::RingHash => "ring_hash",
+        Balance::Maglev => "maglev",
     };
     let mut text = format!(
         "listeners:\n  - {{name: web, bind: 127.0.0.1:8080, protocol: http, cluster: main}}\n\

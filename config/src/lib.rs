@@ -20,6 +20,7 @@ pub mod mistake;
 pub mod model;
 mod nearest;
 mod report;
+mod resilience;
 mod shape;
 pub mod units;
 mod yaml;

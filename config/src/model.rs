@@ -14,7 +14,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use crate::units::{ClusterName, ListenerName, RouteName, Weight, ZoneName};
+pub use crate::resilience::{
+    Breaker, Consecutive, EjectionAction, EndpointLimits, FailureRate, FailureWindow, Outlier, Panic, PanicMode, Retry,
+    RetryBudget, RetryOn, SlowStart, ZoneAware,
+};
+pub use crate::units::{Address, ClusterName, ListenerName, RouteName, Weight, ZoneName};
 
 /// One whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,8 +168,11 @@ pub struct Route {
     pub matches: RouteMatch,
     /// Where it sends that.
     pub target: Target,
-    /// From the end of the request to the head of the answer. Default 15 s, then 504.
+    /// From the end of the request to the head of the answer, all attempts and their pauses
+    /// included. Default 15 s, then 504.
     pub timeout: Duration,
+    /// Whether and when a failed attempt is made again, at another endpoint.
+    pub retry: Retry,
     /// A request's body in bytes, over the listener's limit.
     pub body_bytes: Option<u64>,
     /// The line of the file it stands on, from 1.
@@ -240,16 +247,38 @@ pub struct Cluster {
     pub name: ClusterName,
     /// How one endpoint is picked.
     pub balance: Balance,
-    /// In file order; addresses are unique; at least one has a weight over 0.
+    /// What the hash policies (and cookie stickiness) go by.
+    pub hash: Hash,
+    /// A cookie that keeps a session on its endpoint, whatever the policy. Default none.
+    pub sticky: Option<Sticky>,
+    /// Those with a fixed address, in file order; addresses are unique. If there are no `sources`,
+    /// at least one has a weight over 0.
     pub endpoints: Vec<Endpoint>,
+    /// Where more endpoints are found, and looked for again: names and files, in file order.
+    pub sources: Vec<Source>,
+    /// How names are resolved.
+    pub resolve: Resolve,
     /// All must pass. Empty: endpoints count as healthy.
     pub health_checks: Vec<Arc<HealthCheck>>,
+    /// What live traffic has to show for an endpoint to be taken out; `None` is off.
+    pub outlier: Option<Outlier>,
+    /// How much the cluster and each endpoint is given at once, and when it is given nothing.
+    pub breaker: Breaker,
+    /// How many retries the cluster is given over its requests.
+    pub retry_budget: RetryBudget,
+    /// What is done when too few endpoints are left.
+    pub panic: Panic,
+    /// Whether the zone this instance stands in is preferred.
+    pub zone_aware: ZoneAware,
+    /// A priority level passes its traffic on once fewer than 100 / this per cent of it is
+    /// healthy: 140 keeps all traffic down to 72 % healthy. Default 140, at least 100.
+    pub overprovisioning: u32,
     /// How connections are opened.
     pub connect: Connect,
     /// How idle connections are kept.
     pub pool: Pool,
-    /// Ramp of a returning endpoint's weight; read, but without effect yet.
-    pub slow_start: Option<Duration>,
+    /// Ramp of a returning endpoint's weight; `None` is off.
+    pub slow_start: Option<SlowStart>,
 }
 
 /// How one endpoint is picked.
@@ -261,17 +290,144 @@ pub enum Balance {
     LeastRequest,
     /// A draw by weight.
     Random,
+    /// The better of two distinct draws by weight, by peak EWMA latency times `(active + 1)`.
+    Ewma,
+    /// Consistent hashing on a ring (Envoy's `RING_HASH`).
+    RingHash,
+    /// Consistent hashing by Maglev's table (Envoy's `MAGLEV`).
+    Maglev,
+}
+
+impl Balance {
+    /// Whether endpoints are picked by the request's hash key.
+    #[must_use]
+    pub const fn hashes(self) -> bool {
+        matches!(self, Self::RingHash | Self::Maglev)
+    }
+}
+
+/// What the hash policies go by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hash {
+    /// The first that the request has is its key; with none, the pick is random. Default the
+    /// client's address.
+    pub keys: Vec<HashKey>,
+    /// No endpoint gets more than this per cent of the average number of requests under way; the
+    /// rest goes on to the next by hash. Default 125; `None` is off.
+    pub bounded_load: Option<u16>,
+    /// Slots of Maglev's table: a prime. Default 65 537.
+    pub table_size: u32,
+    /// Points on the ring at least. Default 1 024.
+    pub minimum_ring_size: u32,
+    /// Points on the ring at the most. Default 8 388 608.
+    pub maximum_ring_size: u32,
+}
+
+/// Where a request's hash key is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashKey {
+    /// The value of this header field, in lower case.
+    Header(String),
+    /// The value of this cookie.
+    Cookie(String),
+    /// The value of this parameter of the query, as received.
+    Query(String),
+    /// The client's address, without port; as a trusted proxy tells it, else the peer's.
+    SourceAddress,
+}
+
+/// A cookie that keeps a session on its endpoint for as long as that endpoint may be picked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sticky {
+    /// Default `weir-sticky`.
+    pub cookie: String,
+    /// `Max-Age`; default none, a cookie of the browser's session.
+    pub ttl: Option<Duration>,
+    /// `Path`. Default `/`.
+    pub path: String,
 }
 
 /// One address of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// With the cluster's name, its identity.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Where it stands, if told.
     pub zone: Option<ZoneName>,
     /// Its share. Default 1.
     pub weight: Weight,
+    /// Fail-over order: 0 is asked first, others as far as those before are not healthy. Default 0.
+    pub priority: u8,
+}
+
+/// Where endpoints are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// What is looked at.
+    pub kind: SourceKind,
+    /// The zone of what is found there; a file may say otherwise for each.
+    pub zone: Option<ZoneName>,
+    /// The weight of each; a file or SRV record may say otherwise.
+    pub weight: Weight,
+    /// The priority of each; a file or SRV record may say otherwise.
+    pub priority: u8,
+}
+
+/// What is looked at for endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceKind {
+    /// A and AAAA records of a name, all with this port.
+    Name {
+        /// Fully qualified or not, in lower case, without the final dot.
+        host: Arc<str>,
+        /// Of each address found.
+        port: u16,
+    },
+    /// SRV records of a name: they bring port, weight and priority.
+    Srv(Arc<str>),
+    /// A YAML file that is watched: a list in the form of a cluster's `endpoints`.
+    File(PathBuf),
+}
+
+impl fmt::Display for SourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name { host, port } => write!(f, "{host}:{port}"),
+            Self::Srv(name) => write!(f, "srv:{name}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+/// How names are resolved, and how long what was found is believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolve {
+    /// DNS servers; empty: those of the system (`/etc/resolv.conf`).
+    pub servers: Vec<SocketAddr>,
+    /// Which addresses are asked for. Default both.
+    pub family: Family,
+    /// One query, all its tries. Default 2 s.
+    pub timeout: Duration,
+    /// The shortest time between two looks, whatever the TTL. Default 1 s.
+    pub min_ttl: Duration,
+    /// The longest. Default 5 min.
+    pub max_ttl: Duration,
+    /// What was found is kept this long when the name cannot be resolved any more (and shown as
+    /// stale); `None` keeps it for ever, zero drops it at once. Default 10 min.
+    pub max_stale: Option<Duration>,
+    /// An address must be missing from this many answers in a row before it is given up. Default 2.
+    pub confirm_removal: u8,
+}
+
+/// Which addresses of a name are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// A records.
+    V4,
+    /// AAAA records.
+    V6,
+    /// Both.
+    Both,
 }
 
 /// One active check of each endpoint of a cluster.
@@ -337,6 +493,17 @@ pub struct HttpCheck {
 pub struct Connect {
     /// Default 1 s.
     pub timeout: Duration,
+    /// TCP keepalive: idle time before the first probe (then five more, a sixth of it apart).
+    /// Default 30 s; `None` is off.
+    pub keepalive: Option<Duration>,
+    /// `TCP_USER_TIMEOUT`: how long sent data may stay unacknowledged. Default `None`, the
+    /// system's.
+    pub user_timeout: Option<Duration>,
+    /// Addresses of this host to connect from, used in turn; those of the other family are passed
+    /// over. Default none: the system chooses.
+    pub local_addresses: Vec<IpAddr>,
+    /// Local ports to connect from. Default none: the system's ephemeral range.
+    pub source_ports: Option<RangeInclusive<u16>>,
 }
 
 /// How idle connections to endpoints are kept, by each worker for itself.

@@ -1,6 +1,8 @@
 //! Values that cannot hold nonsense. Each is made by one constructor that says what is wrong.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 macro_rules! name {
@@ -107,5 +109,43 @@ impl Weight {
     #[must_use]
     pub const fn get(self) -> u16 {
         self.0
+    }
+}
+
+/// Where an endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    /// Over TCP.
+    Ip(SocketAddr),
+    /// A Unix socket of this host, by its absolute path.
+    Unix(Arc<Path>),
+}
+
+impl Address {
+    /// The lowest of all in their order.
+    pub const LOWEST: Self = Self::Ip(SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0)));
+
+    /// The IP address and port, if it is one.
+    #[must_use]
+    pub const fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Ip(address)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }

@@ -187,7 +187,7 @@ clusters:
     assert_eq!(config.listeners[0].bind[0].port(), 9090);
     assert!(config.listeners[0].headers.forwarded);
     let cluster = &config.clusters[0];
-    assert_eq!((cluster.endpoints[0].weight.get(), cluster.endpoints[0].address.port()), (7, 9090));
+    assert_eq!((cluster.endpoints[0].weight.get(), cluster.endpoints[0].address.ip().unwrap().port()), (7, 9090));
     assert_eq!(cluster.health_checks[0].interval, Duration::from_secs(7));
     let CheckKind::Http(http) = &cluster.health_checks[0].kind else { panic!() };
     assert_eq!(http.expected_statuses, [204..=204]);

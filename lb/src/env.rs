@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
+use weir_config::model::{Address, Connect};
 use weir_core::dice::Dice;
 use weir_core::time::Moment;
 
@@ -70,11 +71,16 @@ pub trait Env: Clone + Send + 'static {
     /// A connection that already waits, without waiting for one.
     fn accept_waiting(&self, listener: &Self::Listener) -> Option<(Self::Stream, SocketAddr)>;
 
-    /// Connects. Bounded by the caller.
-    fn connect(&self, to: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>>;
+    /// Connects, as `how` says; its timeout is the caller's to keep.
+    fn connect(&self, to: &Address, how: &Connect) -> impl Future<Output = io::Result<Self::Stream>>;
 
     /// The time since this world began.
-    fn now(&self) -> Moment;
+    fn now(&self) -> Moment {
+        self.at(Instant::now())
+    }
+
+    /// When in this world's time `instant` is.
+    fn at(&self, instant: Instant) -> Moment;
 
     /// The wall clock, for people and logs only; nothing is decided by it.
     fn wall(&self) -> SystemTime;
@@ -181,7 +187,8 @@ impl Env for Os {
         }
     }
 
-    async fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
+    async fn connect(&self, to: &Address, _how: &Connect) -> io::Result<TcpStream> {
+        let to = to.ip().ok_or(io::ErrorKind::Unsupported)?;
         let stream = TcpStream::connect(to).await?;
         let socket = SockRef::from(&stream);
         socket.set_tcp_nodelay(true)?;
@@ -189,8 +196,8 @@ impl Env for Os {
         Ok(stream)
     }
 
-    fn now(&self) -> Moment {
-        Moment::from(self.origin.elapsed())
+    fn at(&self, instant: Instant) -> Moment {
+        Moment::from(instant.saturating_duration_since(self.origin))
     }
 
     fn wall(&self) -> SystemTime {

@@ -24,17 +24,16 @@ pub(super) fn diff(pair: Pair<'_, Arc<Cluster>>, notes: &mut Notes) {
 }
 
 fn both(old: &Cluster, new: &Cluster, notes: &mut Notes) {
-    let Cluster { name, balance, endpoints, health_checks, connect, pool, slow_start } = new;
+    let Cluster { name, balance, endpoints, health_checks, connect, pool, slow_start: _, .. } = new;
     let subject = format!("cluster {name}");
     notes.subject(&subject);
     notes.field(Touches::NewRequests, "balance", &old.balance, balance, |balance| self::balance(*balance).to_owned());
-    let Connect { timeout } = connect;
+    let Connect { timeout, .. } = connect;
     notes.field(Touches::NewRequests, "connect timeout", &old.connect.timeout, timeout, show::duration);
     let Pool { idle_timeout, max_idle } = pool;
     notes.field(Touches::NewRequests, "pool idle_timeout", &old.pool.idle_timeout, idle_timeout, show::duration);
     notes.field(Touches::NewRequests, "pool max_idle", &old.pool.max_idle, max_idle, show::plain);
-    notes.field(Touches::Nothing, "slow_start", &old.slow_start, slow_start, show::duration_or_none);
-    for pair in pairs(&old.endpoints, endpoints, |endpoint| endpoint.address) {
+    for pair in pairs(&old.endpoints, endpoints, |endpoint| endpoint.address.clone()) {
         endpoint(pair, &subject, notes);
     }
     for pair in pairs(&old.health_checks, health_checks, |check| check_name(check)) {
@@ -47,6 +46,9 @@ const fn balance(balance: Balance) -> &'static str {
         Balance::RoundRobin => "round_robin",
         Balance::LeastRequest => "least_request",
         Balance::Random => "random",
+        Balance::Ewma => "ewma",
+        Balance::RingHash => "ring_hash",
+        Balance::Maglev => "maglev",
     }
 }
 
@@ -64,7 +66,7 @@ fn endpoint(pair: Pair<'_, Endpoint>, cluster: &str, notes: &mut Notes) {
             notes.subject(cluster).removed(Touches::NewRequests, &format!("{}: removed", name(old)));
         }
         Pair::Both(old, new) => {
-            let Endpoint { address: _, zone, weight } = new;
+            let Endpoint { address: _, zone, weight, .. } = new;
             notes.subject(&format!("{cluster}: {}", name(new)));
             notes.field(Touches::NewRequests, "zone", &old.zone, zone, show::or("none"));
             notes.field(Touches::NewRequests, "weight", &old.weight, weight, |weight| weight.get().to_string());

@@ -137,7 +137,7 @@ fn routes(old: &[Route], new: &[Route], listener: &str, notes: &mut Notes) {
 
 fn route(old: &Route, new: &Route, listener: &str, notes: &mut Notes) {
     // The line is where it stands in the file, not what it means; the name is its identity.
-    let Route { name: _, matches, target, timeout, body_bytes, line: _ } = new;
+    let Route { name: _, matches, target, timeout, body_bytes, line: _, .. } = new;
     notes.subject(&format!("{listener}: {}", identity(new)));
     notes.field(Touches::NewRequests, "match", &old.matches, matches, show::matches);
     notes.field(Touches::NewRequests, "cluster", &old.target, target, show::target);

@@ -2,14 +2,14 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::listener::scalar;
 use super::{Fields, Names, health};
 use crate::grammar;
 use crate::mistake::Mistake;
-use crate::model::{Balance, Cluster, ClusterName, Connect, Endpoint, Pool, Weight, ZoneName};
+use crate::model::*;
 use crate::nearest::nearest;
 use crate::report::{Path, Report};
 use crate::shape;
@@ -114,10 +114,58 @@ fn lower(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Option<Cl
         },
         endpoints,
         health_checks: health_checks.into_iter().map(Arc::new).collect(),
-        connect: Connect { timeout: connect.duration("timeout") },
+        hash: Hash {
+            keys: vec![HashKey::SourceAddress],
+            bounded_load: Some(125),
+            table_size: 65_537,
+            minimum_ring_size: 1024,
+            maximum_ring_size: 8_388_608,
+        },
+        sticky: None,
+        sources: Vec::new(),
+        resolve: Resolve {
+            servers: Vec::new(),
+            family: Family::Both,
+            timeout: Duration::from_secs(2),
+            min_ttl: Duration::from_secs(1),
+            max_ttl: Duration::from_secs(300),
+            max_stale: Some(Duration::from_secs(600)),
+            confirm_removal: 2,
+        },
+        outlier: None,
+        breaker: Breaker {
+            max_connections: None,
+            max_requests: None,
+            max_pending_requests: 1024,
+            max_retries: None,
+            queue_timeout: Duration::from_secs(1),
+            per_endpoint: EndpointLimits::default(),
+            failure_rate: None,
+        },
+        retry_budget: RetryBudget {
+            concurrent_percent: 20,
+            min_concurrent: 3,
+            percent: 10,
+            min_retries: 10,
+            window: Duration::from_secs(10),
+        },
+        panic: Panic { mode: PanicMode::LeastBad, threshold: 50 },
+        zone_aware: ZoneAware { enabled: true, min_endpoints: 3, shares: Vec::new() },
+        overprovisioning: 140,
+        connect: Connect {
+            timeout: connect.duration("timeout"),
+            keepalive: Some(Duration::from_secs(30)),
+            user_timeout: None,
+            local_addresses: Vec::new(),
+            source_ports: None,
+        },
         // The table keeps the number within its type.
         pool: Pool { idle_timeout: pool.duration("idle_timeout"), max_idle: pool.number("max_idle") as u32 },
-        slow_start: fields.duration_if("slow_start").filter(|ramp| !ramp.is_zero()),
+        slow_start: fields.duration_if("slow_start").filter(|ramp| !ramp.is_zero()).map(|window| SlowStart {
+            window,
+            aggression: 1.0,
+            minimum_percent: 5,
+        }),
         name: ClusterName::new(&fields.text("name")?).ok()?,
     })
 }
@@ -125,7 +173,7 @@ fn lower(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Option<Cl
 /// What becomes the endpoints of one cluster.
 struct Endpoints {
     list: Vec<Endpoint>,
-    seen: HashMap<SocketAddr, Span>,
+    seen: HashMap<Address, Span>,
     /// There are some that could not be read.
     incomplete: bool,
 }
@@ -184,7 +232,7 @@ impl Endpoints {
                 report.push(mistake, &path);
                 continue;
             }
-            self.seen.insert(endpoint.address, place);
+            self.seen.insert(endpoint.address.clone(), place);
             self.list.push(endpoint);
         }
     }
@@ -194,14 +242,15 @@ impl Endpoints {
 fn endpoint(node: &Node, zone: Option<ZoneName>) -> Option<(Endpoint, Span)> {
     if let Some(text) = scalar(node) {
         let address = grammar::endpoint_address(text).ok()?;
-        return Some((Endpoint { address, zone, weight: Weight::ONE }, node.span));
+        return Some((Endpoint { address: address.into(), zone, weight: Weight::ONE, priority: 0 }, node.span));
     }
     let object = if zone.is_some() { &shape::ZONED_ENDPOINT } else { &shape::ENDPOINT };
     let fields = Fields::of(node, object)?;
     let place = fields.get("address")?;
     let own_zone = if zone.is_none() { fields.text("zone").and_then(|zone| ZoneName::new(&zone).ok()) } else { None };
     let endpoint = Endpoint {
-        address: grammar::endpoint_address(scalar(place)?).ok()?,
+        address: grammar::endpoint_address(scalar(place)?).ok()?.into(),
+        priority: 0,
         zone: zone.or(own_zone),
         weight: Weight::new(fields.number("weight")).unwrap_or(Weight::ONE),
     };

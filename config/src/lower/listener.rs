@@ -78,6 +78,7 @@ fn everything_to(target: Target, line: u32) -> Route {
         matches: RouteMatch { path: PathMatch::Any, ..RouteMatch::default() },
         target,
         timeout: shape::default_duration(&shape::ROUTE, "timeout"),
+        retry: crate::model::Retry::default(),
         body_bytes: None,
         line,
     }

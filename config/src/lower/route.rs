@@ -5,7 +5,7 @@ use super::cluster::Clusters;
 use super::listener::scalar;
 use crate::check;
 use crate::grammar;
-use crate::model::{HeaderMatch, HeaderTest, PathMatch, Route, RouteMatch, RouteName, Target};
+use crate::model::{HeaderMatch, HeaderTest, PathMatch, Retry, Route, RouteMatch, RouteName, Target};
 use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::{Key, Node, Value};
@@ -24,6 +24,7 @@ pub(super) fn lower(
         matches,
         target: Target::Cluster(cluster),
         timeout: fields.duration("timeout"),
+        retry: Retry::default(),
         body_bytes: fields.integer("body_bytes"),
         line: node.mark().line,
     })

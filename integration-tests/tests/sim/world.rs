@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use turmoil::net::{TcpListener, TcpStream};
 use weir::env::{Env, Stream};
+use weir_config::model::{Address, Connect};
 use weir_core::dice::Dice;
 use weir_core::time::Moment;
 
@@ -65,12 +66,13 @@ impl Env for Sim {
         Some((SimStream(stream), peer))
     }
 
-    async fn connect(&self, to: SocketAddr) -> io::Result<SimStream> {
+    async fn connect(&self, to: &Address, _: &Connect) -> io::Result<SimStream> {
+        let to = to.ip().ok_or(io::ErrorKind::Unsupported)?;
         TcpStream::connect(to).await.map(SimStream)
     }
 
-    fn now(&self) -> Moment {
-        Moment::from(self.origin.elapsed())
+    fn at(&self, instant: Instant) -> Moment {
+        Moment::from(instant.saturating_duration_since(self.origin))
     }
 
     fn wall(&self) -> SystemTime {

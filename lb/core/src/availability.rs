@@ -67,7 +67,7 @@ fn tier(members: &[Member]) -> Tier {
         match member.status {
             Status::Healthy => return Tier::Healthy,
             Status::Unknown => unknown = true,
-            Status::Unhealthy => unhealthy = true,
+            Status::Unhealthy | Status::Ejected | Status::Probation | Status::Draining => unhealthy = true,
         }
     }
     match (unknown, unhealthy) {
@@ -119,7 +119,7 @@ impl fmt::Display for WhyNot {
 pub fn why_not(member: &Member, tier: Tier) -> Option<WhyNot> {
     match member.status {
         _ if !weighs(member) => Some(WhyNot::NoWeight),
-        Status::Unhealthy => Some(WhyNot::Unhealthy),
+        Status::Unhealthy | Status::Ejected | Status::Probation | Status::Draining => Some(WhyNot::Unhealthy),
         Status::Unknown if tier == Tier::Healthy => Some(WhyNot::NotJudged),
         Status::Unknown | Status::Healthy => None,
     }
@@ -127,22 +127,32 @@ pub fn why_not(member: &Member, tier: Tier) -> Option<WhyNot> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::sync::Arc;
 
     use weir_config::model::{ClusterName, Weight};
 
     use super::*;
     use crate::endpoint::{EndpointId, EndpointKey};
+    use crate::limits::Queue;
+    use crate::live::EndpointLive;
     use crate::load::Shards;
 
     fn members(of: &[(Status, u64)]) -> Vec<Member> {
         let cluster = ClusterName::new("shop").unwrap();
         let member = |(at, &(status, weight)): (u16, &(Status, u64))| Member {
-            key: Arc::new(EndpointKey { cluster: cluster.clone(), address: ([127, 0, 0, 1], at).into() }),
+            key: Arc::new(EndpointKey {
+                cluster: cluster.clone(),
+                address: SocketAddr::from(([127, 0, 0, 1], at)).into(),
+            }),
             id: EndpointId(at.into()),
             zone: None,
             weight: Weight::new(weight).unwrap(),
+            permille: 1000,
+            priority: 0,
             status,
+            trial: None,
+            live: Arc::new(EndpointLive::new(&Queue::new())),
             load: Arc::new(Shards::new(1)),
         };
         (0..).zip(of).map(member).collect()

@@ -12,11 +12,13 @@ use weir_config::model::Balance;
 
 use crate::availability::Tier;
 use crate::dice::Dice;
+use crate::live::TrialPermit;
 use crate::reason::Reason;
 use crate::snapshot::{Cluster, Member};
+use crate::time::Moment;
 
 /// The endpoint one attempt goes to, and why that one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Pick<'c> {
     /// The endpoint.
     pub member: &'c Member,
@@ -24,6 +26,31 @@ pub struct Pick<'c> {
     pub index: usize,
     /// Why this one.
     pub why: Why,
+    /// It is on probation, and this is its trial.
+    pub trial: Option<TrialPermit>,
+}
+
+/// What one attempt asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Whom its request has tried.
+    pub tried: &'a Tried,
+    /// The request's hash key, if the policy hashes and the request has one.
+    pub hash: Option<u64>,
+    /// The endpoint its session stays on, by [`crate::hash::sticky`], if it has one.
+    pub sticky: Option<u64>,
+    /// It may be the trial of an endpoint on probation: should it fail, it can go elsewhere.
+    pub may_try: bool,
+    /// When.
+    pub now: Moment,
+}
+
+impl<'a> Ask<'a> {
+    /// For anybody who was not tried, at the origin of time.
+    #[must_use]
+    pub const fn new(tried: &'a Tried) -> Self {
+        Self { tried, hash: None, sticky: None, may_try: false, now: Moment::ZERO }
+    }
 }
 
 /// Why an endpoint was picked.
@@ -50,6 +77,8 @@ pub struct Refusal {
     pub reason: Reason,
     /// There are endpoints to pick, but this request has tried each of them.
     pub all_tried: bool,
+    /// There are endpoints to pick, but each has as many requests as it may: worth waiting for.
+    pub all_busy: bool,
 }
 
 /// Picks the endpoint for one attempt: never one that is unavailable or in `tried`.
@@ -58,11 +87,11 @@ pub struct Refusal {
 /// [`Refusal`] if the cluster has no endpoint to pick, or none that was not tried.
 pub fn pick<'c>(
     cluster: &'c Cluster,
-    tried: &Tried,
+    ask: &Ask<'_>,
     cursors: &mut Cursors,
     dice: &mut Dice,
 ) -> Result<Pick<'c>, Refusal> {
-    let choice = Choice { members: &cluster.members, usable: &cluster.available.usable, tried };
+    let choice = Choice { members: &cluster.members, usable: &cluster.available.usable, tried: ask.tried };
     let found = match (choice.usable, &cluster.table.0) {
         ([], _) => return Err(nobody(cluster.available.tier)),
         ([_], _) => choice.untried(0).then_some((0, Why::Only)),
@@ -72,9 +101,9 @@ pub fn pick<'c>(
         (_, Policy::Random(draw)) => draw.one(&choice, None, dice).map(|place| (place, Why::Drawn)),
         (_, Policy::LeastRequest(draw)) => least_request::pick(draw, &choice, dice),
     };
-    let (place, why) = found.ok_or(Refusal { reason: Reason::NoHealthyEndpoint, all_tried: true })?;
+    let (place, why) = found.ok_or(Refusal { reason: Reason::NoHealthyEndpoint, all_tried: true, all_busy: false })?;
     let index = choice.index(place);
-    Ok(Pick { member: &cluster.members[index], index, why })
+    Ok(Pick { member: &cluster.members[index], index, why, trial: None })
 }
 
 fn nobody(tier: Tier) -> Refusal {
@@ -82,7 +111,7 @@ fn nobody(tier: Tier) -> Refusal {
         Tier::Nobody(reason) => reason,
         Tier::Healthy | Tier::Unknown => Reason::NoEndpoint,
     };
-    Refusal { reason, all_tried: false }
+    Refusal { reason, all_tried: false, all_busy: false }
 }
 
 /// Among whom a pick chooses. Policies speak of places: indices into `usable`.
@@ -132,7 +161,9 @@ impl Table {
         Self(match policy {
             Balance::RoundRobin => Policy::RoundRobin(round_robin::Turns::new(shares)),
             Balance::LeastRequest => Policy::LeastRequest(random::Draw::new(shares.map(|(_, weight)| weight))),
-            Balance::Random => Policy::Random(random::Draw::new(shares.map(|(_, weight)| weight))),
+            Balance::Random | Balance::Ewma | Balance::RingHash | Balance::Maglev => {
+                Policy::Random(random::Draw::new(shares.map(|(_, weight)| weight)))
+            }
         })
     }
 }

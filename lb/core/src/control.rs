@@ -14,16 +14,16 @@ mod schedule;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_config::model::{self, ClusterName, HealthCheck};
+use weir_config::model::{self, Address, ClusterName, HealthCheck, ZoneName};
 
 pub use crate::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
 pub use evidence::{Evidence, Transition};
 pub use view::{CheckView, EndpointView};
 
+use crate::attempt::Outcome;
 use crate::dice::Dice;
 use crate::endpoint::{ClusterId, EndpointId, EndpointKey};
 use crate::health::active::{Heard, jittered};
@@ -40,6 +40,11 @@ pub enum Event {
     Configured(Arc<model::Config>),
     /// A probe ended.
     Probed(Probed),
+    /// A worker saw an endpoint fail as often in a row as its cluster's outlier detection allows.
+    /// Said again by the next failure, so it may be lost.
+    Suspected(EndpointId),
+    /// A trial ended: of an endpoint on probation, or of a cluster whose breaker is half open.
+    Tried(Tried),
     /// Time passed: [`Control::next_due`] has come.
     Tick,
 }
@@ -54,6 +59,26 @@ pub struct ProbeId {
     /// Changes when the check does, and when a probe is given up; an answer with another epoch
     /// than asked for is ignored.
     pub epoch: u32,
+}
+
+/// The end of a trial request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// Whose trial it was.
+    pub whose: Whose,
+    /// As the permit said ([`crate::live::TrialPermit::epoch`]); an older one is ignored.
+    pub epoch: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// Whose trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Of an endpoint on probation.
+    Endpoint(EndpointId),
+    /// Of a cluster whose breaker is half open.
+    Cluster(ClusterId),
 }
 
 /// The end of a probe.
@@ -83,9 +108,13 @@ pub struct ProbeOrder {
     /// Whom, for people.
     pub key: Arc<EndpointKey>,
     /// Where to connect: the endpoint, or another port of it if the check says so.
-    pub address: SocketAddr,
+    pub address: Address,
     /// What to ask.
     pub check: Arc<HealthCheck>,
+    /// Its cluster: how to connect.
+    pub cluster: Arc<model::Cluster>,
+    /// The zone it stands in.
+    pub zone: Option<ZoneName>,
     /// When it should have begun: if that is long ago, we are late, not the endpoint.
     pub due: Moment,
 }
@@ -107,7 +136,8 @@ pub struct Control {
     by_key: BTreeMap<Arc<EndpointKey>, EndpointId>,
     /// Those who left, by when.
     departed: BTreeSet<(Moment, EndpointId)>,
-    cluster_ids: BTreeMap<ClusterName, ClusterId>,
+    /// What is kept of clusters by name, of those too that left not long ago.
+    kept: BTreeMap<ClusterName, snapshot::Kept>,
     schedule: Schedule,
     /// Checks that have not said anything yet; counted only until `settled`.
     open: usize,
@@ -157,7 +187,7 @@ impl Control {
             known: BTreeMap::new(),
             by_key: BTreeMap::new(),
             departed: BTreeSet::new(),
-            cluster_ids: BTreeMap::new(),
+            kept: BTreeMap::new(),
             schedule: Schedule::default(),
             open: 0,
             settled: false,
@@ -173,7 +203,7 @@ impl Control {
         match event {
             Event::Configured(config) => self.configure(config, effects),
             Event::Probed(probed) => self.hear(probed, effects),
-            Event::Tick => {}
+            Event::Suspected(_) | Event::Tried(_) | Event::Tick => {}
         }
         self.give_up_lost();
         self.ask(effects);
@@ -210,14 +240,18 @@ impl Control {
         while self.may_ask()
             && let Some((due, slot)) = self.schedule.due_by(self.now)
         {
-            // Only slots of endpoints that are known are ever planned.
+            // Only slots of endpoints that are known, and in the configuration, are ever planned.
+            let Some(Known { place: Some(place), zone, .. }) = self.known.get(&slot.endpoint) else {
+                return;
+            };
+            let (cluster, zone) = (Arc::clone(&self.clusters[place.cluster].config), zone.clone());
             let Some((key, check)) = known_check(&mut self.known, slot) else {
                 return;
             };
             let lost_at = self.now + check.definition.timeout + LOST_GRACE;
             self.schedule.plan(slot, &mut check.plan, Plan::Asked { lost_at });
-            let mut address = key.address;
-            if let Some(port) = check.definition.port {
+            let mut address = key.address.clone();
+            if let (Address::Ip(address), Some(port)) = (&mut address, check.definition.port) {
                 address.set_port(port.get());
             }
             effects.push(Effect::Probe(ProbeOrder {
@@ -225,6 +259,8 @@ impl Control {
                 key: Arc::clone(key),
                 address,
                 check: Arc::clone(&check.definition),
+                cluster,
+                zone,
                 due,
             }));
         }

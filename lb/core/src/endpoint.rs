@@ -1,9 +1,8 @@
 //! Who an endpoint is, and the one word its health comes to.
 
 use std::fmt;
-use std::net::SocketAddr;
 
-use weir_config::model::ClusterName;
+use weir_config::model::{Address, ClusterName};
 
 /// Identity: cluster and address, and nothing but identity. Weight and zone may change; who it
 /// is does not, so its health, load and connections carry over.
@@ -12,7 +11,7 @@ pub struct EndpointKey {
     /// The cluster it belongs to.
     pub cluster: ClusterName,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
 }
 
 impl fmt::Display for EndpointKey {
@@ -39,11 +38,18 @@ pub enum Status {
     Healthy,
     /// Out: its checks fail.
     Unhealthy,
+    /// Out for a time: its traffic failed.
+    Ejected,
+    /// Back from ejection on trial: one request at a time decides.
+    Probation,
+    /// Given no new work, at an operator's wish, or because discovery no longer tells it.
+    Draining,
 }
 
 impl Status {
     /// Every status, for metrics that export one series a state.
-    pub const ALL: [Self; 3] = [Self::Unknown, Self::Healthy, Self::Unhealthy];
+    pub const ALL: [Self; 6] =
+        [Self::Unknown, Self::Healthy, Self::Unhealthy, Self::Ejected, Self::Probation, Self::Draining];
 
     /// The word in logs, metrics and the API.
     #[must_use]
@@ -52,6 +58,9 @@ impl Status {
             Self::Unknown => "unknown",
             Self::Healthy => "healthy",
             Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+            Self::Probation => "probation",
+            Self::Draining => "draining",
         }
     }
 }

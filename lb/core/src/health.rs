@@ -9,23 +9,52 @@ pub mod outcome;
 pub use active::{Heard, Opinion};
 pub use outcome::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
 
-use crate::endpoint::Status;
+use std::fmt;
 
-/// The status all checks' verdicts come to: one that says unhealthy is enough, all must say
+/// What one check, or all of them together, say of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// Nothing yet.
+    Unknown,
+    /// That it is well.
+    Healthy,
+    /// That it is not.
+    Unhealthy,
+}
+
+impl Verdict {
+    /// The word in logs, metrics and the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What all checks' verdicts come to: one that says unhealthy is enough, all must say
 /// healthy, anything else is not judged yet. An endpoint without checks is healthy.
 #[must_use]
-pub fn verdict(checks: impl IntoIterator<Item = Status>) -> Status {
-    checks.into_iter().fold(Status::Healthy, |so_far, check| match (so_far, check) {
-        (Status::Unhealthy, _) | (_, Status::Unhealthy) => Status::Unhealthy,
-        (Status::Unknown, _) | (_, Status::Unknown) => Status::Unknown,
-        (Status::Healthy, Status::Healthy) => Status::Healthy,
+pub fn verdict(checks: impl IntoIterator<Item = Verdict>) -> Verdict {
+    checks.into_iter().fold(Verdict::Healthy, |so_far, check| match (so_far, check) {
+        (Verdict::Unhealthy, _) | (_, Verdict::Unhealthy) => Verdict::Unhealthy,
+        (Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,
+        (Verdict::Healthy, Verdict::Healthy) => Verdict::Healthy,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Status::{Healthy, Unhealthy, Unknown};
+    use Verdict::{Healthy, Unhealthy, Unknown};
 
     #[test]
     fn all_must_pass_and_one_can_fail() {

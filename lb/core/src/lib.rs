@@ -8,14 +8,19 @@
 //! endpoint's verdict), [`availability`] (who may be picked), [`snapshot`] (the truth workers
 //! read), [`route`] and [`balance`] (what they do with it).
 
+pub mod attempt;
 pub mod availability;
 pub mod balance;
 pub mod control;
 pub mod dice;
+pub mod drill;
 pub mod endpoint;
 pub mod health;
+pub mod limits;
+pub mod live;
 pub mod load;
 pub mod reason;
+pub mod retry;
 pub mod route;
 pub mod snapshot;
 pub mod time;

@@ -4,10 +4,13 @@
 //! A shard has one writer, so a count is a plain load and store: no lock, no shared cache line,
 //! no read-modify-write on the request path.
 
+use std::ops::Index;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::attempt::Class;
 use crate::reason::Reason;
+use crate::time::Moment;
 
 /// A number with one writer.
 #[derive(Debug, Default)]
@@ -22,6 +25,11 @@ impl Count {
     /// Takes `n` away. Only the shard's own worker may call this.
     pub fn sub(&self, n: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
+    }
+
+    /// Replaces the number. Only the shard's own worker may call this.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
     }
 
     /// The number now; it may be a moment old.
@@ -67,6 +75,24 @@ impl<T> Shards<T> {
     }
 }
 
+/// One count for each [`Reason`].
+#[derive(Debug)]
+pub struct ByReason([Count; Reason::COUNT]);
+
+impl Default for ByReason {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Count::default()))
+    }
+}
+
+impl Index<Reason> for ByReason {
+    type Output = Count;
+
+    fn index(&self, reason: Reason) -> &Count {
+        &self.0[reason.index()]
+    }
+}
+
 /// What one worker knows of one endpoint.
 #[derive(Debug, Default)]
 pub struct EndpointLoad {
@@ -82,8 +108,12 @@ pub struct EndpointLoad {
     pub connections: Count,
     /// Attempts that took an idle connection.
     pub reuses: Count,
+    /// Attempts ended, by what they say of the endpoint.
+    pub classes: [Count; Class::COUNT],
+    /// Times to the head of an answer, recent ones counting more.
+    pub latency: PeakEwma,
     /// Attempts that failed without an answer: refused, timed out, reset, malformed, cut.
-    pub failures: [Count; Reason::COUNT],
+    pub failures: ByReason,
     /// Bytes sent to it.
     pub bytes_sent: Count,
     /// Bytes received from it.
@@ -101,6 +131,67 @@ impl EndpointLoad {
     }
 }
 
+/// What one worker knows of one cluster.
+#[derive(Debug, Default)]
+pub struct ClusterLoad {
+    /// Requests that were let in.
+    pub requests: Count,
+    /// Requests under way (a gauge).
+    pub in_flight: Count,
+    /// Attempts after the first.
+    pub retries: Count,
+    /// Requests that a retry saved: their last attempt was not their first, and it was answered.
+    pub saved: Count,
+    /// Attempts that were not made again, by why: [`crate::retry::Denied`].
+    pub denied: [Count; crate::retry::Denied::COUNT],
+    /// Requests served while the cluster was in panic.
+    pub panicked: Count,
+    /// Of attempts that were answered (but 429 and 5xx): from the request's last byte to the
+    /// answer's head.
+    pub latency: Histogram,
+}
+
+/// Latency of one endpoint as one worker sees it: jumps up with the slow, comes down with time
+/// (peak EWMA: tower, Finagle, Linkerd). One writer.
+#[derive(Debug, Default)]
+pub struct PeakEwma {
+    /// Nanoseconds; 0 is nothing known.
+    nanos: Count,
+    /// When it was written.
+    at: Count,
+}
+
+impl PeakEwma {
+    /// What is written loses to e^-1 in this time.
+    pub const DECAY: Duration = Duration::from_secs(10);
+
+    /// Takes in one time. Only the shard's own worker may call this.
+    pub fn observe(&self, now: Moment, took: Duration) {
+        let took = took.as_nanos() as f64;
+        let before = self.nanos.get() as f64;
+        let after = if took >= before {
+            took
+        } else {
+            let kept = self.kept(now);
+            before * kept + took * (1.0 - kept)
+        };
+        self.nanos.set(after.max(1.0) as u64);
+        self.at.set(now.as_nanos());
+    }
+
+    /// Nanoseconds as of `now`: what was written, less with time. `None`: nothing known.
+    #[must_use]
+    pub fn read(&self, now: Moment) -> Option<f64> {
+        let nanos = self.nanos.get();
+        (nanos > 0).then(|| nanos as f64 * self.kept(now))
+    }
+
+    fn kept(&self, now: Moment) -> f64 {
+        let age = now.since(Moment::from_nanos(self.at.get()));
+        (-age.as_secs_f64() / Self::DECAY.as_secs_f64()).exp()
+    }
+}
+
 /// What one worker knows of one listener.
 #[derive(Debug, Default)]
 pub struct ListenerLoad {
@@ -115,7 +206,7 @@ pub struct ListenerLoad {
     /// Bytes sent to clients.
     pub bytes_sent: Count,
     /// Requests that ended in a reason, local answers and aborts.
-    pub reasons: [Count; Reason::COUNT],
+    pub reasons: ByReason,
 }
 
 /// What one worker knows of the requests from one listener to one cluster (or to none).

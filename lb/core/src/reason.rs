@@ -41,6 +41,18 @@ pub enum Reason {
     NoHealthyEndpoint,
     /// No endpoint has a weight over 0.
     NoEndpoint,
+    /// Every endpoint that passes its checks was taken out for what traffic showed of it.
+    AllEjected,
+    /// Every endpoint that passes its checks is being drained by an operator.
+    AllDraining,
+    /// The cluster's endpoints are not known: no name or file has told any yet.
+    Unresolved,
+    /// The cluster's circuit breaker is open, or half open with all its trials under way.
+    BreakerOpen,
+    /// A limit of the cluster is reached, and as many wait already as may.
+    QueueFull,
+    /// A limit of the cluster was reached for as long as a request may wait.
+    QueueTimeout,
     /// The endpoint refused the connection.
     ConnectRefused,
     /// The endpoint did not take the connection in time.
@@ -53,12 +65,16 @@ pub enum Reason {
     UpstreamReset,
     /// The endpoint did not answer in time.
     UpstreamTimeout,
+    /// The endpoint took longer than one attempt may.
+    PerTryTimeout,
     /// What the endpoint sent is no HTTP/1 answer.
     UpstreamProtocol,
     /// The endpoint's connection broke in the middle of its answer.
     UpstreamCut,
     /// The endpoint's answer stopped for too long.
     UpstreamStalled,
+    /// A fault that an operator injected to rehearse.
+    FaultInjected,
     /// The drain deadline passed.
     DrainDeadline,
     /// A mistake of ours, caught.
@@ -94,7 +110,7 @@ impl Reason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in order.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 36] = [
         Self::BadRequest,
         Self::AmbiguousFraming,
         Self::BadHost,
@@ -112,15 +128,23 @@ impl Reason {
         Self::NoRoute,
         Self::NoHealthyEndpoint,
         Self::NoEndpoint,
+        Self::AllEjected,
+        Self::AllDraining,
+        Self::Unresolved,
+        Self::BreakerOpen,
+        Self::QueueFull,
+        Self::QueueTimeout,
         Self::ConnectRefused,
         Self::ConnectTimeout,
         Self::ConnectFailed,
         Self::ConnectLocal,
         Self::UpstreamReset,
         Self::UpstreamTimeout,
+        Self::PerTryTimeout,
         Self::UpstreamProtocol,
         Self::UpstreamCut,
         Self::UpstreamStalled,
+        Self::FaultInjected,
         Self::DrainDeadline,
         Self::Internal,
     ];
@@ -167,6 +191,25 @@ impl Reason {
                 ("no_healthy_endpoint", 503, Upstream, "Every endpoint of the cluster fails its health checks.")
             }
             Self::NoEndpoint => ("no_endpoint", 503, Here, "No endpoint of the cluster has a weight over 0."),
+            Self::AllEjected => (
+                "all_ejected",
+                503,
+                Upstream,
+                "Every endpoint of the cluster that passes its checks failed its traffic and was taken out.",
+            ),
+            Self::AllDraining => {
+                ("all_draining", 503, Here, "Every endpoint of the cluster that passes its checks is being drained.")
+            }
+            Self::Unresolved => ("unresolved", 503, Upstream, "The cluster's endpoints are not known yet."),
+            Self::BreakerOpen => {
+                ("breaker_open", 503, Upstream, "The cluster failed too many requests and is given a pause.")
+            }
+            Self::QueueFull => {
+                ("queue_full", 503, Here, "The cluster has as many requests as it may, and as many wait.")
+            }
+            Self::QueueTimeout => {
+                ("queue_timeout", 503, Here, "The cluster had as many requests as it may for too long.")
+            }
             Self::ConnectRefused => ("connect_refused", 503, Upstream, "The endpoint refused the connection."),
             Self::ConnectTimeout => {
                 ("connect_timeout", 504, Upstream, "The endpoint did not take the connection in time.")
@@ -182,6 +225,9 @@ impl Reason {
                 ("upstream_reset", 502, Upstream, "The endpoint closed the connection before it answered.")
             }
             Self::UpstreamTimeout => ("upstream_timeout", 504, Upstream, "The endpoint did not answer in time."),
+            Self::PerTryTimeout => {
+                ("per_try_timeout", 504, Upstream, "The endpoint took longer to answer than one attempt may.")
+            }
             Self::UpstreamProtocol => {
                 ("upstream_protocol", 502, Upstream, "The endpoint's answer is not well-formed HTTP/1.")
             }
@@ -189,6 +235,7 @@ impl Reason {
                 ("upstream_cut", 0, Upstream, "The endpoint's connection broke in the middle of its answer.")
             }
             Self::UpstreamStalled => ("upstream_stalled", 0, Upstream, "The endpoint's answer stopped for too long."),
+            Self::FaultInjected => ("fault_injected", 503, Here, "A rehearsal: this fault was injected on purpose."),
             Self::DrainDeadline => ("drain_deadline", 0, Here, "The process stopped before the request was done."),
             Self::Internal => ("internal", 500, Here, "An error of the load balancer itself."),
         };

@@ -3,15 +3,16 @@
 //! Made by control alone. Unchanged listeners and clusters are shared with the generation before
 //! by `Arc`; counts ([`crate::load`]) are the same `Arc` for as long as the thing they count lives.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weir_config::model::{self, ClusterName, ListenerName, Weight, ZoneName};
+use weir_config::model::{self, Address, ClusterName, ListenerName, Weight, ZoneName};
 
 use crate::availability::{self, Available};
 use crate::balance::Table;
+use crate::drill::Drill;
 use crate::endpoint::{ClusterId, EndpointId, EndpointKey, Status};
-use crate::load::{EndpointLoad, LaneLoad, ListenerLoad, Shards};
+use crate::live::{ClusterLive, EndpointLive, Trial};
+use crate::load::{ClusterLoad, EndpointLoad, LaneLoad, ListenerLoad, Shards};
 use crate::route::RouteTable;
 use crate::time::Moment;
 
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub listeners: Vec<Arc<Listener>>,
     /// In the order of the configuration.
     pub clusters: Vec<Arc<Cluster>>,
+    /// Rehearsals in force; nearly always none.
+    pub drills: Vec<Arc<Drill>>,
 }
 
 impl Snapshot {
@@ -69,7 +72,7 @@ pub struct Cluster {
     pub id: ClusterId,
     /// What the operator wrote.
     pub config: Arc<model::Cluster>,
-    /// In the order of the configuration.
+    /// Those with a fixed address in the order of the configuration, then those that were found.
     pub members: Vec<Member>,
     /// Who may be picked, and why not the others.
     pub available: Available,
@@ -77,15 +80,67 @@ pub struct Cluster {
     pub table: Table,
     /// Changes whenever `members` or `available` do; unique in the process.
     pub version: u64,
+    /// Whether it is given requests at all.
+    pub breaker: Breaker,
+    /// What all workers share of it.
+    pub live: Arc<ClusterLive>,
+    /// Its counts.
+    pub load: Arc<Shards<ClusterLoad>>,
+}
+
+/// A cluster's failure-rate breaker, as the data path sees it.
+#[derive(Clone, Debug)]
+pub enum Breaker {
+    /// Requests flow.
+    Closed,
+    /// None is let through until then.
+    Open {
+        /// When it will be half open.
+        until: Moment,
+    },
+    /// Trials only.
+    HalfOpen(Arc<Trial>),
+}
+
+impl Breaker {
+    /// The word in the API and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open { .. } => "open",
+            Self::HalfOpen(_) => "half_open",
+        }
+    }
+}
+
+/// What is kept of a cluster by its name, whatever the generation.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The same for as long as the process knows the name.
+    pub id: ClusterId,
+    /// What all workers share of it.
+    pub live: Arc<ClusterLive>,
+    /// Its counts.
+    pub load: Arc<Shards<ClusterLoad>>,
+}
+
+impl Kept {
+    /// Of a cluster that is new; `workers` shards.
+    #[must_use]
+    pub fn new(id: ClusterId, workers: usize) -> Self {
+        Self { id, live: Arc::default(), load: Arc::new(Shards::new(workers)) }
+    }
 }
 
 impl Cluster {
     /// A cluster with what follows from its members: who may be picked, and the policy's table.
     #[must_use]
-    pub fn new(id: ClusterId, config: Arc<model::Cluster>, members: Vec<Member>, version: u64) -> Self {
+    pub fn new(kept: &Kept, config: Arc<model::Cluster>, members: Vec<Member>, version: u64, breaker: Breaker) -> Self {
         let available = availability::of(&members);
         let table = Table::new(config.balance, &members, &available.usable);
-        Self { id, config, members, available, table, version }
+        let Kept { id, live, load } = kept.clone();
+        Self { id, config, members, available, table, version, breaker, live, load }
     }
 }
 
@@ -98,10 +153,18 @@ pub struct Member {
     pub id: EndpointId,
     /// Where it stands.
     pub zone: Option<ZoneName>,
-    /// Its share.
+    /// Its share, as configured.
     pub weight: Weight,
+    /// How much of that share it gets now, of 1 000: less while it ramps up or is reduced.
+    pub permille: u16,
+    /// Fail-over order: 0 is asked first.
+    pub priority: u8,
     /// What its health comes to.
     pub status: Status,
+    /// On probation: how many requests it may have at once.
+    pub trial: Option<Arc<Trial>>,
+    /// What all workers share of it.
+    pub live: Arc<EndpointLive>,
     /// Its counts.
     pub load: Arc<Shards<EndpointLoad>>,
 }
@@ -109,7 +172,7 @@ pub struct Member {
 impl Member {
     /// Where to connect.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.key.address
+    pub fn address(&self) -> &Address {
+        &self.key.address
     }
 }

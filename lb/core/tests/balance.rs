@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use support::*;
 use weir_config::model::Balance;
-use weir_core::balance::{Cursors, Tried, Why, pick};
+use weir_core::balance::{Ask, Cursors, Tried, Why, pick};
 use weir_core::dice::Dice;
 use weir_core::snapshot::Cluster;
 
@@ -23,7 +23,7 @@ fn counts(cluster: &Cluster, picks: u64, dice: &mut Dice) -> Vec<u64> {
     let mut counts = vec![0; cluster.members.len()];
     let mut cursors = Cursors::new();
     for _ in 0..picks {
-        counts[pick(cluster, &Tried::new(), &mut cursors, dice).expect("somebody weighs").index] += 1;
+        counts[pick(cluster, &Ask::new(&Tried::new()), &mut cursors, dice).expect("somebody weighs").index] += 1;
     }
     counts
 }
@@ -53,7 +53,7 @@ proptest! {
         let mut last = vec![0; weights.len()];
         let (mut cursors, mut dice) = (Cursors::new(), Dice::new(seed));
         for turn in 1..=3 * round {
-            let at = pick(&cluster, &Tried::new(), &mut cursors, &mut dice).unwrap().index;
+            let at = pick(&cluster, &Ask::new(&Tried::new()), &mut cursors, &mut dice).unwrap().index;
             prop_assert!(turn - last[at] <= 2 * round.div_ceil(weights[at]) + weights.len() as u64);
             last[at] = turn;
         }
@@ -79,7 +79,7 @@ proptest! {
         let (mut cursors, mut dice) = (Cursors::new(), Dice::new(seed));
         let total: u64 = weights.iter().sum();
         for _ in 0..100 * total {
-            let picked = pick(&cluster, &Tried::new(), &mut cursors, &mut dice).unwrap();
+            let picked = pick(&cluster, &Ask::new(&Tried::new()), &mut cursors, &mut dice).unwrap();
             picked.member.load.of(0).in_flight.add(1);
         }
         for (member, weight) in cluster.members.iter().zip(&weights) {
@@ -97,7 +97,7 @@ proptest! {
             let left = (0..weights.len()).filter(|at| weights[*at] > 0 && !tried.contains(at)).count();
             let (mut cursors, mut dice) = (Cursors::new(), Dice::new(seed));
             for _ in 0..20 {
-                match pick(&cluster, &marked, &mut cursors, &mut dice) {
+                match pick(&cluster, &Ask::new(&marked), &mut cursors, &mut dice) {
                     Ok(picked) => prop_assert!(weights[picked.index] > 0 && !tried.contains(&picked.index)),
                     Err(refusal) => prop_assert!(left == 0 && refusal.all_tried),
                 }
@@ -113,7 +113,7 @@ fn the_two_draws_are_distinct() {
         let cluster = balanced(Balance::LeastRequest, weights);
         let (mut cursors, mut dice) = (Cursors::new(), Dice::new(4));
         for _ in 0..2000 {
-            let picked = pick(&cluster, &Tried::new(), &mut cursors, &mut dice).unwrap();
+            let picked = pick(&cluster, &Ask::new(&Tried::new()), &mut cursors, &mut dice).unwrap();
             assert!(matches!(picked.why, Why::LeastOfTwo { over } if over != picked.index), "{picked:?}");
         }
     }
@@ -129,7 +129,7 @@ fn a_heavy_past_does_not_shut_out() {
         let snapshot = life.publish().unwrap();
         let mut got = [0; 3];
         for _ in 0..picks {
-            got[pick(&snapshot.clusters[0], &Tried::new(), &mut cursors, &mut dice).unwrap().index] += 1;
+            got[pick(&snapshot.clusters[0], &Ask::new(&Tried::new()), &mut cursors, &mut dice).unwrap().index] += 1;
         }
         assert!(picks == 2 || got.iter().all(|&got| got > 0), "{got:?}");
     }
@@ -146,7 +146,7 @@ fn a_cluster_that_flaps_is_served_fairly() {
         let weights: &[u64] = if round % 2 == 0 { &[1, 2, 3] } else { &[1, 2, 3, 1] };
         life.configure(shop(endpoints(weights), vec![]));
         let snapshot = life.publish().unwrap();
-        got[pick(&snapshot.clusters[0], &Tried::new(), &mut cursors, &mut dice).unwrap().index] += 1;
+        got[pick(&snapshot.clusters[0], &Ask::new(&Tried::new()), &mut cursors, &mut dice).unwrap().index] += 1;
     }
     let rest = 4000 - got[3];
     for (got, weight) in got.into_iter().zip([1, 2, 3]) {

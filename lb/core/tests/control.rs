@@ -8,10 +8,11 @@ use std::time::Duration;
 use support::*;
 use weir_config::model::{Balance, Cluster, Config, HealthCheck, HttpCheck};
 use weir_core::availability::Tier;
-use weir_core::balance::{Cursors, Refusal, Tried, pick};
+use weir_core::balance::{Ask, Cursors, Refusal, Tried, pick};
 use weir_core::control::*;
 use weir_core::dice::Dice;
 use weir_core::endpoint::Status;
+use weir_core::health::Verdict;
 use weir_core::reason::Reason;
 use weir_core::time::Moment;
 
@@ -104,8 +105,8 @@ fn a_cold_start_serves_and_the_first_outcome_decides() {
     assert!(life.control.settled());
     let snapshot = life.publish().unwrap();
     assert_eq!(snapshot.clusters[0].available.tier, Tier::Nobody(Reason::NoHealthyEndpoint));
-    let refused = pick(&snapshot.clusters[0], &Tried::new(), &mut Cursors::new(), &mut Dice::new(1));
-    assert_eq!(refused.unwrap_err(), Refusal { reason: Reason::NoHealthyEndpoint, all_tried: false });
+    let refused = pick(&snapshot.clusters[0], &Ask::new(&Tried::new()), &mut Cursors::new(), &mut Dice::new(1));
+    assert_eq!(refused.unwrap_err(), Refusal { reason: Reason::NoHealthyEndpoint, all_tried: false, all_busy: false });
 }
 
 #[test]
@@ -199,7 +200,7 @@ fn the_view_tells_since_when_and_why() {
     let view = life.control.endpoints().nth(1).unwrap();
     assert_eq!((view.status, view.since), (Status::Unhealthy, at));
     assert!(matches!(view.evidence, Evidence::Probe { result: REFUSED, streak: 3, threshold: 3, .. }));
-    assert_eq!((view.checks[0].verdict, view.checks[0].streak, view.checks[0].threshold), (Status::Unhealthy, 0, 2));
+    assert_eq!((view.checks[0].verdict, view.checks[0].streak, view.checks[0].threshold), (Verdict::Unhealthy, 0, 2));
     assert_eq!(view.checks[0].last.map(|(at, outcome)| (at, outcome.result)), Some((at, REFUSED)));
     assert_eq!(view.checks[0].next_due, Some(at + Duration::from_secs(10)));
     assert_eq!(life.control.endpoint(view.key).map(|view| view.id), Some(view.id));
@@ -310,7 +311,7 @@ fn only_what_changed_is_made_anew() {
 fn another_port_is_probed_if_the_check_says_so() {
     let check = HealthCheck { port: Some(9000.try_into().unwrap()), ..check() };
     let order = Life::of(shop(endpoints(&[1]), vec![check])).await_probe(0);
-    assert_eq!((order.address.port(), order.key.address.port()), (9000, 80));
+    assert_eq!((order.address.ip().unwrap().port(), order.key.address.ip().unwrap().port()), (9000, 80));
 }
 
 #[test]

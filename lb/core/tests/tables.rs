@@ -5,10 +5,10 @@ mod support;
 use std::time::Duration;
 
 use support::*;
-use weir_core::balance::{Cursors, Tried, Why, pick};
+use weir_core::balance::{Ask, Cursors, Tried, Why, pick};
 use weir_core::dice::Dice;
-use weir_core::endpoint::Status;
-use weir_core::health::Opinion;
+
+use weir_core::health::{Opinion, Verdict};
 
 /// HAProxy's manual, `inter`, `fastinter`, `downinter`: the server's state decides.
 #[test]
@@ -55,7 +55,7 @@ fn rise_and_fall() {
         let mut opinion = Opinion::OPEN;
         for (outcome, verdict) in outcomes.chars().zip(verdicts.chars()) {
             opinion.hear(&check(), outcome == '+');
-            let wanted = if verdict == 'H' { Status::Healthy } else { Status::Unhealthy };
+            let wanted = if verdict == 'H' { Verdict::Healthy } else { Verdict::Unhealthy };
             assert_eq!(opinion.verdict(), wanted, "{outcomes}: {rule}");
         }
     }
@@ -68,7 +68,7 @@ fn nginx_five_one_one() {
     let mut starts = Vec::new();
     for seed in 0..50 {
         let (mut cursors, mut dice) = (Cursors::new(), Dice::new(seed));
-        let mut next = || pick(&snapshot.clusters[0], &Tried::new(), &mut cursors, &mut dice).unwrap();
+        let mut next = || pick(&snapshot.clusters[0], &Ask::new(&Tried::new()), &mut cursors, &mut dice).unwrap();
         assert_eq!(next().why, Why::Turn);
         let order: String = (0..7).map(|_| ['a', 'b', 'c'][next().index]).collect();
         let start = "aabacaaaabacaa".find(&order);
@@ -100,7 +100,7 @@ fn envoy_least_request_weights() {
         let (mut cursors, mut dice) = (Cursors::new(), Dice::new(1));
         let mut won = [0; 2];
         for _ in 0..200 {
-            let picked = pick(&snapshot.clusters[0], &Tried::new(), &mut cursors, &mut dice).unwrap();
+            let picked = pick(&snapshot.clusters[0], &Ask::new(&Tried::new()), &mut cursors, &mut dice).unwrap();
             assert_eq!(picked.why, Why::LeastOfTwo { over: 1 - picked.index }, "always two different ones");
             won[picked.index] += 1;
         }

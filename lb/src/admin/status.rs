@@ -8,6 +8,7 @@ use weir_core::availability::Tier;
 use weir_core::control::{CheckView, EndpointView};
 use weir_core::health::ProbeResult;
 use weir_core::load::EndpointLoad;
+use weir_core::reason::Reason;
 use weir_core::snapshot;
 use weir_core::time::Moment;
 
@@ -245,7 +246,7 @@ fn clusters(handle: &Handle, snapshot: &snapshot::Snapshot, clock: Clock) -> Vec
 }
 
 fn endpoint(view: &EndpointView<'_>, clock: Clock) -> Endpoint {
-    let failures = view.load.iter().flat_map(|load| &load.failures).map(weir_core::load::Count::get).sum();
+    let failures = Reason::ALL.into_iter().map(|reason| view.load.sum(|load| &load.failures[reason])).sum();
     Endpoint {
         address: view.key.address.to_string(),
         zone: view.zone.map(ToString::to_string),
@@ -302,6 +303,9 @@ const fn balance(balance: model::Balance) -> &'static str {
         model::Balance::RoundRobin => "round_robin",
         model::Balance::LeastRequest => "least_request",
         model::Balance::Random => "random",
+        model::Balance::Ewma => "ewma",
+        model::Balance::RingHash => "ring_hash",
+        model::Balance::Maglev => "maglev",
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::time::Instant;
 use weir_config::Config;
+use weir_config::model::{Address, Connect};
 use weir_core::dice::Dice;
 use weir_core::snapshot::Snapshot;
 use weir_core::time::Moment;
@@ -86,8 +87,8 @@ impl Env for World {
         None
     }
 
-    async fn connect(&self, to: SocketAddr) -> io::Result<Pipe> {
-        let manner = self.manners.lock().unwrap().get(&to).cloned();
+    async fn connect(&self, to: &Address, _: &Connect) -> io::Result<Pipe> {
+        let manner = self.manners.lock().unwrap().get(&to.ip().unwrap()).cloned();
         let (ours, mut theirs) = tokio::io::duplex(1024);
         match manner {
             None => return Err(io::Error::from_raw_os_error(ECONNREFUSED)),
@@ -111,8 +112,8 @@ impl Env for World {
         Ok(Pipe(ours))
     }
 
-    fn now(&self) -> Moment {
-        Moment::from(self.origin.elapsed())
+    fn at(&self, instant: Instant) -> Moment {
+        Moment::from(instant.saturating_duration_since(self.origin))
     }
 
     fn wall(&self) -> SystemTime {

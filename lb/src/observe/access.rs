@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use weir_config::model::{LogFormat, LogTarget};
+use weir_config::model::{Address, LogFormat, LogTarget};
 
 use super::ProcessCounts;
 
@@ -26,7 +26,7 @@ pub(crate) struct Line<'a> {
     pub(crate) listener: &'a str,
     pub(crate) route: Option<&'a str>,
     pub(crate) cluster: Option<&'a str>,
-    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) endpoint: Option<&'a Address>,
     pub(crate) attempts: u8,
     pub(crate) method: &'a str,
     pub(crate) host: &'a str,
@@ -67,8 +67,11 @@ impl Line<'_> {
         if let Some(cluster) = self.cluster {
             text(out, "cluster", cluster.as_bytes());
         }
-        if let Some(endpoint) = self.endpoint {
-            put(out, format_args!(",\"endpoint\":\"{endpoint}\""));
+        match self.endpoint {
+            // Holds nothing to escape.
+            Some(Address::Ip(endpoint)) => put(out, format_args!(",\"endpoint\":\"{endpoint}\"")),
+            Some(unix) => text(out, "endpoint", unix.to_string().as_bytes()),
+            None => {}
         }
         put(out, format_args!(",\"attempts\":{}", self.attempts));
         if let Some(reason) = self.reason {
@@ -86,7 +89,11 @@ impl Line<'_> {
         put(out, format_args!("\" {} {}B {:.3}ms {}", self.status, self.body_out, millis(self.took), self.listener));
         put(out, format_args!(" -> {}", self.cluster.unwrap_or("-")));
         match self.endpoint {
-            Some(endpoint) => put(out, format_args!("/{endpoint}")),
+            Some(Address::Ip(endpoint)) => put(out, format_args!("/{endpoint}")),
+            Some(unix) => {
+                out.push(b'/');
+                escape(out, unix.to_string().as_bytes());
+            }
             None => put(out, format_args!("/-")),
         }
         put(out, format_args!(" {} {}\n", self.reason.unwrap_or("-"), self.id.unwrap_or("-")));

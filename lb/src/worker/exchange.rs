@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
+use weir_config::model::Address;
 use weir_core::endpoint::EndpointId;
 use weir_core::load::EndpointLoad;
 use weir_core::reason::Reason;
@@ -33,6 +34,7 @@ pub(crate) struct Leased<'w, S> {
     /// It has served before, so the endpoint may have closed it without our knowing yet.
     reused: bool,
     endpoint: EndpointId,
+    address: &'w Address,
     cluster: &'w Cluster,
     timeout: Duration,
     pub(crate) flight: Flight<'w>,
@@ -62,7 +64,7 @@ pub(crate) async fn lease<'w, E: Env>(
     picked: &Picked<'w>,
     fresh: bool,
 ) -> Result<Leased<'w, E::Stream>, Failure> {
-    let Picked { pick, cluster, timeout: answer_timeout, .. } = *picked;
+    let Picked { pick, cluster, timeout: answer_timeout, .. } = picked;
     let member = pick.member;
     let load = member.load.of(worker.index);
     let flight = Flight::begin(load);
@@ -77,7 +79,8 @@ pub(crate) async fn lease<'w, E: Env>(
         }
         None => {
             let place = place(worker).ok_or(LOCAL_FAILURE)?;
-            let connected = timeout(config.connect.timeout, worker.env.connect(member.address())).await;
+            let connected =
+                timeout(config.connect.timeout, worker.env.connect(member.address(), &config.connect)).await;
             let reason = match connected {
                 Ok(Ok(stream)) => Ok(stream),
                 Ok(Err(error)) => Err(connect_failure(&error)),
@@ -87,7 +90,15 @@ pub(crate) async fn lease<'w, E: Env>(
             Upstream::new(stream, Arc::clone(&member.load), worker.index, place)
         }
     };
-    Ok(Leased { upstream, reused, endpoint: member.id, cluster, timeout: answer_timeout, flight })
+    Ok(Leased {
+        upstream,
+        reused,
+        endpoint: member.id,
+        address: member.address(),
+        cluster,
+        timeout: *answer_timeout,
+        flight,
+    })
 }
 
 /// No descriptor to be had: nothing was sent, and no other endpoint would fare better.
@@ -125,7 +136,7 @@ pub(crate) async fn exchange<'w, E: Env>(
         policy: &listener.config.headers,
         peer: &client.peer,
         trusted: *trusted,
-        endpoint: story.endpoint.unwrap_or(client.peer.address),
+        endpoint: leased.address,
         id: story.id.as_ref(),
     };
     headers::request(leased.upstream.wire.outbox.tail(), &onward);
@@ -382,7 +393,7 @@ impl<'w> Flight<'w> {
 
     /// The answer broke off.
     pub(crate) fn failed(&self, reason: Reason) {
-        self.0.failures[reason.index()].add(1);
+        self.0.failures[reason].add(1);
     }
 
     /// What went over the wire.

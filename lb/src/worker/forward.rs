@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir_core::balance::{self, Pick, Tried};
+use weir_core::balance::{self, Ask, Pick, Tried};
 use weir_core::load::{LaneLoad, Shards};
 use weir_core::reason::{Reason, Side};
 use weir_core::route::RequestView;
@@ -171,7 +171,7 @@ async fn attempt_until_settled<'w, E: Env>(
         // With nobody else to ask, what the attempt before ended in is the answer.
         let picked = pick(worker, &routed, &tried).map_err(|refusal| failed.unwrap_or(refusal))?;
         inbound.story.attempts += 1;
-        inbound.story.endpoint = Some(picked.pick.member.address());
+        inbound.story.endpoint = Some(picked.pick.index);
         let attempt = match exchange::lease(worker, &picked, fresh).await {
             Ok(leased) => exchange::exchange(worker, listener, leased, inbound).await,
             Err(failure) => Err(failure),
@@ -181,7 +181,7 @@ async fn attempt_until_settled<'w, E: Env>(
             Err(failure) => failure,
         };
         if failure.reason.meaning().side == Side::Upstream || failure.reason == Reason::ConnectLocal {
-            picked.pick.member.load.of(worker.index).failures[failure.reason.index()].add(1);
+            picked.pick.member.load.of(worker.index).failures[failure.reason].add(1);
         }
         match verdict(&inbound.heads.request, &inbound.upload, failure, inbound.story.attempts) {
             Verdict::Elsewhere => tried.push(picked.pick.index),
@@ -195,7 +195,8 @@ async fn attempt_until_settled<'w, E: Env>(
 /// Step 8: the endpoint of this attempt.
 fn pick<'w, E: Env>(worker: &Worker<E>, routed: &Routed<'w>, tried: &Tried) -> Result<Picked<'w>, Reason> {
     let (mut cursors, mut dice) = (worker.cursors.borrow_mut(), worker.dice.borrow_mut());
-    let pick = balance::pick(routed.cluster, tried, &mut cursors, &mut dice).map_err(|refusal| refusal.reason)?;
+    let ask = Ask { tried, hash: None, sticky: None, may_try: false, now: worker.env.now() };
+    let pick = balance::pick(routed.cluster, &ask, &mut cursors, &mut dice).map_err(|refusal| refusal.reason)?;
     Ok(Picked { pick, cluster: routed.cluster, timeout: routed.timeout, _made: Made })
 }
 

@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use weir_config::model::HeaderPolicy;
+use weir_config::model::{Address, HeaderPolicy};
 use weir_core::dice::Dice;
 
 use crate::http1::framing::Framing;
@@ -95,7 +95,7 @@ pub(crate) struct Onward<'a> {
     pub(crate) peer: &'a Peer,
     /// Whether what `peer` says about those before it is believed.
     pub(crate) trusted: bool,
-    pub(crate) endpoint: SocketAddr,
+    pub(crate) endpoint: &'a Address,
     pub(crate) id: Option<&'a RequestId>,
 }
 
@@ -107,7 +107,10 @@ pub(crate) fn request(out: &mut Vec<u8>, onward: &Onward<'_>) {
     push(out, &[head.fields.text(head.method), b" ", head.target(), b" HTTP/1.1\r\nHost: "]);
     if head.authority.is_empty() {
         // An HTTP/1.0 client may leave it out; the endpoint speaks 1.1 and needs one.
-        push_display(out, onward.endpoint);
+        match onward.endpoint {
+            Address::Ip(address) => push_display(out, address),
+            Address::Unix(_) => out.extend_from_slice(b"localhost"),
+        }
     } else {
         out.extend_from_slice(fields.text(head.authority));
     }
@@ -308,7 +311,7 @@ mod tests {
         let mut head = RequestHead::default();
         parse::request(text.as_bytes(), &LIMITS, &mut head).unwrap();
         let id = RequestId::given(b"id-1").unwrap();
-        let (peer, endpoint) = (&Peer::new(([192, 0, 2, 7], 5).into()), ([10, 0, 0, 1], 80).into());
+        let (peer, endpoint) = (&Peer::new(([192, 0, 2, 7], 5).into()), &Address::Ip(([10, 0, 0, 1], 80).into()));
         let mut out = Vec::new();
         request(&mut out, &Onward { head: &head, policy, peer, trusted, endpoint, id: Some(&id) });
         String::from_utf8(out).unwrap()

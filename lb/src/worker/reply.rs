@@ -9,7 +9,7 @@ use std::task::Poll;
 use tokio::time::Instant;
 use weir_core::reason::{Meaning, Reason, Side};
 use weir_core::route::Headers;
-use weir_core::snapshot::Listener;
+use weir_core::snapshot::{Listener, Member};
 
 use super::client::{Client, Heads};
 use super::exchange::{Answered, Leased, upload_failure};
@@ -291,12 +291,13 @@ pub(crate) fn tell<E: Env>(
     story: &Story,
 ) {
     if let Some(reason) = story.reason {
-        listener.load.of(worker.index).reasons[reason.index()].add(1);
+        listener.load.of(worker.index).reasons[reason].add(1);
     }
     let Some(log) = &world.snapshot.config.access_log else { return };
     let must = story.reason.is_some() || story.status >= 500 || story.status == 0;
     if must || log.sample >= 1.0 || worker.dice.borrow_mut().unit() < log.sample {
         let route = story.route.map(|index| &listener.config.routes[index]);
+        let cluster = story.route.map(|index| &*world.snapshot.clusters[listener.targets[index].0]);
         let line = Line {
             wall: worker.env.wall(),
             took: story.began.elapsed(),
@@ -304,8 +305,8 @@ pub(crate) fn tell<E: Env>(
             peer: client.peer.address,
             listener: listener.config.name.as_str(),
             route: route.and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
-            cluster: story.route.map(|index| world.snapshot.clusters[listener.targets[index].0].config.name.as_str()),
-            endpoint: story.endpoint,
+            cluster: cluster.map(|cluster| cluster.config.name.as_str()),
+            endpoint: story.endpoint.and_then(|at| cluster?.members.get(at)).map(Member::address),
             attempts: story.attempts,
             method: request.method(),
             host: request.host(),

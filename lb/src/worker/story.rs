@@ -1,7 +1,5 @@
 //! What happened to one request, from head to end: for the counters and for the access line.
 
-use std::net::SocketAddr;
-
 use tokio::time::Instant;
 use weir_core::reason::Reason;
 
@@ -15,8 +13,8 @@ pub(crate) struct Story {
     pub(crate) answered: Option<Instant>,
     /// The index of its route, once found.
     pub(crate) route: Option<usize>,
-    /// The endpoint of the last attempt.
-    pub(crate) endpoint: Option<SocketAddr>,
+    /// The endpoint of the last attempt: its index among its cluster's members.
+    pub(crate) endpoint: Option<usize>,
     pub(crate) attempts: u8,
     /// The status the client got; 0 if none.
     pub(crate) status: u16,

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_config::model::{self, ClusterName, HealthCheck, Target};
+use weir_config::model::{self, Address, ClusterName, HealthCheck, Target};
 
 use super::known::{Known, Place};
 use super::publish::{ClusterState, Stale};
 use super::schedule::{Plan, Slot};
 use super::{Control, Effect, Evidence, FIRST_ROUND_MAX, FORGET_AFTER, REMEMBERED_MAX, known_check};
 use crate::endpoint::{ClusterId, EndpointId, EndpointKey};
+use crate::live::EndpointLive;
 use crate::load::Shards;
 use crate::route::RouteTable;
-use crate::snapshot;
+use crate::snapshot::{self, Kept};
 
 impl Control {
     pub(super) fn configure(&mut self, config: Arc<model::Config>, effects: &mut Vec<Effect>) {
@@ -59,7 +60,7 @@ impl Control {
             self.spread_first_probes(check, definition, &endpoints);
         }
         ClusterState {
-            id: self.cluster_id(&wanted.name),
+            kept: self.kept(&wanted.name),
             config: Arc::clone(wanted),
             endpoints,
             published: before.and_then(|before| before.published),
@@ -76,10 +77,10 @@ impl Control {
         fresh: &mut [Vec<EndpointId>],
         effects: &mut Vec<Effect>,
     ) -> EndpointId {
-        let key = EndpointKey { cluster: cluster.clone(), address: wanted.address };
+        let key = EndpointKey { cluster: cluster.clone(), address: wanted.address.clone() };
         let id = match self.by_key.get(&key) {
             Some(&id) => id,
-            None => self.meet(key, wanted, checks),
+            None => self.meet(key, checks),
         };
         // `meet` made it known just now, or `by_key` names whom `known` has.
         let Some(known) = self.known.get_mut(&id) else {
@@ -87,6 +88,7 @@ impl Control {
         };
         known.zone.clone_from(&wanted.zone);
         known.weight = wanted.weight;
+        known.priority = wanted.priority;
         let slots = |known: &Known| (0..).map(move |check| Slot { endpoint: id, check }).take(known.checks.len());
         if !known.checks.iter().map(|check| &check.definition).eq(checks) {
             slots(known).zip(&known.checks).for_each(|(slot, check)| self.schedule.remove(slot, check.plan));
@@ -110,11 +112,12 @@ impl Control {
         id
     }
 
-    fn meet(&mut self, key: EndpointKey, wanted: &model::Endpoint, checks: &[Arc<HealthCheck>]) -> EndpointId {
+    fn meet(&mut self, key: EndpointKey, checks: &[Arc<HealthCheck>]) -> EndpointId {
+        let live = Arc::new(EndpointLive::new(&self.kept(&key.cluster).live.queue));
         self.given.endpoints += 1;
         let (id, key) = (EndpointId(self.given.endpoints), Arc::new(key));
         self.by_key.insert(Arc::clone(&key), id);
-        self.known.insert(id, Known::new(key, self.workers, wanted.weight, checks, self.now));
+        self.known.insert(id, Known::new(key, self.workers, live, checks, self.now));
         id
     }
 
@@ -138,12 +141,14 @@ impl Control {
         }
     }
 
-    /// The number of a cluster, a new one for a name that is not known any more.
-    fn cluster_id(&mut self, name: &ClusterName) -> ClusterId {
-        *self.cluster_ids.entry(name.clone()).or_insert_with(|| {
-            self.given.clusters += 1;
-            ClusterId(self.given.clusters)
-        })
+    /// What is kept of a cluster by its name; new for a name that is not known any more.
+    fn kept(&mut self, name: &ClusterName) -> Kept {
+        let (given, workers) = (&mut self.given.clusters, self.workers);
+        let new = || {
+            *given += 1;
+            Kept::new(ClusterId(*given), workers)
+        };
+        self.kept.entry(name.clone()).or_insert_with(new).clone()
     }
 
     fn place(&mut self, cluster: usize, state: &ClusterState) {
@@ -176,10 +181,10 @@ impl Control {
         }
         let known = &self.by_key;
         let clusters = &self.clusters;
-        self.cluster_ids.retain(|name, id| {
-            let lowest = EndpointKey { cluster: name.clone(), address: ([0, 0, 0, 0], 0).into() };
+        self.kept.retain(|name, kept| {
+            let lowest = EndpointKey { cluster: name.clone(), address: Address::LOWEST };
             let remembered = || known.range(lowest..).next().is_some_and(|(key, _)| key.cluster == *name);
-            clusters.iter().any(|cluster| cluster.id == *id) || remembered()
+            clusters.iter().any(|cluster| cluster.kept.id == kept.id) || remembered()
         });
     }
 

@@ -17,7 +17,7 @@ impl Control {
         self.check_plans();
         for known in self.known.values() {
             let says = verdict(known.checks.iter().map(|check| check.opinion.verdict()));
-            assert_eq!(known.status, says, "{}: the status is what its checks come to", known.key);
+            assert_eq!(known.status.as_str(), says.as_str(), "{}: the status is what its checks come to", known.key);
             for check in &known.checks {
                 let opinion = check.opinion;
                 assert!(
@@ -41,8 +41,8 @@ impl Control {
                 assert_eq!(cluster.config.name, known.key.cluster, "{}: in its own cluster", known.key);
                 let wanted = &cluster.config.endpoints[place.member];
                 assert_eq!(
-                    (wanted.address, wanted.weight, &wanted.zone),
-                    (known.key.address, known.weight, &known.zone),
+                    (&wanted.address, wanted.weight, &wanted.zone),
+                    (&known.key.address, known.weight, &known.zone),
                     "{}: is what the configuration says",
                     known.key
                 );

@@ -7,7 +7,8 @@ use weir_config::model::{HealthCheck, Weight, ZoneName};
 use super::schedule::Plan;
 use super::{Evidence, Transition};
 use crate::endpoint::{EndpointKey, Status};
-use crate::health::{Opinion, ProbeOutcome, verdict};
+use crate::health::{Opinion, ProbeOutcome, Verdict, verdict};
+use crate::live::EndpointLive;
 use crate::load::{EndpointLoad, Shards};
 use crate::time::Moment;
 
@@ -16,8 +17,10 @@ use crate::time::Moment;
 pub(super) struct Known {
     pub(super) key: Arc<EndpointKey>,
     pub(super) load: Arc<Shards<EndpointLoad>>,
+    pub(super) live: Arc<EndpointLive>,
     pub(super) zone: Option<ZoneName>,
     pub(super) weight: Weight,
+    pub(super) priority: u8,
     pub(super) status: Status,
     pub(super) since: Moment,
     /// Of the status.
@@ -59,7 +62,7 @@ impl Known {
     pub(super) fn new(
         key: Arc<EndpointKey>,
         workers: usize,
-        weight: Weight,
+        live: Arc<EndpointLive>,
         checks: &[Arc<HealthCheck>],
         now: Moment,
     ) -> Self {
@@ -68,8 +71,10 @@ impl Known {
         let mut known = Self {
             key,
             load: Arc::new(Shards::new(workers)),
+            live,
             zone: None,
-            weight,
+            weight: Weight::ONE,
+            priority: 0,
             status,
             since: now,
             evidence,
@@ -117,7 +122,11 @@ impl Known {
 
     /// Brings the status in line with the checks; if it changed, says so, with `evidence`.
     pub(super) fn judge(&mut self, now: Moment, evidence: Evidence) -> Option<Transition> {
-        let to = verdict(self.checks.iter().map(|check| check.opinion.verdict()));
+        let to = match verdict(self.checks.iter().map(|check| check.opinion.verdict())) {
+            Verdict::Unknown => Status::Unknown,
+            Verdict::Healthy => Status::Healthy,
+            Verdict::Unhealthy => Status::Unhealthy,
+        };
         if to == self.status {
             return None;
         }
@@ -130,8 +139,8 @@ impl Known {
 impl Check {
     fn new(definition: Arc<HealthCheck>, epoch: u32, status: Status) -> Self {
         let opinion = match status {
-            Status::Healthy => Opinion::inherited(Status::Healthy),
             Status::Unknown | Status::Unhealthy => Opinion::OPEN,
+            _ => Opinion::inherited(Verdict::Healthy),
         };
         Self { definition, epoch, opinion, plan: Plan::Idle, last: None, spoken: false, blanks: 0 }
     }

@@ -7,14 +7,14 @@ use weir_config::model;
 
 use super::Control;
 use super::known::Known;
-use crate::endpoint::{ClusterId, EndpointId};
-use crate::snapshot::{Cluster, Member, Snapshot};
+use crate::endpoint::EndpointId;
+use crate::snapshot::{Breaker, Cluster, Kept, Member, Snapshot};
 use crate::time::Moment;
 
 /// A cluster of the configuration in force.
 #[derive(Debug)]
 pub(super) struct ClusterState {
-    pub(super) id: ClusterId,
+    pub(super) kept: Kept,
     pub(super) config: Arc<model::Cluster>,
     /// In the order of the configuration.
     pub(super) endpoints: Vec<EndpointId>,
@@ -61,7 +61,7 @@ impl ClusterState {
             }
         };
         *versions += 1;
-        let cluster = Arc::new(Cluster::new(self.id, Arc::clone(&self.config), members, *versions));
+        let cluster = Arc::new(Cluster::new(&self.kept, Arc::clone(&self.config), members, *versions, Breaker::Closed));
         self.published = Some(Arc::clone(&cluster));
         cluster
     }
@@ -73,7 +73,11 @@ fn member(id: EndpointId, known: &Known) -> Member {
         id,
         zone: known.zone.clone(),
         weight: known.weight,
+        permille: 1000,
+        priority: known.priority,
         status: known.status,
+        trial: None,
+        live: Arc::clone(&known.live),
         load: Arc::clone(&known.load),
     }
 }
@@ -96,6 +100,7 @@ impl Control {
             config: Arc::clone(config),
             listeners: self.listeners.clone(),
             clusters,
+            drills: Vec::new(),
         }))
     }
 }

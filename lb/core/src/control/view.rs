@@ -8,6 +8,8 @@ use super::known::{Check, Known};
 use super::schedule::Plan;
 use super::{Control, Evidence, ProbeOutcome};
 use crate::endpoint::{EndpointId, EndpointKey, Status};
+use crate::health::Verdict;
+use crate::live::EndpointLive;
 use crate::load::{EndpointLoad, Shards};
 use crate::time::Moment;
 
@@ -30,6 +32,10 @@ pub struct EndpointView<'c> {
     pub evidence: Evidence,
     /// Its counts.
     pub load: &'c Arc<Shards<EndpointLoad>>,
+    /// What workers share of it.
+    pub live: &'c Arc<EndpointLive>,
+    /// Fail-over order.
+    pub priority: u8,
     /// In the order of the configuration.
     pub checks: Vec<CheckView<'c>>,
 }
@@ -40,7 +46,7 @@ pub struct CheckView<'c> {
     /// What is asked.
     pub check: &'c Arc<HealthCheck>,
     /// What it says.
-    pub verdict: Status,
+    pub verdict: Verdict,
     /// Consecutive conclusive outcomes against that.
     pub streak: u32,
     /// How many of them change it.
@@ -76,6 +82,8 @@ fn view(id: EndpointId, known: &Known) -> EndpointView<'_> {
         since: known.since,
         evidence: known.evidence.clone(),
         load: &known.load,
+        live: &known.live,
+        priority: known.priority,
         checks: known.checks.iter().map(check_view).collect(),
     }
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use weir_config::model::HealthCheck;
 
-use crate::endpoint::Status;
+use super::Verdict;
 
 /// One check's opinion of one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opinion {
-    verdict: Status,
+    verdict: Verdict,
     streak: u32,
 }
 
@@ -29,18 +29,18 @@ pub struct Heard {
 
 impl Opinion {
     /// Nothing heard yet: the first conclusive outcome decides.
-    pub const OPEN: Self = Self { verdict: Status::Unknown, streak: 0 };
+    pub const OPEN: Self = Self { verdict: Verdict::Unknown, streak: 0 };
 
     /// A verdict taken over from before the check was changed: it stands until the thresholds of
     /// the changed check are met.
     #[must_use]
-    pub const fn inherited(verdict: Status) -> Self {
+    pub const fn inherited(verdict: Verdict) -> Self {
         Self { verdict, streak: 0 }
     }
 
     /// What the check says now.
     #[must_use]
-    pub const fn verdict(&self) -> Status {
+    pub const fn verdict(&self) -> Verdict {
         self.verdict
     }
 
@@ -54,16 +54,16 @@ impl Opinion {
     #[must_use]
     pub fn threshold(&self, check: &HealthCheck) -> u32 {
         match self.verdict {
-            Status::Unknown => 1,
-            Status::Healthy => check.unhealthy_threshold.get(),
-            Status::Unhealthy => check.healthy_threshold.get(),
+            Verdict::Unknown => 1,
+            Verdict::Healthy => check.unhealthy_threshold.get(),
+            Verdict::Unhealthy => check.healthy_threshold.get(),
         }
     }
 
     /// Takes in a conclusive outcome.
     pub fn hear(&mut self, check: &HealthCheck, passed: bool) -> Heard {
         let threshold = self.threshold(check);
-        let says = if passed { Status::Healthy } else { Status::Unhealthy };
+        let says = if passed { Verdict::Healthy } else { Verdict::Unhealthy };
         if says == self.verdict {
             self.streak = 0;
             return Heard { streak: 0, threshold, changed: false };
@@ -79,9 +79,9 @@ impl Opinion {
     #[must_use]
     pub fn pause(&self, check: &HealthCheck) -> Duration {
         match (self.verdict, self.streak) {
-            (Status::Unknown, _) | (_, 1..) => check.fast_interval,
-            (Status::Healthy, 0) => check.interval,
-            (Status::Unhealthy, 0) => check.down_interval,
+            (Verdict::Unknown, _) | (_, 1..) => check.fast_interval,
+            (Verdict::Healthy, 0) => check.interval,
+            (Verdict::Unhealthy, 0) => check.down_interval,
         }
     }
 }

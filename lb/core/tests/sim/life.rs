@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weir_config::model::{Balance, Config};
 use weir_core::availability::{Tier, why_not};
-use weir_core::balance::{Cursors, Refusal, Tried, pick};
+use weir_core::balance::{Ask, Cursors, Refusal, Tried, pick};
 use weir_core::control::{
     Control, Effect, Event, Inconclusive, ProbeFailure, ProbeOrder, ProbeOutcome, ProbeResult, Probed, Transition,
 };
@@ -145,7 +145,7 @@ impl Life {
         let whole_cluster = self.dice.below(6) == 0;
         let one = self.dice.below(cluster.endpoints.len() as u64) as usize;
         for (at, endpoint) in cluster.endpoints.iter().enumerate() {
-            let key = EndpointKey { cluster: cluster.name.clone(), address: endpoint.address };
+            let key = EndpointKey { cluster: cluster.name.clone(), address: endpoint.address.clone() };
             if (at == one || whole_cluster) && self.ill.remove(&key).is_none() {
                 self.ill.insert(key, failure);
             }
@@ -250,7 +250,7 @@ impl Life {
 
     fn check_cluster(&self, cluster: &Cluster) {
         for (member, endpoint) in cluster.members.iter().zip(&cluster.config.endpoints) {
-            assert_eq!((member.address(), member.weight), (endpoint.address, endpoint.weight));
+            assert_eq!((member.address(), member.weight), (&endpoint.address, endpoint.weight));
             assert_eq!(member.zone, endpoint.zone);
             assert_eq!(member.status, self.shadow.status(&member.key), "{}", member.key);
         }
@@ -269,7 +269,7 @@ impl Life {
     fn pick_from(&mut self, cluster: &Cluster) {
         let mut tried = Tried::new();
         let refusal = loop {
-            match pick(cluster, &tried, &mut self.cursors, &mut self.dice) {
+            match pick(cluster, &Ask::new(&tried), &mut self.cursors, &mut self.dice) {
                 Ok(picked) => {
                     assert_eq!(why_not(picked.member, cluster.available.tier), None, "picked although unavailable");
                     assert!(!tried.contains(picked.index), "picked although tried");
@@ -284,7 +284,7 @@ impl Life {
             Tier::Nobody(reason) => reason,
             Tier::Healthy | Tier::Unknown => Reason::NoHealthyEndpoint,
         };
-        assert_eq!(refusal, Refusal { reason, all_tried: !tried.is_empty() });
+        assert_eq!(refusal, Refusal { reason, all_tried: !tried.is_empty(), all_busy: false });
     }
 
     /// The world is well: so is everybody soon, and each has exactly its share.
@@ -305,7 +305,8 @@ impl Life {
             let mut got = vec![0; weights.len()];
             let mut cursors = Cursors::new();
             for _ in 0..weights.iter().sum() {
-                let picked = pick(cluster, &Tried::new(), &mut cursors, &mut self.dice).expect("all are well");
+                let picked =
+                    pick(cluster, &Ask::new(&Tried::new()), &mut cursors, &mut self.dice).expect("all are well");
                 got[picked.index] += 1;
             }
             assert_eq!(got, weights, "exact shares");

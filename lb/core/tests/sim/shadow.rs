@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weir_config::model::{ClusterName, Config, HealthCheck};
+use weir_config::model::{Address, ClusterName, Config, HealthCheck};
 use weir_core::control::{Evidence, FORGET_AFTER, LOST_GRACE, ProbeId, ProbeOrder, Probed, Transition};
 use weir_core::endpoint::{EndpointId, EndpointKey, Status};
 use weir_core::time::Moment;
@@ -55,7 +55,7 @@ impl Shadow {
                 self.touched.insert(cluster.name.clone());
             }
             for endpoint in &cluster.endpoints {
-                let key = EndpointKey { cluster: cluster.name.clone(), address: endpoint.address };
+                let key = EndpointKey { cluster: cluster.name.clone(), address: endpoint.address.clone() };
                 self.adopt(now, key, &cluster.health_checks);
             }
         }
@@ -129,8 +129,9 @@ impl Shadow {
         self.names.insert(id, EndpointKey::clone(&order.key));
         let check = &person.checks[usize::from(order.id.check)];
         assert_eq!(check.definition, order.check, "{}: asks what is configured", order.key);
-        let port = check.definition.port.map_or_else(|| order.key.address.port(), Into::into);
-        assert_eq!((order.address.ip(), order.address.port()), (order.key.address.ip(), port));
+        let port = check.definition.port.map_or_else(|| port_of(&order.key.address), Into::into);
+        assert_eq!(order.address.ip().unwrap().ip(), order.key.address.ip().unwrap().ip());
+        assert_eq!(port_of(&order.address), port);
         assert!(order.due <= now, "{}: not before it is due", order.key);
         let lost_at = now + order.check.timeout + LOST_GRACE;
         let under_way = self.asked.insert((id, order.id.check), (order.id, lost_at));
@@ -179,7 +180,7 @@ impl Check {
         let (against, needed) = match self.verdict {
             Status::Unknown => (passed, 1),
             Status::Healthy => (false, self.definition.unhealthy_threshold.get() as usize),
-            Status::Unhealthy => (true, self.definition.healthy_threshold.get() as usize),
+            _ => (true, self.definition.healthy_threshold.get() as usize),
         };
         if self.heard.len() >= needed && self.heard.iter().rev().take(needed).all(|&passed| passed == against) {
             self.verdict = if against { Status::Healthy } else { Status::Unhealthy };
@@ -194,4 +195,8 @@ fn verdict(checks: &[Check]) -> Status {
         false if all(Status::Healthy) => Status::Healthy,
         false => Status::Unknown,
     }
+}
+
+fn port_of(address: &Address) -> u16 {
+    address.ip().expect("the wishes are for IP addresses").port()
 }

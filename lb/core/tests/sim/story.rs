@@ -24,7 +24,9 @@ impl Story {
             }
             Effect::Transition(transition) => {
                 self.transitions += 1;
-                self.mix(u64::from(transition.key.address.port()) << 8 | transition.to as u64);
+                self.mix(
+                    u64::from(transition.key.address.ip().expect("an IP address").port()) << 8 | transition.to as u64,
+                );
             }
         }
     }

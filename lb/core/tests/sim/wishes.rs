@@ -72,11 +72,16 @@ fn any_endpoints(dice: &mut Dice) -> Vec<Endpoint> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
     for n in 0..ADDRESSES {
         if dice.below(3) > 0 {
-            endpoints.push(Endpoint { address: address(n), zone: zone(dice.below(4)), weight: any_weight(dice) });
+            endpoints.push(Endpoint {
+                address: address(n),
+                zone: zone(dice.below(4)),
+                weight: any_weight(dice),
+                priority: 0,
+            });
         }
     }
     if endpoints.is_empty() {
-        endpoints.push(Endpoint { address: address(0), zone: None, weight: Weight::ONE });
+        endpoints.push(Endpoint { address: address(0), zone: None, weight: Weight::ONE, priority: 0 });
     }
     keep_one_weight(&mut endpoints);
     endpoints

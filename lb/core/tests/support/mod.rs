@@ -1,7 +1,6 @@
 //! Configurations made by hand, with the product's defaults.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,19 +35,63 @@ pub(crate) fn cluster(name: &str, endpoints: Vec<Endpoint>, health_checks: Vec<H
         balance: Balance::RoundRobin,
         endpoints,
         health_checks: health_checks.into_iter().map(Arc::new).collect(),
-        connect: Connect { timeout: Duration::from_secs(1) },
+        hash: Hash {
+            keys: vec![HashKey::SourceAddress],
+            bounded_load: Some(125),
+            table_size: 65_537,
+            minimum_ring_size: 1024,
+            maximum_ring_size: 8 << 20,
+        },
+        sticky: None,
+        sources: Vec::new(),
+        resolve: Resolve {
+            servers: Vec::new(),
+            family: Family::Both,
+            timeout: Duration::from_secs(2),
+            min_ttl: Duration::from_secs(1),
+            max_ttl: Duration::from_secs(300),
+            max_stale: Some(Duration::from_secs(600)),
+            confirm_removal: 2,
+        },
+        outlier: None,
+        breaker: Breaker {
+            max_connections: None,
+            max_requests: None,
+            max_pending_requests: 1024,
+            max_retries: None,
+            queue_timeout: Duration::from_secs(1),
+            per_endpoint: EndpointLimits::default(),
+            failure_rate: None,
+        },
+        retry_budget: RetryBudget {
+            concurrent_percent: 20,
+            min_concurrent: 3,
+            percent: 10,
+            min_retries: 10,
+            window: Duration::from_secs(10),
+        },
+        panic: Panic { mode: PanicMode::Off, threshold: 50 },
+        zone_aware: ZoneAware { enabled: true, min_endpoints: 3, shares: Vec::new() },
+        overprovisioning: 140,
+        connect: Connect {
+            timeout: Duration::from_secs(1),
+            keepalive: None,
+            user_timeout: None,
+            local_addresses: Vec::new(),
+            source_ports: None,
+        },
         pool: Pool { idle_timeout: Duration::from_secs(30), max_idle: 256 },
         slow_start: None,
     }
 }
 
 /// The address of endpoint number `n`.
-pub(crate) fn address(n: usize) -> SocketAddr {
-    ([10, 0, (n >> 8) as u8, n as u8], 80).into()
+pub(crate) fn address(n: usize) -> Address {
+    Address::Ip(([10, 0, (n >> 8) as u8, n as u8], 80).into())
 }
 
 pub(crate) fn endpoint(n: usize, weight: u64) -> Endpoint {
-    Endpoint { address: address(n), zone: None, weight: Weight::new(weight).expect("a weight") }
+    Endpoint { address: address(n), zone: None, weight: Weight::new(weight).expect("a weight"), priority: 0 }
 }
 
 /// Endpoints numbered from 0, of these weights.
@@ -110,6 +153,7 @@ pub(crate) fn route(matches: RouteMatch, cluster: &str) -> Route {
         matches,
         target: Target::Cluster(ClusterName::new(cluster).expect("a name")),
         timeout: Duration::from_secs(15),
+        retry: Retry::default(),
         body_bytes: None,
         line: 1,
     }

@@ -4,11 +4,10 @@
 //! expects something in it. Everything is bounded, since the endpoint may be sick in any way.
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 
 use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir_config::model::HttpCheck;
+use weir_config::model::{Address, HttpCheck};
 use weir_core::health::{ProbeFailure, ProbeResult};
 
 use crate::env::Stream;
@@ -23,14 +22,14 @@ const FIELDS_MAX: usize = 100;
 const READ: usize = 4 << 10;
 
 /// Sends the request of `check` and judges the answer.
-pub(super) async fn ask<S: Stream>(stream: &mut S, check: &HttpCheck, address: SocketAddr) -> ProbeResult {
+pub(super) async fn ask<S: Stream>(stream: &mut S, check: &HttpCheck, address: &Address) -> ProbeResult {
     match judged(stream, check, address).await {
         Ok(()) => ProbeResult::Passed,
         Err(failure) => ProbeResult::Failed(failure),
     }
 }
 
-async fn judged<S: Stream>(stream: &mut S, check: &HttpCheck, address: SocketAddr) -> Result<(), ProbeFailure> {
+async fn judged<S: Stream>(stream: &mut S, check: &HttpCheck, address: &Address) -> Result<(), ProbeFailure> {
     let mut buffer = request(check, address);
     let written = stream.write_all(&buffer).await;
     buffer.clear();
@@ -53,7 +52,7 @@ async fn judged<S: Stream>(stream: &mut S, check: &HttpCheck, address: SocketAdd
 }
 
 /// The bytes of the request.
-fn request(check: &HttpCheck, address: SocketAddr) -> Vec<u8> {
+fn request(check: &HttpCheck, address: &Address) -> Vec<u8> {
     let given = |name: &str| check.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
     let mut bytes = Vec::with_capacity(READ);
     // Writing to a Vec cannot fail.
@@ -61,7 +60,10 @@ fn request(check: &HttpCheck, address: SocketAddr) -> Vec<u8> {
     let _ = match &check.host {
         _ if given("host") => Ok(()),
         Some(host) => write!(bytes, "Host: {host}\r\n"),
-        None => write!(bytes, "Host: {address}\r\n"),
+        None => match address {
+            Address::Ip(address) => write!(bytes, "Host: {address}\r\n"),
+            Address::Unix(_) => write!(bytes, "Host: localhost\r\n"),
+        },
     };
     if !given("user-agent") {
         bytes.extend_from_slice(
@@ -356,7 +358,7 @@ mod tests {
             expected_statuses: vec![200..=299],
             expected_body: None,
         };
-        let address = SocketAddr::from(([10, 0, 0, 1], 80));
+        let address = &Address::Ip(([10, 0, 0, 1], 80).into());
         let text = String::from_utf8(request(&check, address)).unwrap();
         assert!(text.starts_with("GET /healthz?deep=1 HTTP/1.1\r\nHost: 10.0.0.1:80\r\nUser-Agent: weir/"), "{text}");
         assert!(text.ends_with("\r\nX-Probe: 1\r\nConnection: close\r\n\r\n"), "{text}");

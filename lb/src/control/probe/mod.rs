@@ -9,7 +9,6 @@ mod tcp;
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use weir_config::model::{CheckKind, HealthCheck};
+use weir_config::model::{Address, CheckKind, Connect, HealthCheck};
 use weir_core::control::{ProbeId, ProbeOrder};
 use weir_core::endpoint::EndpointKey;
 use weir_core::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
@@ -61,8 +60,8 @@ impl<E: Env> Prober<E> {
         while self.tasks.try_join_next().is_some() {}
         let (env, lag, results) = (self.env.clone(), Rc::clone(&self.lag), self.results.clone());
         self.tasks.spawn_local(async move {
-            let ProbeOrder { id, key, address, check, .. } = order;
-            let outcome = attempt(&env, &lag, address, &check).await;
+            let ProbeOrder { id, key, address, check, cluster, .. } = order;
+            let outcome = attempt(&env, &lag, &address, &cluster.connect, &check).await;
             // Fails only when the loop has ended, and then nobody wants it.
             let _ = results.send(Finished { id, key, check, outcome });
         });
@@ -70,11 +69,17 @@ impl<E: Env> Prober<E> {
 }
 
 /// One attempt: `check` at `address`.
-pub(crate) async fn attempt<E: Env>(env: &E, lag: &Lag, address: SocketAddr, check: &HealthCheck) -> ProbeOutcome {
+pub(crate) async fn attempt<E: Env>(
+    env: &E,
+    lag: &Lag,
+    address: &Address,
+    how: &Connect,
+    check: &HealthCheck,
+) -> ProbeOutcome {
     let (began, stalled_before) = (env.now(), lag.stalled());
     let connected = Cell::new(false);
     let asked = async {
-        let mut stream = match env.connect(address).await {
+        let mut stream = match env.connect(address, how).await {
             Ok(stream) => stream,
             Err(error) => return connect_failed(&error),
         };

@@ -15,12 +15,21 @@ fn check(yaml: &str) -> Arc<HealthCheck> {
     Arc::clone(&weir_config::parse_str(&text).unwrap().config.clusters[0].health_checks[0])
 }
 
+/// How connections are opened where nothing is said about it.
+fn connect() -> Connect {
+    let text = format!(
+        "listeners: [{{name: l, bind: '127.0.0.1:1', cluster: c}}]\nclusters: [{{name: c, endpoints: ['{ADDRESS}']}}]"
+    );
+    weir_config::parse_str(&text).unwrap().config.clusters[0].connect.clone()
+}
+
 /// What a probe of an endpoint of that manner says.
 async fn probe(yaml: &str, manner: Manner) -> ProbeOutcome {
     let world = World::new();
     world.at(ADDRESS, manner);
     let check = check(yaml);
-    let attempt = async { attempt(&world, &Lag::default(), ADDRESS.parse().unwrap(), &check).await };
+    let attempt =
+        async { attempt(&world, &Lag::default(), &Address::Ip(ADDRESS.parse().unwrap()), &connect(), &check).await };
     tokio::task::LocalSet::new().run_until(attempt).await
 }
 
@@ -119,7 +128,7 @@ fn lateness_of_our_own_is_no_failure() {
 async fn a_real_endpoint_is_probed() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let address = Address::Ip(listener.local_addr().unwrap());
     let served = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = vec![0; 512];
@@ -129,9 +138,10 @@ async fn a_real_endpoint_is_probed() {
     };
     let check = check("http_health_check: {path: /healthz, host: shop.example, expected_body: up}");
     let (env, lag) = (crate::env::Os::new(), Lag::default());
-    let (request, outcome) = tokio::join!(served, attempt(&env, &lag, address, &check));
+    let how = connect();
+    let (request, outcome) = tokio::join!(served, attempt(&env, &lag, &address, &how, &check));
     assert!(request.starts_with("GET /healthz HTTP/1.1\r\nHost: shop.example\r\n"), "{request}");
     assert_eq!(outcome.result, ProbeResult::Passed);
     drop(listener);
-    assert_eq!(attempt(&env, &lag, address, &check).await.result, failed(ProbeFailure::ConnectRefused));
+    assert_eq!(attempt(&env, &lag, &address, &connect(), &check).await.result, failed(ProbeFailure::ConnectRefused));
 }

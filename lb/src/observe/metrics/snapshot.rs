@@ -100,7 +100,7 @@ fn listeners(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
     let mut responses = Family::new(&table::RESPONSES);
     for listener in listeners {
         for reason in Reason::ALL {
-            let count = listener.load.sum(|load| &load.reasons[reason.index()]);
+            let count = listener.load.sum(|load| &load.reasons[reason]);
             responses.count(&[listener.config.name.as_str(), reason.as_str()], count);
         }
     }
@@ -200,7 +200,7 @@ fn upstream(clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily>) {
         }
         for reason in Reason::ALL {
             // Most endpoints never fail in most ways: a series for each would be most of a scrape.
-            let count = group.sum(|load| &load.failures[reason.index()]);
+            let count = group.sum(|load| &load.failures[reason]);
             if count > 0 {
                 errors.count(&[cluster, endpoint, zone, reason.as_str()], count);
             }

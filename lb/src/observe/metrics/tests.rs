@@ -45,7 +45,7 @@ fn every_metric_of_the_table_is_shown_and_no_other() {
     let Scene { snapshot, control, metrics } = scene(CONFIG);
     let member = &snapshot.clusters[0].members[0];
     // These two have no series before something happens.
-    member.load.of(0).failures[Reason::ConnectRefused.index()].add(1);
+    member.load.of(0).failures[Reason::ConnectRefused].add(1);
     control.transition(&member.key, weir_core::endpoint::Status::Healthy, SystemTime::UNIX_EPOCH);
     let text = metrics.render().unwrap();
     let shown: BTreeSet<&str> =
@@ -73,7 +73,7 @@ fn workers_counts_are_added_up() {
         let lane = listener.lanes[0].1.of(worker);
         lane.requests[1].add(2);
         lane.duration.observe(Duration::from_millis(3));
-        listener.load.of(worker).reasons[Reason::NoRoute.index()].add(1);
+        listener.load.of(worker).reasons[Reason::NoRoute].add(1);
         member.load.of(worker).answers[4].add(7);
     }
     listener.load.of(0).open.sub(1);
