@@ -118,7 +118,6 @@ pub(crate) async fn until_settled<'w, E: Env>(
 }
 
 /// What follows an attempt.
-#[expect(clippy::large_enum_variant, reason = "taken apart at once, never stored")]
 enum Verdict<'w, E: Env> {
     Again(Picked<'w>),
     Done(Answered<'w, E>),
