@@ -169,7 +169,7 @@ impl Server<Os> {
         for (index, seat) in seats.into_iter().enumerate() {
             let (report, ended) = oneshot::channel();
             let writer = writer(access.as_ref(), &counts);
-            let (truth, counts) = (Arc::clone(&truth), Arc::clone(&counts));
+            let (env, truth, counts) = (env.clone(), Arc::clone(&truth), Arc::clone(&counts));
             let make =
                 move || Worker::new(env, index, truth, counts, writer, Budget::new(limits::open_files(), workers));
             let work = move || work(index, make, seat, report);
