@@ -200,12 +200,7 @@ fn place<E: Env>(worker: &Worker<E>) -> Option<Place> {
 
 /// Whose fault a connection is that could not be opened.
 fn connect_failure(error: &io::Error) -> Reason {
-    match Unconnected::from(error) {
-        Unconnected::Refused => Reason::ConnectRefused,
-        Unconnected::TimedOut => Reason::ConnectTimeout,
-        Unconnected::Local => Reason::ConnectLocal,
-        Unconnected::Reset | Unconnected::Unreachable => Reason::ConnectFailed,
-    }
+    Unconnected::from(error).reason()
 }
 
 /// Step 10: sends the request and waits for the head of the answer.
