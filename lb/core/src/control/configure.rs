@@ -115,7 +115,7 @@ impl Control {
     }
 
     fn meet(&mut self, key: EndpointKey, checks: &[Arc<HealthCheck>]) -> EndpointId {
-        let live = Arc::new(EndpointLive::new(&self.kept(&key.cluster).live.queue));
+        let live = Arc::new(EndpointLive::new(&self.kept(&key.cluster).live.room));
         self.given.endpoints += 1;
         let (id, key) = (EndpointId(self.given.endpoints), Arc::new(key));
         self.by_key.insert(Arc::clone(&key), id);
