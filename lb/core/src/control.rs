@@ -8,7 +8,9 @@
 mod configure;
 mod evidence;
 mod invariants;
+mod judge;
 mod known;
+mod notice;
 mod publish;
 mod schedule;
 mod view;
@@ -21,7 +23,9 @@ use weir_config::model::{self, Address, ClusterName, HealthCheck, ZoneName};
 
 pub use crate::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
 pub use evidence::{Evidence, Transition};
-pub use view::{CheckView, EndpointView};
+pub use judge::{BreakerNotice, Cause, Ejection, Limits, TrafficNotice};
+pub use notice::Notice;
+pub use view::{CheckView, ClusterView, EndpointView};
 
 use crate::attempt::Outcome;
 use crate::dice::Dice;
@@ -29,6 +33,7 @@ use crate::endpoint::{ClusterId, EndpointId, EndpointKey};
 use crate::health::active::{Heard, jittered};
 use crate::snapshot;
 use crate::time::Moment;
+use judge::Judging;
 use known::Known;
 use publish::ClusterState;
 use schedule::{Plan, Schedule, Slot};
@@ -95,8 +100,10 @@ pub struct Probed {
 pub enum Effect {
     /// Run a probe.
     Probe(ProbeOrder),
-    /// Tell people.
+    /// Tell people of a status.
     Transition(Transition),
+    /// Tell people of something else.
+    Notice(Notice),
 }
 
 /// A probe to run, now: orders never exceed [`model::Config::max_concurrent_probes`], so there is
@@ -139,6 +146,7 @@ pub struct Control {
     /// What is kept of clusters by name, of those too that left not long ago.
     kept: BTreeMap<ClusterName, snapshot::Kept>,
     schedule: Schedule,
+    judging: Judging,
     /// Checks that have not said anything yet; counted only until `settled`.
     open: usize,
     settled: bool,
@@ -154,6 +162,7 @@ struct Given {
     versions: u64,
     generations: u64,
     rounds: u64,
+    trials: u64,
 }
 
 /// An endpoint that left the configuration is remembered this long, so that one which flaps in
@@ -189,6 +198,7 @@ impl Control {
             departed: BTreeSet::new(),
             kept: BTreeMap::new(),
             schedule: Schedule::default(),
+            judging: Judging::default(),
             open: 0,
             settled: false,
             changed: false,
@@ -196,15 +206,18 @@ impl Control {
         }
     }
 
-    /// Takes in one event and appends what is to be done to `effects`, transitions before probes.
+    /// Takes in one event and appends what is to be done to `effects`, what is told before probes.
     pub fn step(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         self.now = self.now.max(now);
         self.forget();
         match event {
             Event::Configured(config) => self.configure(config, effects),
             Event::Probed(probed) => self.hear(probed, effects),
-            Event::Suspected(_) | Event::Tried(_) | Event::Tick => {}
+            Event::Suspected(endpoint) => self.suspect(endpoint),
+            Event::Tried(tried) => self.tried(tried, effects),
+            Event::Tick => {}
         }
+        self.watch(effects);
         self.give_up_lost();
         self.ask(effects);
         self.settled |= self.open == 0 && self.config.is_some();
@@ -214,7 +227,7 @@ impl Control {
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
         let due = self.schedule.next_due().filter(|_| self.may_ask());
-        due.into_iter().chain(self.schedule.next_lost()).min()
+        [due, self.schedule.next_lost(), self.next_watch()].into_iter().flatten().min()
     }
 
     /// Whether every checked endpoint was judged once, or its first round was given up. Stays true:
@@ -297,16 +310,17 @@ impl Control {
         }
     }
 
+    /// Brings an endpoint's status in line with all that is known of it, and all that follows.
     fn judge(&mut self, endpoint: EndpointId, evidence: Evidence, effects: &mut Vec<Effect>) {
         let Some(known) = self.known.get_mut(&endpoint) else {
             return;
         };
-        let (Some(place), Some(transition)) = (known.place, known.judge(self.now, evidence)) else {
-            return;
-        };
-        self.clusters[place.cluster].note(place.member);
-        self.changed = true;
-        effects.push(Effect::Transition(transition));
+        if let (Some(place), Some(transition)) = (known.place, known.judge(self.now, evidence)) {
+            self.clusters[place.cluster].note(place.member);
+            self.changed = true;
+            effects.push(Effect::Transition(transition));
+        }
+        self.refresh(endpoint);
     }
 
     fn first_round_over(&mut self, slot: Slot) {

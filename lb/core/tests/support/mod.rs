@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_config::model::*;
-use weir_core::control::{Control, Effect, Event, ProbeFailure, ProbeOrder, ProbeOutcome, ProbeResult, Probed};
+use weir_core::control::{Control, Effect, Event, Notice, ProbeFailure, ProbeOrder, ProbeOutcome, ProbeResult, Probed};
 use weir_core::dice::Dice;
 use weir_core::snapshot::Snapshot;
 use weir_core::time::Moment;
@@ -171,11 +171,18 @@ pub(crate) struct Life {
     pub(crate) control: Control,
     pub(crate) now: Moment,
     pub(crate) under_way: Vec<ProbeOrder>,
+    /// What people were told beside transitions.
+    pub(crate) notices: Vec<Notice>,
 }
 
 impl Life {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { control: Control::new(2, Dice::new(seed)), now: Moment::ZERO, under_way: Vec::new() }
+        Self {
+            control: Control::new(2, Dice::new(seed)),
+            now: Moment::ZERO,
+            under_way: Vec::new(),
+            notices: Vec::new(),
+        }
     }
 
     /// One that has taken in `config`.
@@ -194,12 +201,14 @@ impl Life {
         let mut effects = Vec::new();
         self.control.step(self.now, event, &mut effects);
         self.control.check_invariants();
-        let is_transition = |effect: &Effect| matches!(effect, Effect::Transition(_));
-        let (transitions, orders): (Vec<Effect>, Vec<Effect>) = effects.into_iter().partition(is_transition);
-        self.under_way.extend(orders.into_iter().filter_map(|effect| match effect {
-            Effect::Probe(order) => Some(order),
-            Effect::Transition(_) => None,
-        }));
+        let mut transitions = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Probe(order) => self.under_way.push(order),
+                Effect::Notice(notice) => self.notices.push(notice),
+                Effect::Transition(_) => transitions.push(effect),
+            }
+        }
         transitions
     }
 
