@@ -45,6 +45,8 @@ impl Control {
         self.listeners = self.adopt_listeners(&config);
         self.config = Some(config);
         self.changed = true;
+        self.apply_drains(&Evidence::Added, effects);
+        self.tally.keep(self.kept.values().map(|kept| kept.id));
         if !self.settled {
             let placed = self.known.values().filter(|known| known.place.is_some());
             self.open = placed.flat_map(|known| &known.checks).filter(|check| !check.spoken).count();

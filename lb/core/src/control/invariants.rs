@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::known::{Known, status_of};
+use super::known::Known;
 use super::schedule::{Plan, Slot};
 use super::{Control, REMEMBERED_MAX};
 use crate::endpoint::{EndpointId, Status};
@@ -18,10 +18,11 @@ impl Control {
         self.check_indices();
         self.check_plans();
         for known in self.known.values() {
+            let drain = self.drains.of(&known.key, known.zone.as_ref());
+            assert_eq!(known.drained, drain.is_some(), "{}: drained if and only if a drain says so", known.key);
             let says = verdict(known.checks.iter().map(|check| check.opinion.verdict()));
             assert_eq!(known.verdict, says, "{}: the verdict is what its checks come to", known.key);
-            let shows = status_of(known.drained, says, known.traffic.standing.state());
-            assert_eq!(known.status, shows, "{}: the status is what all that is known comes to", known.key);
+            assert_eq!(known.status, known.status_of(), "{}: the status is what all that is known comes to", known.key);
             self.check_traffic(known);
             for check in &known.checks {
                 let opinion = check.opinion;

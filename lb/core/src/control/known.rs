@@ -24,6 +24,8 @@ pub(super) struct Known {
     pub(super) weight: Weight,
     pub(super) priority: u8,
     pub(super) status: Status,
+    /// An operator wants it out of service.
+    pub(super) drained: bool,
     pub(super) since: Moment,
     /// Of the status.
     pub(super) evidence: Evidence,
@@ -32,8 +34,6 @@ pub(super) struct Known {
     pub(super) verdict: Verdict,
     /// What its traffic says.
     pub(super) traffic: Traffic,
-    /// Given no new work, at an operator's wish or discovery's.
-    pub(super) drained: bool,
     /// It was out, or is new to others that serve: it ramps up once it is healthy.
     pub(super) cold: bool,
     /// Since when it ramps up, if it does.
@@ -146,11 +146,24 @@ impl Known {
         self.epochs
     }
 
+    /// The one word that everything known comes to: what is wished goes before what probes say, and
+    /// that before what traffic says.
+    pub(super) const fn status_of(&self) -> Status {
+        match (self.verdict, self.traffic.standing.state()) {
+            _ if self.drained => Status::Draining,
+            (Verdict::Unhealthy, _) => Status::Unhealthy,
+            (_, State::Ejected { .. }) => Status::Ejected,
+            (_, State::Probation { .. }) => Status::Probation,
+            (Verdict::Unknown, _) => Status::Unknown,
+            (Verdict::Healthy, _) => Status::Healthy,
+        }
+    }
+
     /// Brings the status in line with all that is known; if it changed, says so, with `evidence`,
     /// unless what shows is older than that.
     pub(super) fn judge(&mut self, now: Moment, evidence: Evidence) -> Option<Transition> {
         self.verdict = verdict(self.checks.iter().map(|check| check.opinion.verdict()));
-        let to = status_of(self.drained, self.verdict, self.traffic.standing.state());
+        let to = self.status_of();
         if to == self.status {
             return None;
         }
@@ -179,19 +192,6 @@ impl Known {
                 (self.cold, self.ramp) = (true, None);
             }
         }
-    }
-}
-
-/// The one word that everything known comes to: what is wished goes before what probes say, that
-/// before what traffic said.
-pub(super) const fn status_of(drained: bool, checks: Verdict, traffic: &State) -> Status {
-    match (checks, traffic) {
-        _ if drained => Status::Draining,
-        (Verdict::Unhealthy, _) => Status::Unhealthy,
-        (_, State::Ejected { .. }) => Status::Ejected,
-        (_, State::Probation { .. }) => Status::Probation,
-        (Verdict::Unknown, _) => Status::Unknown,
-        (Verdict::Healthy, _) => Status::Healthy,
     }
 }
 

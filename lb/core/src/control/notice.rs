@@ -1,13 +1,20 @@
-//! What people are told beside changes of status.
+//! News for people that is no change of an endpoint's status. One variant for each area, which
+//! has an enum of its own; each displays as one sentence.
 
 use std::fmt;
 
+use super::drills::DrillNotice;
+use super::orders::OrderNotice;
 use super::{BreakerNotice, TrafficNotice};
 
-/// Something people should know. Displays as one sentence.
-#[derive(Clone, Debug, PartialEq)]
+/// Something people should hear of.
+#[derive(Clone, Debug)]
 pub enum Notice {
-    /// About endpoints, from their traffic.
+    /// An operator's wish was carried out, or is over.
+    Order(OrderNotice),
+    /// A rehearsal began, ended, or has its report.
+    Drill(DrillNotice),
+    /// About endpoints, by their traffic.
     Traffic(TrafficNotice),
     /// About a cluster's failure-rate breaker.
     Breaker(BreakerNotice),
@@ -16,6 +23,8 @@ pub enum Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Order(notice) => notice.fmt(f),
+            Self::Drill(notice) => notice.fmt(f),
             Self::Traffic(notice) => notice.fmt(f),
             Self::Breaker(notice) => notice.fmt(f),
         }

@@ -116,7 +116,7 @@ impl Control {
             config: Arc::clone(config),
             listeners: self.listeners.clone(),
             clusters,
-            drills: Vec::new(),
+            drills: self.drills.in_force(),
         }))
     }
 }
