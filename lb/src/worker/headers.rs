@@ -297,7 +297,7 @@ mod tests {
     use super::*;
     use crate::http1::parse;
 
-    const POLICY: HeaderPolicy = HeaderPolicy { x_forwarded: true, forwarded: false, request_id: true, reason: true };
+    const POLICY: HeaderPolicy = HeaderPolicy { x_forwarded: true, forwarded: false, request_id: true, reason: true, deadline: false };
     const LIMITS: ListenerLimits = ListenerLimits {
         connections: None,
         header_bytes: 4096,
