@@ -6,11 +6,15 @@
 //! configuration, so a reload cannot make a sick endpoint well.
 
 mod configure;
+pub mod drills;
 mod evidence;
 mod invariants;
 mod known;
+pub mod notice;
+pub mod orders;
 mod publish;
 mod schedule;
+pub mod tally;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +25,8 @@ use weir_config::model::{self, Address, ClusterName, HealthCheck, ZoneName};
 
 pub use crate::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
 pub use evidence::{Evidence, Transition};
+pub use notice::Notice;
+pub use orders::Order;
 pub use view::{CheckView, EndpointView};
 
 use crate::attempt::Outcome;
@@ -45,6 +51,8 @@ pub enum Event {
     Suspected(EndpointId),
     /// A trial ended: of an endpoint on probation, or of a cluster whose breaker is half open.
     Tried(Tried),
+    /// An operator wants something. Who wants to hear what became of it calls [`Control::order`].
+    Ordered(Order),
     /// Time passed: [`Control::next_due`] has come.
     Tick,
 }
@@ -97,6 +105,8 @@ pub enum Effect {
     Probe(ProbeOrder),
     /// Tell people.
     Transition(Transition),
+    /// Tell people.
+    Notice(Notice),
 }
 
 /// A probe to run, now: orders never exceed [`model::Config::max_concurrent_probes`], so there is
@@ -139,6 +149,9 @@ pub struct Control {
     /// What is kept of clusters by name, of those too that left not long ago.
     kept: BTreeMap<ClusterName, snapshot::Kept>,
     schedule: Schedule,
+    drains: orders::Drains,
+    drills: drills::Drills,
+    tally: tally::Tally,
     /// Checks that have not said anything yet; counted only until `settled`.
     open: usize,
     settled: bool,
@@ -166,6 +179,10 @@ pub const REMEMBERED_MAX: usize = 10_000;
 /// A probe without an answer is given up this long after its timeout, and asked again.
 pub const LOST_GRACE: Duration = Duration::from_secs(5);
 
+/// A [`Event::Tick`] is wanted this often at the least, whatever [`Control::next_due`] says:
+/// nobody tells control that there is traffic again.
+pub const TICK_AT_LEAST: Duration = Duration::from_secs(5);
+
 /// First probes are spread over one interval of their check, but over no more than this: a start
 /// does not wait for an hour because probes are an hour apart.
 pub const FIRST_ROUND_MAX: Duration = Duration::from_secs(10);
@@ -189,6 +206,9 @@ impl Control {
             departed: BTreeSet::new(),
             kept: BTreeMap::new(),
             schedule: Schedule::default(),
+            drains: orders::Drains::default(),
+            drills: drills::Drills::default(),
+            tally: tally::Tally::default(),
             open: 0,
             settled: false,
             changed: false,
@@ -200,21 +220,28 @@ impl Control {
     pub fn step(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         self.now = self.now.max(now);
         self.forget();
+        self.expire_drains(effects);
+        self.go_on_with_drills(effects);
         match event {
             Event::Configured(config) => self.configure(config, effects),
             Event::Probed(probed) => self.hear(probed, effects),
+            // The notice among the effects tells what became of it.
+            Event::Ordered(order) => _ = self.take(order, effects),
             Event::Suspected(_) | Event::Tried(_) | Event::Tick => {}
         }
+        self.look_at_counts();
         self.give_up_lost();
         self.ask(effects);
         self.settled |= self.open == 0 && self.config.is_some();
     }
 
-    /// When a [`Event::Tick`] is next wanted; `None` if nothing is waited for.
+    /// When a [`Event::Tick`] is next wanted, before [`TICK_AT_LEAST`] has passed; `None` if nothing
+    /// is waited for.
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
         let due = self.schedule.next_due().filter(|_| self.may_ask());
-        due.into_iter().chain(self.schedule.next_lost()).min()
+        let ours = [self.tally.next_due(), self.drains.next_due(), self.drills.next_due()];
+        due.into_iter().chain(self.schedule.next_lost()).chain(ours.into_iter().flatten()).min()
     }
 
     /// Whether every checked endpoint was judged once, or its first round was given up. Stays true:

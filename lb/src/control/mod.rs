@@ -147,6 +147,8 @@ pub struct Shell<E: Env, S: Sockets> {
     prober: Prober<E>,
     lag: Rc<Lag>,
     results: mpsc::UnboundedReceiver<Finished>,
+    /// What workers saw and do not decide: [`Event::Suspected`], [`Event::Tried`].
+    reports: mpsc::Receiver<Event>,
     commands: mpsc::Receiver<Command>,
     sender: mpsc::Sender<Command>,
     effects: Vec<Effect>,
@@ -187,6 +189,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         let lag = Rc::new(Lag::default());
         let (report, results) = mpsc::unbounded_channel();
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let (_, reports) = mpsc::channel(1);
         let shared = Shared {
             control: RefCell::new(control),
             in_force: RefCell::new(InForce::new(Arc::clone(&text), snapshot.generation, env.wall())),
@@ -202,7 +205,12 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         let prober = Prober::new(env.clone(), Rc::clone(&lag), report);
         let seen = Seen::Text(text);
         let (shared, reserved) = (Rc::new(shared), Some(reserved));
-        Ok(Self { env, sockets, shared, reserved, prober, lag, results, commands, sender, effects, seen })
+        Ok(Self { env, sockets, shared, reserved, prober, lag, results, reports, commands, sender, effects, seen })
+    }
+
+    /// Listens to what workers report.
+    pub fn listen_to(&mut self, reports: mpsc::Receiver<Event>) {
+        self.reports = reports;
     }
 
     /// The truth; what workers read.
@@ -270,6 +278,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                     Command::FileChanged => self.look_at_file(),
                     Command::Stop => return,
                 },
+                Some(report) = self.reports.recv() => self.take_reports(report),
                 Some(finished) = self.results.recv() => self.take_in(finished),
                 () = sleep(pause) => self.step(Event::Tick),
             }
@@ -294,6 +303,17 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         }
     }
 
+    /// Takes in this report and those that wait behind it.
+    fn take_reports(&mut self, first: Event) {
+        let mut next = Some(first);
+        let mut room = BATCH_MAX;
+        while let Some(report) = next {
+            self.step(report);
+            room -= 1;
+            next = if room > 0 { self.reports.try_recv().ok() } else { None };
+        }
+    }
+
     fn step(&mut self, event: Event) {
         self.shared.control.borrow_mut().step(self.env.now(), event, &mut self.effects);
         self.carry_out();
@@ -304,6 +324,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             match effect {
                 Effect::Probe(order) => self.prober.start(order),
                 Effect::Transition(transition) => self.note_transition(&transition),
+                Effect::Notice(notice) => tracing::info!("{notice}"),
             }
         }
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 use weir_core::endpoint::EndpointId;
+use weir_core::limits::Permit;
 use weir_core::load::{EndpointLoad, Shards};
 
 use super::budget::Place;
@@ -25,14 +26,27 @@ pub(crate) struct Upstream<S> {
     load: Arc<Shards<EndpointLoad>>,
     worker: usize,
     _place: Place,
+    /// Of what its endpoint and its cluster may have open.
+    _permits: [Permit; 2],
 }
 
 impl<S: Io> Upstream<S> {
     /// Takes `io`, just opened in `place`, into the counts of its endpoint.
-    pub(crate) fn new(io: S, load: Arc<Shards<EndpointLoad>>, worker: usize, place: Place) -> Self {
+    pub(crate) fn new(
+        io: S,
+        load: Arc<Shards<EndpointLoad>>,
+        worker: usize,
+        place: Place,
+        permits: [Permit; 2],
+    ) -> Self {
         load.of(worker).connects.add(1);
         load.of(worker).connections.add(1);
-        Self { wire: Wire::new(io), load, worker, _place: place }
+        Self { wire: Wire::new(io), load, worker, _place: place, _permits: permits }
+    }
+
+    /// Whether nothing is left over in either direction.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.wire.outbox.is_empty() && self.wire.inbox.is_empty()
     }
 
     /// Whether the endpoint has neither closed it nor sent what nobody asked for.
@@ -88,6 +102,16 @@ impl<S: Io> Pool<S> {
         }
     }
 
+    /// Closes those to an endpoint: one of them turned out to be stale.
+    pub(crate) fn forget(&mut self, endpoint: EndpointId) {
+        self.idle.remove(&endpoint);
+    }
+
+    /// Closes one that leads to any of `endpoints`: a new one is needed elsewhere.
+    pub(crate) fn forget_any(&mut self, mut endpoints: impl Iterator<Item = EndpointId>) {
+        endpoints.find_map(|endpoint| self.idle.get_mut(&endpoint)?.pop());
+    }
+
     /// Closes them all: their descriptors are needed.
     pub(crate) fn clear(&mut self) {
         self.idle.clear();
@@ -137,7 +161,16 @@ mod tests {
 
     fn connection(load: &Arc<Shards<EndpointLoad>>) -> (Upstream<DuplexStream>, DuplexStream) {
         let (ours, theirs) = duplex(64);
-        (Upstream::new(ours, Arc::clone(load), 0, Budget::new(100, 1).for_endpoint().unwrap()), theirs)
+        (
+            Upstream::new(
+                ours,
+                Arc::clone(load),
+                0,
+                Budget::new(100, 1).for_endpoint().unwrap(),
+                [Permit::UNLIMITED, Permit::UNLIMITED],
+            ),
+            theirs,
+        )
     }
 
     fn open(load: &Shards<EndpointLoad>) -> u64 {

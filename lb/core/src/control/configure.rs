@@ -38,6 +38,8 @@ impl Control {
         self.listeners = self.adopt_listeners(&config);
         self.config = Some(config);
         self.changed = true;
+        self.apply_drains(&Evidence::Added, effects);
+        self.tally.keep(self.kept.values().map(|kept| kept.id));
         if !self.settled {
             let placed = self.known.values().filter(|known| known.place.is_some());
             self.open = placed.flat_map(|known| &known.checks).filter(|check| !check.spoken).count();
@@ -113,7 +115,7 @@ impl Control {
     }
 
     fn meet(&mut self, key: EndpointKey, checks: &[Arc<HealthCheck>]) -> EndpointId {
-        let live = Arc::new(EndpointLive::new(&self.kept(&key.cluster).live.queue));
+        let live = Arc::new(EndpointLive::new(&self.kept(&key.cluster).live.room));
         self.given.endpoints += 1;
         let (id, key) = (EndpointId(self.given.endpoints), Arc::new(key));
         self.by_key.insert(Arc::clone(&key), id);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_config::model::{HealthCheck, ZoneName};
+use weir_config::words;
 
+use super::orders::{Drain, DrainScope};
 use crate::endpoint::{EndpointKey, Status};
 use crate::health::ProbeResult;
 
@@ -33,6 +35,15 @@ pub enum Evidence {
     Added,
     /// A check that stood against it was removed.
     ChecksRemoved,
+    /// An operator wants it out of service.
+    Drained(Drain),
+    /// It is drained no longer.
+    Undrained {
+        /// What was drained.
+        scope: DrainScope,
+        /// Who ended it; `None`: its time was up.
+        by: Option<Arc<str>>,
+    },
     /// A probe tipped the scales.
     Probe {
         /// The check's place among the cluster's health checks.
@@ -56,6 +67,12 @@ impl fmt::Display for Evidence {
             Self::NoChecks => f.write_str("its cluster has no health checks"),
             Self::Added => f.write_str("it is new and was not probed yet"),
             Self::ChecksRemoved => f.write_str("a health check that stood against it was removed"),
+            Self::Drained(Drain { scope, began, until, by }) => {
+                write!(f, "{by} drained {scope}")?;
+                until.iter().try_for_each(|until| write!(f, " for {}", words::shown(until.since(*began))))
+            }
+            Self::Undrained { scope, by: Some(by) } => write!(f, "{by} ended the drain of {scope}"),
+            Self::Undrained { scope, by: None } => write!(f, "the time to drain {scope} was up"),
             Self::Probe { asked, result, streak, threshold, took, .. } => {
                 let kind = &asked.kind;
                 let the_last = if *threshold > 1 {

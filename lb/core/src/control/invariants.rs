@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use super::schedule::{Plan, Slot};
 use super::{Control, REMEMBERED_MAX};
 use crate::endpoint::EndpointId;
-use crate::health::verdict;
 
 impl Control {
     /// Checks everything that must hold between two steps.
@@ -16,8 +15,9 @@ impl Control {
         self.check_indices();
         self.check_plans();
         for known in self.known.values() {
-            let says = verdict(known.checks.iter().map(|check| check.opinion.verdict()));
-            assert_eq!(known.status.as_str(), says.as_str(), "{}: the status is what its checks come to", known.key);
+            let drain = self.drains.of(&known.key, known.zone.as_ref());
+            assert_eq!(known.drained, drain.is_some(), "{}: drained if and only if a drain says so", known.key);
+            assert_eq!(known.status, known.status_of(), "{}: the status is what all that is known comes to", known.key);
             for check in &known.checks {
                 let opinion = check.opinion;
                 assert!(

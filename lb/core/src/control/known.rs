@@ -22,6 +22,8 @@ pub(super) struct Known {
     pub(super) weight: Weight,
     pub(super) priority: u8,
     pub(super) status: Status,
+    /// An operator wants it out of service.
+    pub(super) drained: bool,
     pub(super) since: Moment,
     /// Of the status.
     pub(super) evidence: Evidence,
@@ -76,6 +78,7 @@ impl Known {
             weight: Weight::ONE,
             priority: 0,
             status,
+            drained: false,
             since: now,
             evidence,
             checks: Vec::new(),
@@ -120,13 +123,19 @@ impl Known {
         self.epochs
     }
 
-    /// Brings the status in line with the checks; if it changed, says so, with `evidence`.
-    pub(super) fn judge(&mut self, now: Moment, evidence: Evidence) -> Option<Transition> {
-        let to = match verdict(self.checks.iter().map(|check| check.opinion.verdict())) {
+    /// The one word everything known of it comes to.
+    pub(super) fn status_of(&self) -> Status {
+        match verdict(self.checks.iter().map(|check| check.opinion.verdict())) {
+            _ if self.drained => Status::Draining,
             Verdict::Unknown => Status::Unknown,
             Verdict::Healthy => Status::Healthy,
             Verdict::Unhealthy => Status::Unhealthy,
-        };
+        }
+    }
+
+    /// Brings the status in line with the checks; if it changed, says so, with `evidence`.
+    pub(super) fn judge(&mut self, now: Moment, evidence: Evidence) -> Option<Transition> {
+        let to = self.status_of();
         if to == self.status {
             return None;
         }

@@ -100,7 +100,7 @@ impl Control {
             config: Arc::clone(config),
             listeners: self.listeners.clone(),
             clusters,
-            drills: Vec::new(),
+            drills: self.drills.in_force(),
         }))
     }
 }

@@ -1,0 +1,25 @@
+//! News for people that is no change of an endpoint's status. One variant for each area, which
+//! has an enum of its own; each displays as one sentence.
+
+use std::fmt;
+
+use super::drills::DrillNotice;
+use super::orders::OrderNotice;
+
+/// Something people should hear of.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// An operator's wish was carried out, or is over.
+    Order(OrderNotice),
+    /// A rehearsal began, ended, or has its report.
+    Drill(DrillNotice),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Order(notice) => notice.fmt(f),
+            Self::Drill(notice) => notice.fmt(f),
+        }
+    }
+}
