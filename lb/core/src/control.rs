@@ -9,6 +9,8 @@ mod configure;
 mod evidence;
 mod invariants;
 mod known;
+mod notice;
+mod panic;
 mod publish;
 mod schedule;
 mod view;
@@ -21,6 +23,8 @@ use weir_config::model::{self, Address, ClusterName, HealthCheck, ZoneName};
 
 pub use crate::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
 pub use evidence::{Evidence, Transition};
+pub use notice::Notice;
+pub use panic::PanicNotice;
 pub use view::{CheckView, EndpointView};
 
 use crate::attempt::Outcome;
@@ -97,6 +101,8 @@ pub enum Effect {
     Probe(ProbeOrder),
     /// Tell people.
     Transition(Transition),
+    /// Tell people.
+    Notice(Notice),
 }
 
 /// A probe to run, now: orders never exceed [`model::Config::max_concurrent_probes`], so there is
@@ -143,6 +149,8 @@ pub struct Control {
     open: usize,
     settled: bool,
     changed: bool,
+    /// What publishing brought up: effects of the next step, which is due at once.
+    noticed: Vec<Effect>,
     /// Numbers given so far; each only rises.
     given: Given,
 }
@@ -192,6 +200,7 @@ impl Control {
             open: 0,
             settled: false,
             changed: false,
+            noticed: Vec::new(),
             given: Given::default(),
         }
     }
@@ -199,6 +208,7 @@ impl Control {
     /// Takes in one event and appends what is to be done to `effects`, transitions before probes.
     pub fn step(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         self.now = self.now.max(now);
+        effects.append(&mut self.noticed);
         self.forget();
         match event {
             Event::Configured(config) => self.configure(config, effects),
@@ -214,7 +224,8 @@ impl Control {
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
         let due = self.schedule.next_due().filter(|_| self.may_ask());
-        due.into_iter().chain(self.schedule.next_lost()).min()
+        let noticed = (!self.noticed.is_empty()).then_some(self.now);
+        due.into_iter().chain(self.schedule.next_lost()).chain(noticed).min()
     }
 
     /// Whether every checked endpoint was judged once, or its first round was given up. Stays true:

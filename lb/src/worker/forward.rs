@@ -195,7 +195,7 @@ async fn attempt_until_settled<'w, E: Env>(
 /// Step 8: the endpoint of this attempt.
 fn pick<'w, E: Env>(worker: &Worker<E>, routed: &Routed<'w>, tried: &Tried) -> Result<Picked<'w>, Reason> {
     let (mut cursors, mut dice) = (worker.cursors.borrow_mut(), worker.dice.borrow_mut());
-    let ask = Ask { tried, hash: None, sticky: None, may_try: false, now: worker.env.now() };
+    let ask = Ask { tried, hash: None, sticky: None, may_try: false, worker: worker.index, now: worker.env.now() };
     let pick = balance::pick(routed.cluster, &ask, &mut cursors, &mut dice).map_err(|refusal| refusal.reason)?;
     Ok(Picked { pick, cluster: routed.cluster, timeout: routed.timeout, _made: Made })
 }

@@ -189,18 +189,18 @@ impl Life {
         self.step(Event::Configured(Arc::new(config)))
     }
 
-    /// One step, followed by a check of all invariants. Gives the transitions; keeps the orders.
+    /// One step, followed by a check of all invariants. Gives what people are told; keeps the orders.
     pub(crate) fn step(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.control.step(self.now, event, &mut effects);
         self.control.check_invariants();
-        let is_transition = |effect: &Effect| matches!(effect, Effect::Transition(_));
-        let (transitions, orders): (Vec<Effect>, Vec<Effect>) = effects.into_iter().partition(is_transition);
+        let is_told = |effect: &Effect| !matches!(effect, Effect::Probe(_));
+        let (told, orders): (Vec<Effect>, Vec<Effect>) = effects.into_iter().partition(is_told);
         self.under_way.extend(orders.into_iter().filter_map(|effect| match effect {
             Effect::Probe(order) => Some(order),
-            Effect::Transition(_) => None,
+            Effect::Transition(_) | Effect::Notice(_) => None,
         }));
-        transitions
+        told
     }
 
     /// Waits until a probe of endpoint number `n` is under way, answering those of others with
