@@ -157,6 +157,8 @@ pub struct HeaderPolicy {
     pub request_id: bool,
     /// `X-Weir-Reason` on answers we make ourselves. Default on.
     pub reason: bool,
+    /// `X-Request-Deadline-Ms` to the endpoint: milliseconds left for its answer. Default on.
+    pub deadline: bool,
 }
 
 /// A rule that sends matching requests somewhere.

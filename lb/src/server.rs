@@ -117,8 +117,9 @@ impl<E: Env> Server<E> {
         let metrics = ControlMetrics::new().map_err(no_metrics)?;
         let admin_address = admin.or(config.admin);
         let gate = Gate::new(env.clone(), orders.clone(), access.as_ref().map(AccessLog::remote));
-        let mut shell = Shell::begin(env.clone(), gate, control, First { source, text, config }, journal, metrics.clone())
-            .map_err(|rejection| StartError::Rejected(Box::new(rejection)))?;
+        let mut shell =
+            Shell::begin(env.clone(), gate, control, First { source, text, config }, journal, metrics.clone())
+                .map_err(|rejection| StartError::Rejected(Box::new(rejection)))?;
         shell.listen_to(heard);
         let (handle, truth) = (shell.handle(), shell.truth());
         let admin = match admin_address {
@@ -176,7 +177,7 @@ impl Server<Os> {
         for (index, seat) in seats.into_iter().enumerate() {
             let (report, ended) = oneshot::channel();
             let writer = writer(access.as_ref(), &counts);
-            let (truth, counts, reports) = (Arc::clone(&truth), Arc::clone(&counts), reports.clone());
+            let (env, truth, counts, reports) = (env.clone(), Arc::clone(&truth), Arc::clone(&counts), reports.clone());
             let make = move || {
                 Worker::new(env, index, truth, counts, reports, writer, Budget::new(limits::open_files(), workers))
             };

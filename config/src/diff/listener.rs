@@ -95,7 +95,7 @@ fn limits(old: &ListenerLimits, new: &ListenerLimits, notes: &mut Notes) {
 }
 
 fn headers(old: &HeaderPolicy, new: &HeaderPolicy, notes: &mut Notes) {
-    let HeaderPolicy { x_forwarded, forwarded, request_id, reason } = new;
+    let HeaderPolicy { x_forwarded, forwarded, request_id, reason, .. } = new;
     let on_off = |value: &bool| show::on_off(*value).to_owned();
     notes.field(Touches::NewRequests, "x_forwarded", &old.x_forwarded, x_forwarded, on_off);
     notes.field(Touches::NewRequests, "forwarded", &old.forwarded, forwarded, on_off);

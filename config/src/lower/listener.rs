@@ -116,6 +116,7 @@ fn headers(fields: &Fields<'_>) -> HeaderPolicy {
         forwarded: fields.bool("forwarded"),
         request_id: fields.bool("request_id"),
         reason: fields.bool("reason"),
+        deadline: true,
     }
 }
 

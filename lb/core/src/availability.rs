@@ -132,10 +132,9 @@ impl Available {
         self.groups.partition_point(|group| group.until <= point).min(self.groups.len() - 1)
     }
 
-    /// Members that are in groups.
-    #[must_use]
-    pub fn usable(&self) -> usize {
-        self.groups.iter().map(|group| group.usable.len()).sum()
+    /// All members that are in groups, by group.
+    pub fn usable(&self) -> impl Iterator<Item = u32> {
+        self.groups.iter().flat_map(|group| &group.usable).copied()
     }
 
     /// Why `member`, which is at `index`, is not picked by a request's first attempt; `None` if it

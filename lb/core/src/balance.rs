@@ -124,7 +124,9 @@ impl fmt::Display for Why {
             Self::Drawn => f.write_str("drawn by weight"),
             Self::LeastOfTwo { .. } => f.write_str("the better of two drawn by weight"),
             Self::Hash { passed_over: 0 } => f.write_str("by the request's key"),
-            Self::Hash { passed_over } => write!(f, "by the request's key, after {passed_over} others that were passed over"),
+            Self::Hash { passed_over } => {
+                write!(f, "by the request's key, after {passed_over} others that were passed over")
+            }
             Self::Sticky => f.write_str("its session stays on it"),
             Self::Trial => f.write_str("on probation: this request is its trial"),
         }
@@ -158,8 +160,7 @@ pub fn pick<'c>(
     dice: &mut Dice,
 ) -> Result<Pick<'c>, Refusal> {
     let hash = cluster.config.balance.hashes().then(|| ask.hash.unwrap_or_else(|| dice.roll()));
-    let limited = cluster.config.breaker.per_endpoint.max_requests.is_some();
-    let mut picker = Picker { cluster, available: &cluster.available, ask, hash, limited, cursors, dice };
+    let mut picker = Picker { cluster, available: &cluster.available, ask, hash, cursors, dice };
     if let Some(picked) = picker.stay().or_else(|| picker.first_trial()) {
         return Ok(picked);
     }
@@ -177,8 +178,6 @@ struct Picker<'c, 'a> {
     ask: &'a Ask<'a>,
     /// The key, or chance in its place, if the policy hashes.
     hash: Option<u64>,
-    /// Endpoints have limits.
-    limited: bool,
     cursors: &'a mut Cursors,
     dice: &'a mut Dice,
 }
@@ -209,7 +208,7 @@ impl<'c, 'a> Picker<'c, 'a> {
         let start = if trials.len() > 1 { self.dice.below(trials.len() as u64) as usize } else { 0 };
         trials[start..].iter().chain(&trials[..start]).take(most).find_map(|&index| {
             let (index, member) = (index as usize, &self.cluster.members[index as usize]);
-            let fits = fits(member, index, self.ask.tried, self.limited);
+            let fits = fits(member, index, self.ask.tried);
             let permit = member.trial.as_ref().filter(|_| fits)?.take()?;
             Some(Pick { member, index, why: Why::Trial, trial: Some(permit) })
         })
@@ -252,8 +251,7 @@ impl<'c, 'a> Picker<'c, 'a> {
     /// Whether somebody in the groups was not tried, and is passed over for being full.
     fn somebody_is_full(&self) -> bool {
         let groups = self.available.groups.iter().filter(|group| !group.reserve);
-        self.limited
-            && groups.flat_map(|group| &group.usable).any(|&index| !self.ask.tried.contains(index as usize))
+        groups.flat_map(|group| &group.usable).any(|&index| !self.ask.tried.contains(index as usize))
     }
 
     fn refusal(&self) -> Refusal {
@@ -276,7 +274,6 @@ impl<'c, 'a> Picker<'c, 'a> {
             group,
             usable: &self.available.groups[group].usable,
             tried: self.ask.tried,
-            limited: self.limited,
         }
     }
 
@@ -288,8 +285,8 @@ impl<'c, 'a> Picker<'c, 'a> {
     }
 }
 
-fn fits(member: &Member, index: usize, tried: &Tried, limited: bool) -> bool {
-    (tried.is_empty() || !tried.contains(index)) && !(limited && member.live.requests.is_full())
+fn fits(member: &Member, index: usize, tried: &Tried) -> bool {
+    (tried.is_empty() || !tried.contains(index)) && !member.live.requests.is_full()
 }
 
 /// Among whom a pick chooses. Policies speak of places: indices into `usable`.
@@ -299,7 +296,6 @@ struct Choice<'a> {
     group: usize,
     usable: &'a [u32],
     tried: &'a Tried,
-    limited: bool,
 }
 
 impl<'a> Choice<'a> {
@@ -319,7 +315,7 @@ impl<'a> Choice<'a> {
     /// Whether it was not tried and is not full.
     fn fits(&self, place: usize) -> bool {
         let index = self.index(place);
-        fits(&self.members[index], index, self.tried, self.limited)
+        fits(&self.members[index], index, self.tried)
     }
 }
 

@@ -146,7 +146,9 @@ mod tests {
         let cookie: &'static str = format!("a=1; weir-sticky={value}").leak();
         let fields: &'static [(&str, &str)] = vec![("cookie", cookie)].leak();
         assert_eq!(session(&wish, &Fields(fields)), Some(id));
-        for nonsense in ["weir-sticky=", "weir-sticky=1234", "weir-sticky=+123456789abcdef", "weir-sticky=zzzzzzzzzzzzzzzz"] {
+        for nonsense in
+            ["weir-sticky=", "weir-sticky=1234", "weir-sticky=+123456789abcdef", "weir-sticky=zzzzzzzzzzzzzzzz"]
+        {
             let fields: &'static [(&str, &str)] = vec![("cookie", nonsense)].leak();
             assert_eq!(session(&wish, &Fields(fields)), None, "{nonsense}");
         }

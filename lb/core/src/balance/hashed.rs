@@ -52,7 +52,8 @@ impl Hashed {
         }
         // Each key goes on in an order of its own: the neighbour must not get all that does not
         // fit. If nothing fits anywhere, counts are a moment old: then stay with the key's own.
-        let next = order.places().enumerate().find(|&(_, next)| choice.fits(next) && !self.is_full(next, slots, choice));
+        let next =
+            order.places().enumerate().find(|&(_, next)| choice.fits(next) && !self.is_full(next, slots, choice));
         let Why::Hash { passed_over, .. } = why else {
             return Some((place, why));
         };

@@ -152,7 +152,7 @@ impl Cursor {
     /// The place whose turn it is among those that fit; `None` if none does.
     pub(super) fn next(&mut self, turns: &Turns, choice: &Choice<'_>) -> Option<usize> {
         let mut last = 0;
-        for _ in 0..=choice.tried.len() + if choice.limited { Self::FULL } else { 0 } {
+        for _ in 0..=choice.tried.len() + Self::FULL {
             last = self.turn(turns);
             if choice.fits(last) {
                 return Some(last);

@@ -29,7 +29,8 @@ impl Tables {
             for (index, member) in (0..).zip(members).filter(|(_, member)| member.weighs()) {
                 levels.entry(member.priority).or_default().push(index);
             }
-            let table = |(priority, level): (u8, Vec<u32>)| (priority, Consistent::new(cluster, members, &level).into());
+            let table =
+                |(priority, level): (u8, Vec<u32>)| (priority, Consistent::new(cluster, members, &level).into());
             tables.consistent = levels.into_iter().map(table).collect();
         }
         if cluster.sticky.is_some() {

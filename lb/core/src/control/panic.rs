@@ -71,11 +71,7 @@ impl fmt::Display for PanicNotice {
 
 /// The moment panic began, if `cluster` is in panic; and what there is to tell, if it was not
 /// before (`since` says when it began) or is no more.
-pub(super) fn follow(
-    cluster: &Cluster,
-    since: Option<Moment>,
-    now: Moment,
-) -> (Option<Moment>, Option<PanicNotice>) {
+pub(super) fn follow(cluster: &Cluster, since: Option<Moment>, now: Moment) -> (Option<Moment>, Option<PanicNotice>) {
     let name = || cluster.config.name.clone();
     match (cluster.available.panic, since) {
         (Some(_), Some(_)) | (None, None) => (since, None),

@@ -272,7 +272,11 @@ impl Life {
         let refusal = loop {
             match pick(cluster, &Ask::new(&tried), &mut self.cursors, &mut self.dice) {
                 Ok(picked) => {
-                    assert_eq!(cluster.available.why_not(picked.index, picked.member), None, "picked although unavailable");
+                    assert_eq!(
+                        cluster.available.why_not(picked.index, picked.member),
+                        None,
+                        "picked although unavailable"
+                    );
                     assert!(!tried.contains(picked.index), "picked although tried");
                     self.story.pick(picked.index);
                     tried.push(picked.index);
@@ -280,7 +284,7 @@ impl Life {
                 Err(refusal) => break refusal,
             }
         };
-        assert_eq!(tried.len(), cluster.available.usable(), "all that can be picked are");
+        assert_eq!(tried.len(), cluster.available.usable().count(), "all that can be picked are");
         let reason = match cluster.available.tier {
             Tier::Nobody(reason) => reason,
             _ => Reason::NoHealthyEndpoint,
