@@ -13,6 +13,7 @@ mod judge;
 mod known;
 pub mod notice;
 pub mod orders;
+mod panic;
 mod publish;
 mod schedule;
 pub mod tally;
@@ -29,6 +30,7 @@ pub use evidence::{Evidence, Transition};
 pub use judge::{BreakerNotice, Cause, Ejection, Limits, TrafficNotice};
 pub use notice::Notice;
 pub use orders::Order;
+pub use panic::PanicNotice;
 pub use view::{CheckView, ClusterView, EndpointView};
 
 use crate::attempt::Outcome;
@@ -160,6 +162,8 @@ pub struct Control {
     open: usize,
     settled: bool,
     changed: bool,
+    /// What publishing brought up: effects of the next step, which is due at once.
+    noticed: Vec<Effect>,
     /// Numbers given so far; each only rises.
     given: Given,
 }
@@ -218,6 +222,7 @@ impl Control {
             open: 0,
             settled: false,
             changed: false,
+            noticed: Vec::new(),
             given: Given::default(),
         }
     }
@@ -225,6 +230,7 @@ impl Control {
     /// Takes in one event and appends what is to be done to `effects`, what is told before probes.
     pub fn step(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         self.now = self.now.max(now);
+        effects.append(&mut self.noticed);
         self.forget();
         self.expire_drains(effects);
         self.go_on_with_drills(effects);
@@ -249,12 +255,14 @@ impl Control {
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
         let due = self.schedule.next_due().filter(|_| self.may_ask());
+        let noticed = (!self.noticed.is_empty()).then_some(self.now);
         let others = [
             self.schedule.next_lost(),
             self.next_watch(),
             self.tally.next_due(),
             self.drains.next_due(),
             self.drills.next_due(),
+            noticed,
         ];
         others.into_iter().chain([due]).flatten().min()
     }

@@ -16,6 +16,7 @@ pub mod control;
 pub mod dice;
 pub mod drill;
 pub mod endpoint;
+pub mod hash;
 pub mod health;
 pub mod limits;
 pub mod live;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::drills::DrillNotice;
 use super::orders::OrderNotice;
+use super::panic::PanicNotice;
 use super::{BreakerNotice, TrafficNotice};
 
 /// Something people should hear of.
@@ -18,6 +19,8 @@ pub enum Notice {
     Traffic(TrafficNotice),
     /// About a cluster's failure-rate breaker.
     Breaker(BreakerNotice),
+    /// Panic of a cluster began or ended.
+    Panic(PanicNotice),
 }
 
 impl fmt::Display for Notice {
@@ -27,6 +30,7 @@ impl fmt::Display for Notice {
             Self::Drill(notice) => notice.fmt(f),
             Self::Traffic(notice) => notice.fmt(f),
             Self::Breaker(notice) => notice.fmt(f),
+            Self::Panic(notice) => notice.fmt(f),
         }
     }
 }
