@@ -73,6 +73,8 @@ fn tier(members: &[Member]) -> Tier {
     match (unknown, unhealthy) {
         (true, _) => Tier::Unknown,
         (false, true) => Tier::Nobody(Reason::NoHealthyEndpoint),
+        // Only names and files may leave a cluster without a member.
+        (false, false) if members.is_empty() => Tier::Nobody(Reason::Unresolved),
         (false, false) => Tier::Nobody(Reason::NoEndpoint),
     }
 }
@@ -168,7 +170,7 @@ mod tests {
             (vec![(Healthy, 0), (Unknown, 1)], Tier::Unknown, vec![1]),
             (vec![(Unhealthy, 1), (Unhealthy, 0)], Tier::Nobody(Reason::NoHealthyEndpoint), vec![]),
             (vec![(Healthy, 0), (Healthy, 0)], Tier::Nobody(Reason::NoEndpoint), vec![]),
-            (vec![], Tier::Nobody(Reason::NoEndpoint), vec![]),
+            (vec![], Tier::Nobody(Reason::Unresolved), vec![]),
         ];
         for (given, tier, usable) in table {
             let members = members(&given);

@@ -6,9 +6,11 @@
 //! configuration, so a reload cannot make a sick endpoint well.
 
 mod configure;
+pub mod discovered;
 mod evidence;
 mod invariants;
 mod known;
+pub mod notice;
 mod publish;
 mod schedule;
 mod view;
@@ -20,7 +22,9 @@ use std::time::Duration;
 use weir_config::model::{self, Address, ClusterName, HealthCheck, ZoneName};
 
 pub use crate::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
+pub use discovered::{Found, Look, SourceKey, SourceView};
 pub use evidence::{Evidence, Transition};
+pub use notice::Notice;
 pub use view::{CheckView, EndpointView};
 
 use crate::attempt::Outcome;
@@ -29,6 +33,7 @@ use crate::endpoint::{ClusterId, EndpointId, EndpointKey};
 use crate::health::active::{Heard, jittered};
 use crate::snapshot;
 use crate::time::Moment;
+use discovered::Sources;
 use known::Known;
 use publish::ClusterState;
 use schedule::{Plan, Schedule, Slot};
@@ -45,6 +50,8 @@ pub enum Event {
     Suspected(EndpointId),
     /// A trial ended: of an endpoint on probation, or of a cluster whose breaker is half open.
     Tried(Tried),
+    /// A source was looked at.
+    Found(Box<Found>),
     /// Time passed: [`Control::next_due`] has come.
     Tick,
 }
@@ -95,8 +102,14 @@ pub struct Probed {
 pub enum Effect {
     /// Run a probe.
     Probe(ProbeOrder),
+    /// Look at a source of endpoints.
+    Look(Look),
+    /// No longer look at one.
+    LookAway(Arc<SourceKey>),
     /// Tell people.
     Transition(Transition),
+    /// Tell people.
+    Notice(Notice),
 }
 
 /// A probe to run, now: orders never exceed [`model::Config::max_concurrent_probes`], so there is
@@ -139,6 +152,7 @@ pub struct Control {
     /// What is kept of clusters by name, of those too that left not long ago.
     kept: BTreeMap<ClusterName, snapshot::Kept>,
     schedule: Schedule,
+    sources: Sources,
     /// Checks that have not said anything yet; counted only until `settled`.
     open: usize,
     settled: bool,
@@ -189,6 +203,7 @@ impl Control {
             departed: BTreeSet::new(),
             kept: BTreeMap::new(),
             schedule: Schedule::default(),
+            sources: Sources::default(),
             open: 0,
             settled: false,
             changed: false,
@@ -203,22 +218,30 @@ impl Control {
         match event {
             Event::Configured(config) => self.configure(config, effects),
             Event::Probed(probed) => self.hear(probed, effects),
+            Event::Found(found) => self.found(*found, effects),
             Event::Suspected(_) | Event::Tried(_) | Event::Tick => {}
         }
         self.give_up_lost();
+        self.look(effects);
         self.ask(effects);
-        self.settled |= self.open == 0 && self.config.is_some();
+        self.settled |= self.open == 0 && self.config.is_some() && self.awaited_until().is_none();
     }
 
     /// When a [`Event::Tick`] is next wanted; `None` if nothing is waited for.
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
         let due = self.schedule.next_due().filter(|_| self.may_ask());
-        due.into_iter().chain(self.schedule.next_lost()).min()
+        let sources = self.sources.next_due().into_iter().chain(self.awaited_until().filter(|_| !self.settled));
+        due.into_iter().chain(self.schedule.next_lost()).chain(sources).min()
     }
 
-    /// Whether every checked endpoint was judged once, or its first round was given up. Stays true:
-    /// endpoints that come later do not make a serving process unready.
+    /// Until when the first answer of a source is waited for, if it still is.
+    fn awaited_until(&self) -> Option<Moment> {
+        self.sources.awaited_until().filter(|&until| until > self.now)
+    }
+
+    /// Whether every source of endpoints answered once or took too long, and every checked endpoint
+    /// was judged once, or its first round was given up. Stays true: endpoints that come later do not make a serving process unready.
     #[must_use]
     pub const fn settled(&self) -> bool {
         self.settled

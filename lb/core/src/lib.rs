@@ -13,6 +13,7 @@ pub mod availability;
 pub mod balance;
 pub mod control;
 pub mod dice;
+pub mod discovery;
 pub mod drill;
 pub mod endpoint;
 pub mod health;

@@ -33,6 +33,10 @@ pub enum Evidence {
     Added,
     /// A check that stood against it was removed.
     ChecksRemoved,
+    /// Its name or file no longer tells it.
+    Undiscovered,
+    /// Its name or file tells it again.
+    Rediscovered,
     /// A probe tipped the scales.
     Probe {
         /// The check's place among the cluster's health checks.
@@ -56,6 +60,8 @@ impl fmt::Display for Evidence {
             Self::NoChecks => f.write_str("its cluster has no health checks"),
             Self::Added => f.write_str("it is new and was not probed yet"),
             Self::ChecksRemoved => f.write_str("a health check that stood against it was removed"),
+            Self::Undiscovered => f.write_str("discovery no longer tells it"),
+            Self::Rediscovered => f.write_str("discovery tells it again"),
             Self::Probe { asked, result, streak, threshold, took, .. } => {
                 let kind = &asked.kind;
                 let the_last = if *threshold > 1 {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::discovered::Wanted;
 use super::schedule::{Plan, Slot};
 use super::{Control, REMEMBERED_MAX};
-use crate::endpoint::EndpointId;
+use crate::endpoint::{EndpointId, Status};
 use crate::health::verdict;
 
 impl Control {
@@ -17,7 +18,8 @@ impl Control {
         self.check_plans();
         for known in self.known.values() {
             let says = verdict(known.checks.iter().map(|check| check.opinion.verdict()));
-            assert_eq!(known.status.as_str(), says.as_str(), "{}: the status is what its checks come to", known.key);
+            let says = if known.gone { Status::Draining.as_str() } else { says.as_str() };
+            assert_eq!(known.status.as_str(), says, "{}: the status is what its checks come to", known.key);
             for check in &known.checks {
                 let opinion = check.opinion;
                 assert!(
@@ -31,6 +33,9 @@ impl Control {
 
     fn check_indices(&self) {
         assert_eq!(self.known.len(), self.by_key.len(), "one number for each key");
+        assert!(self.sources.is_in_order(), "each source is due when it says");
+        let members: Vec<Vec<Wanted>> =
+            self.clusters.iter().map(|cluster| self.sources.members(&cluster.config)).collect();
         for (id, known) in &self.known {
             assert_eq!(self.by_key.get(&known.key), Some(id), "{}: found by its key", known.key);
             let departed = self.departed.contains(&(known.left, *id));
@@ -39,11 +44,11 @@ impl Control {
                 let cluster = &self.clusters[place.cluster];
                 assert_eq!(cluster.endpoints[place.member], *id, "{}: stands in its place", known.key);
                 assert_eq!(cluster.config.name, known.key.cluster, "{}: in its own cluster", known.key);
-                let wanted = &cluster.config.endpoints[place.member];
+                let Wanted { endpoint: wanted, gone } = &members[place.cluster][place.member];
                 assert_eq!(
-                    (&wanted.address, wanted.weight, &wanted.zone),
-                    (&known.key.address, known.weight, &known.zone),
-                    "{}: is what the configuration says",
+                    (&wanted.address, wanted.weight, &wanted.zone, *gone),
+                    (&known.key.address, known.weight, &known.zone, known.gone),
+                    "{}: is what the configuration and its sources say",
                     known.key
                 );
                 let defined = known.checks.iter().map(|check| &check.definition);

@@ -21,6 +21,8 @@ pub(super) struct Known {
     pub(super) zone: Option<ZoneName>,
     pub(super) weight: Weight,
     pub(super) priority: u8,
+    /// Whether its source no longer tells it, and has not forgotten it yet.
+    pub(super) gone: bool,
     pub(super) status: Status,
     pub(super) since: Moment,
     /// Of the status.
@@ -75,6 +77,7 @@ impl Known {
             zone: None,
             weight: Weight::ONE,
             priority: 0,
+            gone: false,
             status,
             since: now,
             evidence,
@@ -120,9 +123,10 @@ impl Known {
         self.epochs
     }
 
-    /// Brings the status in line with the checks; if it changed, says so, with `evidence`.
+    /// Brings the status in line with the checks and with discovery; if it changed, says so, with `evidence`.
     pub(super) fn judge(&mut self, now: Moment, evidence: Evidence) -> Option<Transition> {
         let to = match verdict(self.checks.iter().map(|check| check.opinion.verdict())) {
+            _ if self.gone => Status::Draining,
             Verdict::Unknown => Status::Unknown,
             Verdict::Healthy => Status::Healthy,
             Verdict::Unhealthy => Status::Unhealthy,

@@ -28,6 +28,7 @@ impl Story {
                     u64::from(transition.key.address.ip().expect("an IP address").port()) << 8 | transition.to as u64,
                 );
             }
+            Effect::Look(_) | Effect::LookAway(_) | Effect::Notice(_) => {}
         }
     }
 

@@ -198,7 +198,7 @@ impl Life {
         let (transitions, orders): (Vec<Effect>, Vec<Effect>) = effects.into_iter().partition(is_transition);
         self.under_way.extend(orders.into_iter().filter_map(|effect| match effect {
             Effect::Probe(order) => Some(order),
-            Effect::Transition(_) => None,
+            _ => None,
         }));
         transitions
     }
