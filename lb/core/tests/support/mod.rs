@@ -203,6 +203,7 @@ impl Life {
         for effect in effects {
             match effect {
                 Effect::Probe(order) => self.under_way.push(order),
+                Effect::Look(_) | Effect::LookAway(_) => {}
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Transition(_) => transitions.push(effect),
             }
