@@ -117,8 +117,9 @@ impl<E: Env> Server<E> {
         let metrics = ControlMetrics::new().map_err(no_metrics)?;
         let admin_address = admin.or(config.admin);
         let gate = Gate::new(env.clone(), orders.clone(), access.as_ref().map(AccessLog::remote));
-        let mut shell = Shell::begin(env.clone(), gate, control, First { source, text, config }, journal, metrics.clone())
-            .map_err(|rejection| StartError::Rejected(Box::new(rejection)))?;
+        let mut shell =
+            Shell::begin(env.clone(), gate, control, First { source, text, config }, journal, metrics.clone())
+                .map_err(|rejection| StartError::Rejected(Box::new(rejection)))?;
         shell.listen_to(heard);
         let (handle, truth) = (shell.handle(), shell.truth());
         let admin = match admin_address {

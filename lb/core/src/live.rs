@@ -136,7 +136,8 @@ impl Row {
     /// Whether it is as long as `rule` allows, or longer.
     #[must_use]
     pub fn reaches(self, rule: &Consecutive) -> bool {
-        let reached = |limit: Option<NonZeroU32>, count: u16| limit.is_some_and(|limit| u32::from(count) >= limit.get());
+        let reached =
+            |limit: Option<NonZeroU32>, count: u16| limit.is_some_and(|limit| u32::from(count) >= limit.get());
         self.distinct
             && (reached(rule.any_5xx, self.any_5xx)
                 || reached(rule.gateway, self.gateway)

@@ -39,6 +39,7 @@ impl Control {
         self.config = Some(config);
         self.changed = true;
         self.apply_drains(&Evidence::Added, effects);
+        self.end_moved_drills(effects);
         self.tally.keep(self.kept.values().map(|kept| kept.id));
         if !self.settled {
             let placed = self.known.values().filter(|known| known.place.is_some());

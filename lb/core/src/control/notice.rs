@@ -7,7 +7,7 @@ use super::drills::DrillNotice;
 use super::orders::OrderNotice;
 
 /// Something people should hear of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// An operator's wish was carried out, or is over.
     Order(OrderNotice),
