@@ -53,6 +53,7 @@ impl Control {
         self.config = Some(config);
         self.changed = true;
         self.apply_drains(&Evidence::Added, effects);
+        self.end_moved_drills(effects);
         self.tally.keep(self.kept.values().map(|kept| kept.id));
         self.count_open();
     }

@@ -10,7 +10,7 @@ use super::panic::PanicNotice;
 use super::{BreakerNotice, TrafficNotice};
 
 /// Something people should hear of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// An operator's wish was carried out, or is over.
     Order(OrderNotice),
