@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use weir_config::model;
-use weir_core::availability::Tier;
 use weir_core::control::{CheckView, EndpointView};
 use weir_core::health::ProbeResult;
 use weir_core::load::EndpointLoad;
@@ -232,11 +231,7 @@ fn clusters(handle: &Handle, snapshot: &snapshot::Snapshot, clock: Clock) -> Vec
             Cluster {
                 name: name.to_string(),
                 balance: balance(cluster.config.balance).to_owned(),
-                using: match cluster.available.tier {
-                    Tier::Healthy => "healthy".to_owned(),
-                    Tier::Unknown => "unknown".to_owned(),
-                    Tier::Nobody(reason) => reason.as_str().to_owned(),
-                },
+                using: cluster.available.tier.as_str().to_owned(),
                 healthy: own.iter().filter(|endpoint| endpoint.status == "healthy").count(),
                 endpoints: own,
             }

@@ -176,11 +176,11 @@ async fn verdicts_follow_the_thresholds() {
                 "{}",
                 told[2]
             );
-            assert_eq!(stage.handle.snapshot().clusters[0].available.usable, [0]);
+            assert_eq!(stage.handle.snapshot().clusters[0].available.groups[0].usable, [0]);
 
             stage.world.at("10.0.0.2:80", up());
             seconds(13).await;
-            assert_eq!(stage.handle.snapshot().clusters[0].available.usable, [0, 1]);
+            assert_eq!(stage.handle.snapshot().clusters[0].available.groups[0].usable, [0, 1]);
             let events = stage.handle.journal().read(None, 1).events;
             assert_eq!(events[0].fields["probe"]["streak"], 2);
         },

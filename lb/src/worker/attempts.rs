@@ -168,6 +168,7 @@ impl<'w> Tries<'w> {
             hash: self.hash,
             sticky: self.sticky,
             may_try: self.may_try(&mut dice),
+            worker: worker.index,
             now: worker.env.at(now),
         };
         let cluster = self.routed.cluster;

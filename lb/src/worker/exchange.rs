@@ -35,7 +35,7 @@ use crate::http1::parse::{self, HeadEnd, RESPONSE_HEAD_MAX};
 
 /// An attempt that has its connection.
 pub(crate) struct Leased<'w, E: Env> {
-    pub(crate) upstream: Upstream<E::Stream>,
+    pub(crate) upstream: Box<Upstream<E::Stream>>,
     /// It has served before, so the endpoint may have closed it without our knowing yet.
     reused: bool,
     member: &'w Member,
@@ -134,7 +134,7 @@ async fn dial<E: Env>(
     member: &Member,
     tries: &Tries<'_>,
     inbound: &mut Inbound<'_, E::Stream>,
-) -> Result<Upstream<E::Stream>, Failure> {
+) -> Result<Box<Upstream<E::Stream>>, Failure> {
     let permits = permits(worker, cluster, member, inbound).await?;
     let place = place(worker).ok_or(LOCAL_FAILURE)?;
     let how = &cluster.config.connect;

@@ -5,6 +5,8 @@ use std::fmt;
 
 use super::drills::DrillNotice;
 use super::orders::OrderNotice;
+use super::panic::PanicNotice;
+use super::{BreakerNotice, TrafficNotice};
 
 /// Something people should hear of.
 #[derive(Clone, Debug)]
@@ -13,6 +15,12 @@ pub enum Notice {
     Order(OrderNotice),
     /// A rehearsal began, ended, or has its report.
     Drill(DrillNotice),
+    /// About endpoints, by their traffic.
+    Traffic(TrafficNotice),
+    /// About a cluster's failure-rate breaker.
+    Breaker(BreakerNotice),
+    /// Panic of a cluster began or ended.
+    Panic(PanicNotice),
 }
 
 impl fmt::Display for Notice {
@@ -20,6 +28,9 @@ impl fmt::Display for Notice {
         match self {
             Self::Order(notice) => notice.fmt(f),
             Self::Drill(notice) => notice.fmt(f),
+            Self::Traffic(notice) => notice.fmt(f),
+            Self::Breaker(notice) => notice.fmt(f),
+            Self::Panic(notice) => notice.fmt(f),
         }
     }
 }
