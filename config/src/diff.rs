@@ -7,6 +7,8 @@ mod cluster;
 mod listener;
 mod show;
 
+pub(crate) use show::duration as shown;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::Hash;

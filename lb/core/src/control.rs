@@ -7,12 +7,16 @@
 
 mod configure;
 pub mod discovered;
+pub mod drills;
 mod evidence;
 mod invariants;
+mod judge;
 mod known;
 pub mod notice;
+pub mod orders;
 mod publish;
 mod schedule;
+pub mod tally;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,8 +28,10 @@ use weir_config::model::{self, Address, ClusterName, HealthCheck, ZoneName};
 pub use crate::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
 pub use discovered::{Found, Look, SourceKey, SourceView};
 pub use evidence::{Evidence, Transition};
+pub use judge::{BreakerNotice, Cause, Ejection, Limits, TrafficNotice};
 pub use notice::Notice;
-pub use view::{CheckView, EndpointView};
+pub use orders::Order;
+pub use view::{CheckView, ClusterView, EndpointView};
 
 use crate::attempt::Outcome;
 use crate::dice::Dice;
@@ -34,6 +40,7 @@ use crate::health::active::{Heard, jittered};
 use crate::snapshot;
 use crate::time::Moment;
 use discovered::Sources;
+use judge::Judging;
 use known::Known;
 use publish::ClusterState;
 use schedule::{Plan, Schedule, Slot};
@@ -52,6 +59,8 @@ pub enum Event {
     Tried(Tried),
     /// A source was looked at.
     Found(Box<Found>),
+    /// An operator wants something. Who wants to hear what became of it calls [`Control::order`].
+    Ordered(Order),
     /// Time passed: [`Control::next_due`] has come.
     Tick,
 }
@@ -106,9 +115,9 @@ pub enum Effect {
     Look(Look),
     /// No longer look at one.
     LookAway(Arc<SourceKey>),
-    /// Tell people.
+    /// Tell people of a status.
     Transition(Transition),
-    /// Tell people.
+    /// Tell people of something else.
     Notice(Notice),
 }
 
@@ -153,6 +162,10 @@ pub struct Control {
     kept: BTreeMap<ClusterName, snapshot::Kept>,
     schedule: Schedule,
     sources: Sources,
+    judging: Judging,
+    drains: orders::Drains,
+    drills: drills::Drills,
+    tally: tally::Tally,
     /// Checks that have not said anything yet; counted only until `settled`.
     open: usize,
     settled: bool,
@@ -168,6 +181,7 @@ struct Given {
     versions: u64,
     generations: u64,
     rounds: u64,
+    trials: u64,
 }
 
 /// An endpoint that left the configuration is remembered this long, so that one which flaps in
@@ -179,6 +193,10 @@ pub const REMEMBERED_MAX: usize = 10_000;
 
 /// A probe without an answer is given up this long after its timeout, and asked again.
 pub const LOST_GRACE: Duration = Duration::from_secs(5);
+
+/// A [`Event::Tick`] is wanted this often at the least, whatever [`Control::next_due`] says:
+/// nobody tells control that there is traffic again.
+pub const TICK_AT_LEAST: Duration = Duration::from_secs(5);
 
 /// First probes are spread over one interval of their check, but over no more than this: a start
 /// does not wait for an hour because probes are an hour apart.
@@ -204,6 +222,10 @@ impl Control {
             kept: BTreeMap::new(),
             schedule: Schedule::default(),
             sources: Sources::default(),
+            judging: Judging::default(),
+            drains: orders::Drains::default(),
+            drills: drills::Drills::default(),
+            tally: tally::Tally::default(),
             open: 0,
             settled: false,
             changed: false,
@@ -211,28 +233,45 @@ impl Control {
         }
     }
 
-    /// Takes in one event and appends what is to be done to `effects`, transitions before probes.
+    /// Takes in one event and appends what is to be done to `effects`, what is told before probes.
     pub fn step(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         self.now = self.now.max(now);
         self.forget();
+        self.expire_drains(effects);
+        self.go_on_with_drills(effects);
         match event {
             Event::Configured(config) => self.configure(config, effects),
             Event::Probed(probed) => self.hear(probed, effects),
             Event::Found(found) => self.found(*found, effects),
-            Event::Suspected(_) | Event::Tried(_) | Event::Tick => {}
+            // The notice among the effects tells what became of it.
+            Event::Ordered(order) => _ = self.take(order, effects),
+            Event::Suspected(endpoint) => self.suspect(endpoint),
+            Event::Tried(tried) => self.tried(tried, effects),
+            Event::Tick => {}
         }
+        self.watch(effects);
+        self.look_at_counts();
         self.give_up_lost();
         self.look(effects);
         self.ask(effects);
         self.settled |= self.open == 0 && self.config.is_some() && self.awaited_until().is_none();
     }
 
-    /// When a [`Event::Tick`] is next wanted; `None` if nothing is waited for.
+    /// When a [`Event::Tick`] is next wanted, before [`TICK_AT_LEAST`] has passed; `None` if nothing
+    /// is waited for.
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
         let due = self.schedule.next_due().filter(|_| self.may_ask());
-        let sources = self.sources.next_due().into_iter().chain(self.awaited_until().filter(|_| !self.settled));
-        due.into_iter().chain(self.schedule.next_lost()).chain(sources).min()
+        let others = [
+            self.schedule.next_lost(),
+            self.next_watch(),
+            self.tally.next_due(),
+            self.drains.next_due(),
+            self.drills.next_due(),
+            self.sources.next_due(),
+            self.awaited_until().filter(|_| !self.settled),
+        ];
+        others.into_iter().chain([due]).flatten().min()
     }
 
     /// Until when the first answer of a source is waited for, if it still is.
@@ -241,7 +280,8 @@ impl Control {
     }
 
     /// Whether every source of endpoints answered once or took too long, and every checked endpoint
-    /// was judged once, or its first round was given up. Stays true: endpoints that come later do not make a serving process unready.
+    /// was judged once, or its first round was given up. Stays true: endpoints that come later do
+    /// not make a serving process unready.
     #[must_use]
     pub const fn settled(&self) -> bool {
         self.settled
@@ -320,16 +360,17 @@ impl Control {
         }
     }
 
+    /// Brings an endpoint's status in line with all that is known of it, and all that follows.
     fn judge(&mut self, endpoint: EndpointId, evidence: Evidence, effects: &mut Vec<Effect>) {
         let Some(known) = self.known.get_mut(&endpoint) else {
             return;
         };
-        let (Some(place), Some(transition)) = (known.place, known.judge(self.now, evidence)) else {
-            return;
-        };
-        self.clusters[place.cluster].note(place.member);
-        self.changed = true;
-        effects.push(Effect::Transition(transition));
+        if let (Some(place), Some(transition)) = (known.place, known.judge(self.now, evidence)) {
+            self.clusters[place.cluster].note(place.member);
+            self.changed = true;
+            effects.push(Effect::Transition(transition));
+        }
+        self.refresh(endpoint);
     }
 
     fn first_round_over(&mut self, slot: Slot) {

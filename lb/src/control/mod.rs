@@ -324,6 +324,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             match effect {
                 Effect::Probe(order) => self.prober.start(order),
                 Effect::Transition(transition) => self.note_transition(&transition),
+                Effect::Notice(notice) => tracing::info!("{notice}"),
             }
         }
     }

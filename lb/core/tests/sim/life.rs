@@ -182,6 +182,7 @@ impl Life {
         for effect in effects {
             match effect {
                 Effect::Transition(transition) => told.push(transition),
+                Effect::Notice(_) => {}
                 Effect::Probe(order) => {
                     self.shadow.ordered(self.now, &order);
                     self.pending.push(order);

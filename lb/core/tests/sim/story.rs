@@ -22,6 +22,7 @@ impl Story {
                 self.mix(u64::from(order.id.endpoint.0) << 32 | u64::from(order.id.epoch));
                 self.mix(order.due.as_nanos());
             }
+            Effect::Notice(notice) => notice.to_string().bytes().for_each(|byte| self.mix(byte.into())),
             Effect::Transition(transition) => {
                 self.transitions += 1;
                 self.mix(

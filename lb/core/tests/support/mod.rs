@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_config::model::*;
-use weir_core::control::{Control, Effect, Event, ProbeFailure, ProbeOrder, ProbeOutcome, ProbeResult, Probed};
+use weir_core::control::orders::{Done, Refused};
+use weir_core::control::{
+    Control, Effect, Event, Notice, Order, ProbeFailure, ProbeOrder, ProbeOutcome, ProbeResult, Probed,
+};
 use weir_core::dice::Dice;
 use weir_core::snapshot::Snapshot;
 use weir_core::time::Moment;
@@ -137,7 +140,7 @@ pub(crate) fn listener(name: &str, routes: Vec<Route>) -> Listener {
             body_bytes: None,
             body_min_rate: 1024,
         },
-        headers: HeaderPolicy { x_forwarded: true, forwarded: false, request_id: true, reason: true },
+        headers: HeaderPolicy { x_forwarded: true, forwarded: false, request_id: true, reason: true, deadline: true },
         trusted_proxies: Vec::new(),
     }
 }
@@ -171,11 +174,17 @@ pub(crate) struct Life {
     pub(crate) control: Control,
     pub(crate) now: Moment,
     pub(crate) under_way: Vec<ProbeOrder>,
+    pub(crate) notices: Vec<Notice>,
 }
 
 impl Life {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { control: Control::new(2, Dice::new(seed)), now: Moment::ZERO, under_way: Vec::new() }
+        Self {
+            control: Control::new(2, Dice::new(seed)),
+            now: Moment::ZERO,
+            under_way: Vec::new(),
+            notices: Vec::new(),
+        }
     }
 
     /// One that has taken in `config`.
@@ -189,18 +198,35 @@ impl Life {
         self.step(Event::Configured(Arc::new(config)))
     }
 
-    /// One step, followed by a check of all invariants. Gives the transitions; keeps the orders.
+    fn sort(&mut self, effects: Vec<Effect>) -> Vec<Effect> {
+        let mut transitions = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Probe(order) => self.under_way.push(order),
+                Effect::Notice(notice) => self.notices.push(notice),
+                Effect::Transition(_) => transitions.push(effect),
+                Effect::Look(_) | Effect::LookAway(_) => {}
+            }
+        }
+        transitions
+    }
+
+    /// Carries out an order, followed by a check of all invariants.
+    pub(crate) fn order(&mut self, order: Order) -> Result<Done, Refused> {
+        let mut effects = Vec::new();
+        let done = self.control.order(self.now, order, &mut effects);
+        self.control.check_invariants();
+        self.sort(effects);
+        done
+    }
+
+    /// One step, followed by a check of all invariants. Gives the transitions; keeps the orders
+    /// and the notices.
     pub(crate) fn step(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.control.step(self.now, event, &mut effects);
         self.control.check_invariants();
-        let is_transition = |effect: &Effect| matches!(effect, Effect::Transition(_));
-        let (transitions, orders): (Vec<Effect>, Vec<Effect>) = effects.into_iter().partition(is_transition);
-        self.under_way.extend(orders.into_iter().filter_map(|effect| match effect {
-            Effect::Probe(order) => Some(order),
-            _ => None,
-        }));
-        transitions
+        self.sort(effects)
     }
 
     /// Waits until a probe of endpoint number `n` is under way, answering those of others with
