@@ -249,6 +249,7 @@ impl Life {
                 Effect::Look(_) | Effect::LookAway(_) => {}
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Transition(_) => transitions.push(effect),
+                Effect::Look(_) | Effect::LookAway(_) => {}
             }
         }
         transitions
