@@ -249,7 +249,6 @@ impl Life {
                 Effect::Look(_) | Effect::LookAway(_) => {}
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Transition(_) => transitions.push(effect),
-                Effect::Look(_) | Effect::LookAway(_) => {}
             }
         }
         transitions
