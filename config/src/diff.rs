@@ -10,6 +10,8 @@ mod listener;
 mod resilience;
 mod show;
 
+pub(crate) use show::duration as shown;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::Hash;

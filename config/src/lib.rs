@@ -23,6 +23,7 @@ mod report;
 mod resilience;
 mod shape;
 pub mod units;
+pub mod words;
 mod yaml;
 
 pub use diff::{Changes, Touches, diff};

@@ -19,7 +19,7 @@ use prometheus::Registry;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
 use weir_config::model::Config;
-use weir_core::control::Control;
+use weir_core::control::{Control, Event};
 use weir_core::snapshot::Snapshot;
 
 use crate::admin::Admin;
@@ -36,6 +36,9 @@ use crate::process::{limits, ports};
 use crate::worker::budget::Budget;
 use crate::worker::{Ended, Order, Worker};
 use gate::Gate;
+
+/// Reports of workers that wait for control; more are dropped, and said again if they still hold.
+const REPORTS_MAX: usize = 1024;
 
 /// What `weir run` is told.
 #[derive(Clone, Debug)]
@@ -77,6 +80,7 @@ pub struct Server<E: Env> {
     handle: Handle,
     truth: Arc<ArcSwap<Snapshot>>,
     counts: Arc<ProcessCounts>,
+    reports: mpsc::Sender<Event>,
     admin: Option<(Admin, E::Reserved)>,
     access: Option<AccessLog>,
     orders: Vec<mpsc::UnboundedSender<Order<E::Reserved>>>,
@@ -99,6 +103,7 @@ impl<E: Env> Server<E> {
         access: Option<AccessLog>,
     ) -> Result<Self, StartError> {
         let (orders, seats): (Vec<_>, Vec<_>) = (0..workers.get()).map(|_| mpsc::unbounded_channel()).unzip();
+        let (reports, heard) = mpsc::channel(REPORTS_MAX);
         let counts = Arc::new(ProcessCounts::default());
         let control = Control::new(workers.get(), env.dice("control"));
         let journal = {
@@ -112,8 +117,10 @@ impl<E: Env> Server<E> {
         let metrics = ControlMetrics::new().map_err(no_metrics)?;
         let admin_address = admin.or(config.admin);
         let gate = Gate::new(env.clone(), orders.clone(), access.as_ref().map(AccessLog::remote));
-        let shell = Shell::begin(env.clone(), gate, control, First { source, text, config }, journal, metrics.clone())
-            .map_err(|rejection| StartError::Rejected(Box::new(rejection)))?;
+        let mut shell =
+            Shell::begin(env.clone(), gate, control, First { source, text, config }, journal, metrics.clone())
+                .map_err(|rejection| StartError::Rejected(Box::new(rejection)))?;
+        shell.listen_to(heard);
         let (handle, truth) = (shell.handle(), shell.truth());
         let admin = match admin_address {
             None => None,
@@ -124,7 +131,7 @@ impl<E: Env> Server<E> {
                 Some((Admin::new(handle.clone(), metrics.map_err(no_metrics)?, bound), reserved))
             }
         };
-        Ok(Self { env, shell, handle, truth, counts, admin, access, orders, seats })
+        Ok(Self { env, shell, handle, truth, counts, reports, admin, access, orders, seats })
     }
 
     /// How to talk to it.
@@ -142,11 +149,12 @@ impl<E: Env> Server<E> {
     /// Serves with every worker on the calling thread, until dropped or until [`Handle::stop`].
     /// Must run where tasks can be spawned locally.
     pub async fn run_local(self) {
-        let Self { env, shell, truth, counts, admin, access, seats, orders: _orders, .. } = self;
+        let Self { env, shell, truth, counts, reports, admin, access, seats, orders: _orders, .. } = self;
         for (index, seat) in seats.into_iter().enumerate() {
             let writer = writer(access.as_ref(), &counts);
             let budget = Budget::new(limits::open_files(), 1);
-            let worker = Worker::new(env.clone(), index, Arc::clone(&truth), Arc::clone(&counts), writer, budget);
+            let (truth, counts, reports) = (Arc::clone(&truth), Arc::clone(&counts), reports.clone());
+            let worker = Worker::new(env.clone(), index, truth, counts, reports, writer, budget);
             tokio::task::spawn_local(worker.run(seat));
         }
         spawn_admin(&env, admin);
@@ -161,7 +169,7 @@ impl Server<Os> {
     /// # Errors
     /// When the system gives no thread or signal handler.
     pub async fn run(self) -> Result<usize, StartError> {
-        let Self { env, shell, handle, truth, counts, admin, access, orders, seats } = self;
+        let Self { env, shell, handle, truth, counts, reports, admin, access, orders, seats } = self;
         let system = |what| move |source| StartError::System { what, source };
         let mut signals = Signals::new().map_err(system("cannot handle signals"))?;
         let mut ends = Vec::new();
@@ -169,9 +177,10 @@ impl Server<Os> {
         for (index, seat) in seats.into_iter().enumerate() {
             let (report, ended) = oneshot::channel();
             let writer = writer(access.as_ref(), &counts);
-            let (truth, counts) = (Arc::clone(&truth), Arc::clone(&counts));
-            let make =
-                move || Worker::new(env, index, truth, counts, writer, Budget::new(limits::open_files(), workers));
+            let (env, truth, counts, reports) = (env.clone(), Arc::clone(&truth), Arc::clone(&counts), reports.clone());
+            let make = move || {
+                Worker::new(env, index, truth, counts, reports, writer, Budget::new(limits::open_files(), workers))
+            };
             let work = move || work(index, make, seat, report);
             let thread = std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(work);
             ends.push((thread.map_err(system("cannot start a worker"))?, ended));

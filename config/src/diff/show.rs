@@ -17,7 +17,7 @@ pub(super) fn or<T: Display>(none: &'static str) -> impl Fn(&Option<T>) -> Strin
 }
 
 /// As `1m30s`.
-pub(super) fn duration(value: &Duration) -> String {
+pub(crate) fn duration(value: &Duration) -> String {
     let mut rest = value.as_micros();
     let mut out = String::new();
     for (unit, size) in [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)] {

@@ -6,11 +6,18 @@
 //! configuration, so a reload cannot make a sick endpoint well.
 
 mod configure;
+pub mod discovered;
+pub mod drills;
 mod evidence;
 mod invariants;
+mod judge;
 mod known;
+pub mod notice;
+pub mod orders;
+mod panic;
 mod publish;
 mod schedule;
+pub mod tally;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +27,13 @@ use std::time::Duration;
 use weir_config::model::{self, Address, ClusterName, HealthCheck, ZoneName};
 
 pub use crate::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
+pub use discovered::{Found, Look, SourceKey, SourceView};
 pub use evidence::{Evidence, Transition};
-pub use view::{CheckView, EndpointView};
+pub use judge::{BreakerNotice, Cause, Ejection, Limits, TrafficNotice};
+pub use notice::Notice;
+pub use orders::Order;
+pub use panic::PanicNotice;
+pub use view::{CheckView, ClusterView, EndpointView};
 
 use crate::attempt::Outcome;
 use crate::dice::Dice;
@@ -29,6 +41,8 @@ use crate::endpoint::{ClusterId, EndpointId, EndpointKey};
 use crate::health::active::{Heard, jittered};
 use crate::snapshot;
 use crate::time::Moment;
+use discovered::Sources;
+use judge::Judging;
 use known::Known;
 use publish::ClusterState;
 use schedule::{Plan, Schedule, Slot};
@@ -45,6 +59,10 @@ pub enum Event {
     Suspected(EndpointId),
     /// A trial ended: of an endpoint on probation, or of a cluster whose breaker is half open.
     Tried(Tried),
+    /// An operator wants something. Who wants to hear what became of it calls [`Control::order`].
+    Ordered(Order),
+    /// A source was looked at.
+    Found(Box<Found>),
     /// Time passed: [`Control::next_due`] has come.
     Tick,
 }
@@ -95,8 +113,14 @@ pub struct Probed {
 pub enum Effect {
     /// Run a probe.
     Probe(ProbeOrder),
-    /// Tell people.
+    /// Look at a source of endpoints.
+    Look(Look),
+    /// No longer look at one.
+    LookAway(Arc<SourceKey>),
+    /// Tell people of a status.
     Transition(Transition),
+    /// Tell people of something else.
+    Notice(Notice),
 }
 
 /// A probe to run, now: orders never exceed [`model::Config::max_concurrent_probes`], so there is
@@ -139,10 +163,17 @@ pub struct Control {
     /// What is kept of clusters by name, of those too that left not long ago.
     kept: BTreeMap<ClusterName, snapshot::Kept>,
     schedule: Schedule,
+    judging: Judging,
+    drains: orders::Drains,
+    drills: drills::Drills,
+    tally: tally::Tally,
+    sources: Sources,
     /// Checks that have not said anything yet; counted only until `settled`.
     open: usize,
     settled: bool,
     changed: bool,
+    /// What publishing brought up: effects of the next step, which is due at once.
+    noticed: Vec<Effect>,
     /// Numbers given so far; each only rises.
     given: Given,
 }
@@ -154,6 +185,7 @@ struct Given {
     versions: u64,
     generations: u64,
     rounds: u64,
+    trials: u64,
 }
 
 /// An endpoint that left the configuration is remembered this long, so that one which flaps in
@@ -165,6 +197,10 @@ pub const REMEMBERED_MAX: usize = 10_000;
 
 /// A probe without an answer is given up this long after its timeout, and asked again.
 pub const LOST_GRACE: Duration = Duration::from_secs(5);
+
+/// A [`Event::Tick`] is wanted this often at the least, whatever [`Control::next_due`] says:
+/// nobody tells control that there is traffic again.
+pub const TICK_AT_LEAST: Duration = Duration::from_secs(5);
 
 /// First probes are spread over one interval of their check, but over no more than this: a start
 /// does not wait for an hour because probes are an hour apart.
@@ -189,36 +225,70 @@ impl Control {
             departed: BTreeSet::new(),
             kept: BTreeMap::new(),
             schedule: Schedule::default(),
+            judging: Judging::default(),
+            drains: orders::Drains::default(),
+            drills: drills::Drills::default(),
+            tally: tally::Tally::default(),
+            sources: Sources::default(),
             open: 0,
             settled: false,
             changed: false,
+            noticed: Vec::new(),
             given: Given::default(),
         }
     }
 
-    /// Takes in one event and appends what is to be done to `effects`, transitions before probes.
+    /// Takes in one event and appends what is to be done to `effects`, what is told before probes.
     pub fn step(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         self.now = self.now.max(now);
+        effects.append(&mut self.noticed);
         self.forget();
+        self.expire_drains(effects);
+        self.go_on_with_drills(effects);
         match event {
             Event::Configured(config) => self.configure(config, effects),
             Event::Probed(probed) => self.hear(probed, effects),
-            Event::Suspected(_) | Event::Tried(_) | Event::Tick => {}
+            Event::Found(found) => self.found(*found, effects),
+            // The notice among the effects tells what became of it.
+            Event::Ordered(order) => _ = self.take(order, effects),
+            Event::Suspected(endpoint) => self.suspect(endpoint),
+            Event::Tried(tried) => self.tried(tried, effects),
+            Event::Tick => {}
         }
+        self.watch(effects);
+        self.look_at_counts();
         self.give_up_lost();
+        self.look(effects);
         self.ask(effects);
-        self.settled |= self.open == 0 && self.config.is_some();
+        self.settled |= self.open == 0 && self.config.is_some() && self.awaited_until().is_none();
     }
 
-    /// When a [`Event::Tick`] is next wanted; `None` if nothing is waited for.
+    /// When a [`Event::Tick`] is next wanted, before [`TICK_AT_LEAST`] has passed; `None` if nothing
+    /// is waited for.
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
         let due = self.schedule.next_due().filter(|_| self.may_ask());
-        due.into_iter().chain(self.schedule.next_lost()).min()
+        let noticed = (!self.noticed.is_empty()).then_some(self.now);
+        let others = [
+            self.schedule.next_lost(),
+            self.next_watch(),
+            self.tally.next_due(),
+            self.drains.next_due(),
+            self.drills.next_due(),
+            noticed,
+            self.sources.next_due(),
+            self.awaited_until().filter(|_| !self.settled),
+        ];
+        others.into_iter().chain([due]).flatten().min()
     }
 
-    /// Whether every checked endpoint was judged once, or its first round was given up. Stays true:
-    /// endpoints that come later do not make a serving process unready.
+    /// Until when the first answer of a source is waited for, if it still is.
+    fn awaited_until(&self) -> Option<Moment> {
+        self.sources.awaited_until().filter(|&until| until > self.now)
+    }
+
+    /// Whether every source of endpoints answered once or took too long, and every checked endpoint
+    /// was judged once, or its first round was given up. Stays true: endpoints that come later do not make a serving process unready.
     #[must_use]
     pub const fn settled(&self) -> bool {
         self.settled
@@ -297,16 +367,17 @@ impl Control {
         }
     }
 
+    /// Brings an endpoint's status in line with all that is known of it, and all that follows.
     fn judge(&mut self, endpoint: EndpointId, evidence: Evidence, effects: &mut Vec<Effect>) {
         let Some(known) = self.known.get_mut(&endpoint) else {
             return;
         };
-        let (Some(place), Some(transition)) = (known.place, known.judge(self.now, evidence)) else {
-            return;
-        };
-        self.clusters[place.cluster].note(place.member);
-        self.changed = true;
-        effects.push(Effect::Transition(transition));
+        if let (Some(place), Some(transition)) = (known.place, known.judge(self.now, evidence)) {
+            self.clusters[place.cluster].note(place.member);
+            self.changed = true;
+            effects.push(Effect::Transition(transition));
+        }
+        self.refresh(endpoint);
     }
 
     fn first_round_over(&mut self, slot: Slot) {

@@ -4,10 +4,12 @@
 //! ending and the closing report are [`crate::control`]'s; carrying a fault out is the worker's
 //! (and, for probes of a zone that is "gone", the prober's).
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use weir_config::model::{ClusterName, HeaderMatch, HeaderTest, ListenerName, ZoneName};
+use weir_config::words;
 
 use crate::dice::Dice;
 use crate::endpoint::EndpointKey;
@@ -71,6 +73,45 @@ pub enum Scope {
     Endpoint(EndpointKey),
     /// Before a request is sent anywhere: on a route, by its place in its listener, or on all of them.
     Route(ListenerName, Option<usize>),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zone(zone) => write!(f, "zone {zone}"),
+            Self::Cluster(cluster) => write!(f, "cluster {cluster}"),
+            Self::Endpoint(key) => write!(f, "endpoint {key}"),
+            Self::Route(listener, None) => write!(f, "listener {listener}"),
+            Self::Route(listener, Some(at)) => write!(f, "route {} of listener {listener}", at + 1),
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable => f.write_str("no connection"),
+            Self::Delay(delay) => write!(f, "{} more latency", words::shown(*delay)),
+            Self::Abort(status) => write!(f, "status {status} instead of an answer"),
+            Self::Reset => f.write_str("a reset instead of an answer"),
+        }
+    }
+}
+
+/// `no connection at zone az-b`; with the share and the header, where not all are struck.
+impl fmt::Display for Drill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.trouble, self.scope)?;
+        if self.share < 10_000 {
+            write!(f, " for {} %", f64::from(self.share) / 100.0)?;
+        }
+        match &self.header {
+            Some(HeaderMatch { name, test: HeaderTest::Exact(value) }) => write!(f, " with {name}: {value}"),
+            Some(HeaderMatch { name, test: HeaderTest::Present }) => write!(f, " with {name}"),
+            Some(HeaderMatch { name, test: HeaderTest::Absent }) => write!(f, " without {name}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What befalls one request or attempt: first the delay, then the end.

@@ -11,10 +11,13 @@
 pub mod attempt;
 pub mod availability;
 pub mod balance;
+pub mod breaker;
 pub mod control;
 pub mod dice;
+pub mod discovery;
 pub mod drill;
 pub mod endpoint;
+pub mod hash;
 pub mod health;
 pub mod limits;
 pub mod live;

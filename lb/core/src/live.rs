@@ -6,10 +6,13 @@
 //! `Arc` for as long as the thing lives, whatever the generation.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use weir_config::model::Consecutive;
 
 use crate::attempt::{Class, Outcome};
 use crate::limits::{Budget, Queue};
@@ -29,14 +32,14 @@ pub struct EndpointLive {
 }
 
 impl EndpointLive {
-    /// Nothing happened yet; no limits. `queue` is its cluster's.
+    /// Nothing happened yet; no limits. `room` is its cluster's ([`ClusterLive::room`]).
     #[must_use]
-    pub fn new(queue: &Arc<Queue>) -> Self {
+    pub fn new(room: &Arc<Queue>) -> Self {
         Self {
             streak: Streak::default(),
             samples: Samples::default(),
-            requests: Arc::new(Budget::new(None, Arc::clone(queue))),
-            connections: Arc::new(Budget::new(None, Arc::clone(queue))),
+            requests: Arc::new(Budget::new(None, Arc::clone(room))),
+            connections: Arc::new(Budget::new(None, Arc::clone(room))),
         }
     }
 }
@@ -50,8 +53,11 @@ pub struct ClusterLive {
     pub connections: Arc<Budget>,
     /// Retries under way, if limited (over the retry budget, which always holds).
     pub retries: Arc<Budget>,
-    /// Who waits for any of these, or of its endpoints' limits.
+    /// Who waits to be let in: for one of [`Self::requests`].
     pub queue: Arc<Queue>,
+    /// Who was let in and waits for an endpoint with room: for a connection, or one of the
+    /// endpoints' limits.
+    pub room: Arc<Queue>,
     /// Bounds of retries over requests.
     pub retry: Arc<crate::retry::Spent>,
     median: AtomicU64,
@@ -62,17 +68,24 @@ impl ClusterLive {
     /// Nothing happened yet; no limits.
     #[must_use]
     pub fn new() -> Self {
-        let queue = Queue::new();
-        let unlimited = || Arc::new(Budget::new(None, Arc::clone(&queue)));
+        let (queue, room) = (Queue::new(), Queue::new());
+        let unlimited = |queue| Arc::new(Budget::new(None, Arc::clone(queue)));
         Self {
-            requests: unlimited(),
-            connections: unlimited(),
-            retries: unlimited(),
+            requests: unlimited(&queue),
+            connections: unlimited(&room),
+            retries: unlimited(&room),
             retry: Arc::default(),
             median: AtomicU64::new(0),
             usual: AtomicU64::new(0),
             queue,
+            room,
         }
+    }
+
+    /// How many wait, for whatever.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.queue.waiting() + self.room.waiting()
     }
 
     /// The median of its attempts' times to the head of an answer, if it is known.
@@ -117,6 +130,19 @@ pub struct Row {
     pub local_origin: u16,
     /// Whether they were of two requests at the least.
     pub distinct: bool,
+}
+
+impl Row {
+    /// Whether it is as long as `rule` allows, or longer.
+    #[must_use]
+    pub fn reaches(self, rule: &Consecutive) -> bool {
+        let reached =
+            |limit: Option<NonZeroU32>, count: u16| limit.is_some_and(|limit| u32::from(count) >= limit.get());
+        self.distinct
+            && (reached(rule.any_5xx, self.any_5xx)
+                || reached(rule.gateway, self.gateway)
+                || reached(rule.local_origin, self.local_origin))
+    }
 }
 
 impl Streak {

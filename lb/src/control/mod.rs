@@ -22,7 +22,8 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use weir_config::model::{Config, ListenerName};
-use weir_core::control::{Control, Effect, Event, Probed, Transition};
+use weir_core::control::orders::{Done, Refused};
+use weir_core::control::{Control, Effect, Event, Notice, Order, Probed, TICK_AT_LEAST, Transition};
 use weir_core::endpoint::Status;
 use weir_core::snapshot::Snapshot;
 
@@ -100,6 +101,7 @@ pub struct BoundListener {
 /// What the loop is asked to do.
 enum Command {
     Reload { trigger: Trigger, reply: oneshot::Sender<ReloadOutcome> },
+    Order { order: Box<Order>, reply: oneshot::Sender<Result<Done, Refused>> },
     FileChanged,
     Stop,
 }
@@ -111,7 +113,7 @@ const BATCH_MAX: usize = 1024;
 /// Between two ticks: the grain of the timers underneath.
 const TICK_MIN: Duration = Duration::from_millis(1);
 /// Between two ticks when the core wants none.
-const TICK_MAX: Duration = Duration::from_secs(60);
+const TICK_MAX: Duration = TICK_AT_LEAST;
 
 /// What the loop and its handles share. Written by the loop (and `phase` by handles), read by the
 /// admin API; all on one thread, borrowed for moments.
@@ -147,6 +149,8 @@ pub struct Shell<E: Env, S: Sockets> {
     prober: Prober<E>,
     lag: Rc<Lag>,
     results: mpsc::UnboundedReceiver<Finished>,
+    /// What workers saw and do not decide: [`Event::Suspected`], [`Event::Tried`].
+    reports: mpsc::Receiver<Event>,
     commands: mpsc::Receiver<Command>,
     sender: mpsc::Sender<Command>,
     effects: Vec<Effect>,
@@ -187,6 +191,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         let lag = Rc::new(Lag::default());
         let (report, results) = mpsc::unbounded_channel();
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let (_, reports) = mpsc::channel(1);
         let shared = Shared {
             control: RefCell::new(control),
             in_force: RefCell::new(InForce::new(Arc::clone(&text), snapshot.generation, env.wall())),
@@ -202,7 +207,12 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         let prober = Prober::new(env.clone(), Rc::clone(&lag), report);
         let seen = Seen::Text(text);
         let (shared, reserved) = (Rc::new(shared), Some(reserved));
-        Ok(Self { env, sockets, shared, reserved, prober, lag, results, commands, sender, effects, seen })
+        Ok(Self { env, sockets, shared, reserved, prober, lag, results, reports, commands, sender, effects, seen })
+    }
+
+    /// Listens to what workers report.
+    pub fn listen_to(&mut self, reports: mpsc::Receiver<Event>) {
+        self.reports = reports;
     }
 
     /// The truth; what workers read.
@@ -267,9 +277,16 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                         // Whoever asked may have gone; the journal has it.
                         let _ = reply.send(outcome);
                     }
+                    Command::Order { order, reply } => {
+                        let verdict = self.order(*order);
+                        // Whoever asked may look at once: what was ordered is the truth by then.
+                        self.publish();
+                        let _ = reply.send(verdict);
+                    }
                     Command::FileChanged => self.look_at_file(),
                     Command::Stop => return,
                 },
+                Some(report) = self.reports.recv() => self.take_reports(report),
                 Some(finished) = self.results.recv() => self.take_in(finished),
                 () = sleep(pause) => self.step(Event::Tick),
             }
@@ -294,16 +311,35 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         }
     }
 
+    /// Takes in this report and those that wait behind it.
+    fn take_reports(&mut self, first: Event) {
+        let mut next = Some(first);
+        let mut room = BATCH_MAX;
+        while let Some(report) = next {
+            self.step(report);
+            room -= 1;
+            next = if room > 0 { self.reports.try_recv().ok() } else { None };
+        }
+    }
+
     fn step(&mut self, event: Event) {
         self.shared.control.borrow_mut().step(self.env.now(), event, &mut self.effects);
         self.carry_out();
     }
 
+    fn order(&mut self, order: Order) -> Result<Done, Refused> {
+        let verdict = self.shared.control.borrow_mut().order(self.env.now(), order, &mut self.effects);
+        self.carry_out();
+        verdict
+    }
+
     fn carry_out(&mut self) {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
-                Effect::Probe(order) => self.prober.start(order),
+                Effect::Probe(order) => self.prober.start(order, &self.shared.truth.load().drills),
                 Effect::Transition(transition) => self.note_transition(&transition),
+                Effect::Look(_) | Effect::LookAway(_) => {}
+                Effect::Notice(notice) => self.note(&notice),
             }
         }
     }
@@ -327,20 +363,24 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         self.shared.metrics.transition(key, *to, self.env.wall());
         let level = if *to == Status::Unhealthy { Level::Warn } else { Level::Info };
         let place = zone.as_ref().map(|zone| format!(" in {zone}")).unwrap_or_default();
-        self.shared.journal.record(
-            Kind::EndpointTransition,
-            level,
-            format!("{key}{place} went from {from} to {to}: {evidence}"),
-            json!({
-                "cluster": key.cluster.as_str(),
-                "endpoint": key.address.to_string(),
-                "zone": zone.as_ref().map(|zone| zone.as_str()),
-                "from": from.as_str(),
-                "to": to.as_str(),
-                "evidence": evidence.to_string(),
-                "probe": tell::evidence(evidence),
-            }),
-        );
+        let mut fields = json!({
+            "cluster": key.cluster.as_str(),
+            "endpoint": key.address.to_string(),
+            "zone": zone.as_ref().map(|zone| zone.as_str()),
+            "from": from.as_str(),
+            "to": to.as_str(),
+            "evidence": evidence.to_string(),
+        });
+        if let Some((name, more)) = tell::evidence(evidence) {
+            fields[name] = more;
+        }
+        let message = format!("{key}{place} went from {from} to {to}: {evidence}");
+        self.shared.journal.record(Kind::EndpointTransition, level, message, fields);
+    }
+
+    fn note(&self, notice: &Notice) {
+        let (kind, level, fields) = tell::notice(notice);
+        self.shared.journal.record(kind, level, notice.to_string(), fields);
     }
 
     /// Tells the journal which addresses are served that were not, and the other way round.

@@ -5,15 +5,20 @@
 //! [`exchange`] (9, 10), [`reply`] (12).
 
 pub(crate) mod accept;
+mod affinity;
+mod attempts;
 pub(crate) mod budget;
 mod client;
 mod deadline;
 mod exchange;
+mod flight;
 mod forward;
 mod headers;
 mod pool;
 mod relay;
+mod replay;
 mod reply;
+mod room;
 mod serve;
 mod story;
 
@@ -27,10 +32,11 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
 use slab::Slab;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use weir_config::model::ListenerName;
 use weir_core::balance::Cursors;
+use weir_core::control::Event;
 use weir_core::dice::Dice;
 use weir_core::endpoint::{EndpointId, Status};
 use weir_core::snapshot::Snapshot;
@@ -87,6 +93,8 @@ pub(crate) struct Worker<E: Env> {
     /// Its number, from 0: which shard of every count is its own.
     pub(crate) index: usize,
     pub(crate) counts: Arc<ProcessCounts>,
+    /// To control: what was seen here and is decided there.
+    reports: mpsc::Sender<Event>,
     pub(crate) budget: Budget,
     pub(crate) scratch: Scratch,
     pub(crate) dice: RefCell<Dice>,
@@ -123,6 +131,7 @@ impl<E: Env> Worker<E> {
         index: usize,
         truth: Arc<ArcSwap<Snapshot>>,
         counts: Arc<ProcessCounts>,
+        reports: mpsc::Sender<Event>,
         access: AccessWriter,
         budget: Budget,
     ) -> Rc<Self> {
@@ -133,6 +142,7 @@ impl<E: Env> Worker<E> {
             env,
             index,
             counts,
+            reports,
             budget,
             scratch: Scratch::new(),
             dice: RefCell::new(dice),
@@ -218,6 +228,12 @@ impl<E: Env> Worker<E> {
         newer
     }
 
+    /// Tells control what was seen. Lost if control has more to hear than it can: what matters is
+    /// seen again.
+    pub(crate) fn report(&self, event: Event) {
+        let _ = self.reports.try_send(event);
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
     }
@@ -283,10 +299,18 @@ impl<E: Env> Worker<E> {
         let mut kept: HashMap<EndpointId, Duration> = HashMap::new();
         for cluster in &world.snapshot.clusters {
             let timeout = cluster.config.pool.idle_timeout;
-            let usable = cluster.members.iter().filter(|member| member.status != Status::Unhealthy);
+            let usable = cluster.members.iter().filter(|member| is_in_service(member.status));
             kept.extend(usable.map(|member| (member.id, timeout)));
         }
         self.pool.borrow_mut().sweep(now, |endpoint| kept.get(&endpoint).copied());
         self.cursors.borrow_mut().keep(world.snapshot.clusters.iter().map(AsRef::as_ref));
+    }
+}
+
+/// Whether connections to an endpoint of this status are worth keeping.
+const fn is_in_service(status: Status) -> bool {
+    match status {
+        Status::Unknown | Status::Healthy | Status::Probation => true,
+        Status::Unhealthy | Status::Ejected | Status::Draining => false,
     }
 }

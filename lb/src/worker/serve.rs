@@ -163,7 +163,8 @@ clusters: [{name: app, endpoints: ['127.0.0.1:81']}]
         let counts = Arc::new(ProcessCounts::default());
         let access = AccessWriter::nowhere(Arc::clone(&counts));
         let truth = Arc::new(ArcSwap::new(snapshot));
-        let worker = Worker::new(Os::new(), 0, truth, Arc::clone(&counts), access, Budget::new(100, 1));
+        let (reports, _heard) = tokio::sync::mpsc::channel(1);
+        let worker = Worker::new(Os::new(), 0, truth, Arc::clone(&counts), reports, access, Budget::new(100, 1));
         let guard = || Guard::new(&worker, Arc::clone(&load), worker.budget.for_client().unwrap());
         let (doomed, other) = (guard(), guard());
         let tasks = LocalSet::new();

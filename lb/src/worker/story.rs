@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 use weir_core::reason::Reason;
+use weir_core::retry::Denied;
 
 use super::headers::RequestId;
 
@@ -15,12 +16,18 @@ pub(crate) struct Story {
     pub(crate) route: Option<usize>,
     /// The endpoint of the last attempt: its index among its cluster's members.
     pub(crate) endpoint: Option<usize>,
-    pub(crate) attempts: u8,
+    pub(crate) attempts: u16,
+    /// When the latest attempt began.
+    pub(crate) tried: Instant,
+    /// Why there was no further attempt, if one had been wanted.
+    pub(crate) denied: Option<Denied>,
     /// The status the client got; 0 if none.
     pub(crate) status: u16,
     /// Why we answered ourselves, or why the answer broke off.
     pub(crate) reason: Option<Reason>,
     pub(crate) id: Option<RequestId>,
+    /// A field for the answer: the cookie of its session.
+    pub(crate) cookie: Option<Vec<u8>>,
     pub(crate) body_in: u64,
     pub(crate) body_out: u64,
 }
@@ -33,9 +40,12 @@ impl Story {
             route: None,
             endpoint: None,
             attempts: 0,
+            tried: now,
+            denied: None,
             status: 0,
             reason: None,
             id: None,
+            cookie: None,
             body_in: 0,
             body_out: 0,
         }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::discovered::Wanted;
+use super::known::Known;
 use super::schedule::{Plan, Slot};
 use super::{Control, REMEMBERED_MAX};
-use crate::endpoint::EndpointId;
+use crate::endpoint::{EndpointId, Status};
+use crate::health::outlier::State;
 use crate::health::verdict;
 
 impl Control {
@@ -16,8 +19,12 @@ impl Control {
         self.check_indices();
         self.check_plans();
         for known in self.known.values() {
+            let drain = self.drains.of(&known.key, known.zone.as_ref());
+            assert_eq!(known.drained, drain.is_some(), "{}: drained if and only if a drain says so", known.key);
             let says = verdict(known.checks.iter().map(|check| check.opinion.verdict()));
-            assert_eq!(known.status.as_str(), says.as_str(), "{}: the status is what its checks come to", known.key);
+            assert_eq!(known.verdict, says, "{}: the verdict is what its checks come to", known.key);
+            assert_eq!(known.status, known.status_of(), "{}: the status is what all that is known comes to", known.key);
+            self.check_traffic(known);
             for check in &known.checks {
                 let opinion = check.opinion;
                 assert!(
@@ -29,8 +36,21 @@ impl Control {
         }
     }
 
+    fn check_traffic(&self, known: &Known) {
+        let standing = &known.traffic.standing;
+        assert_eq!(standing.is_out(), known.traffic.ejection.is_some(), "{}: out for a cause", known.key);
+        assert!((1..=1000).contains(&known.permille), "{}: some of its weight", known.key);
+        assert!(known.ramp.is_none() || known.status == Status::Healthy, "{}: only the healthy ramp", known.key);
+        if let (State::Ejected { until }, Some(_)) = (standing.state(), known.place) {
+            assert!(*until > self.now, "{}: nobody is out for longer than told", known.key);
+        }
+    }
+
     fn check_indices(&self) {
         assert_eq!(self.known.len(), self.by_key.len(), "one number for each key");
+        assert!(self.sources.is_in_order(), "each source is due when it says");
+        let members: Vec<Vec<Wanted>> =
+            self.clusters.iter().map(|cluster| self.sources.members(&cluster.config)).collect();
         for (id, known) in &self.known {
             assert_eq!(self.by_key.get(&known.key), Some(id), "{}: found by its key", known.key);
             let departed = self.departed.contains(&(known.left, *id));
@@ -39,11 +59,11 @@ impl Control {
                 let cluster = &self.clusters[place.cluster];
                 assert_eq!(cluster.endpoints[place.member], *id, "{}: stands in its place", known.key);
                 assert_eq!(cluster.config.name, known.key.cluster, "{}: in its own cluster", known.key);
-                let wanted = &cluster.config.endpoints[place.member];
+                let Wanted { endpoint: wanted, gone } = &members[place.cluster][place.member];
                 assert_eq!(
-                    (&wanted.address, wanted.weight, &wanted.zone),
-                    (&known.key.address, known.weight, &known.zone),
-                    "{}: is what the configuration says",
+                    (&wanted.address, wanted.weight, &wanted.zone, *gone),
+                    (&known.key.address, known.weight, &known.zone, known.gone),
+                    "{}: is what the configuration and its sources say",
                     known.key
                 );
                 let defined = known.checks.iter().map(|check| &check.definition);

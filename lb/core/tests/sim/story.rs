@@ -28,6 +28,8 @@ impl Story {
                     u64::from(transition.key.address.ip().expect("an IP address").port()) << 8 | transition.to as u64,
                 );
             }
+            Effect::Notice(notice) => notice.to_string().bytes().for_each(|byte| self.mix(byte.into())),
+            Effect::Look(_) | Effect::LookAway(_) => {}
         }
     }
 

@@ -6,9 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_config::model::*;
-use weir_core::control::{Control, Effect, Event, ProbeFailure, ProbeOrder, ProbeOutcome, ProbeResult, Probed};
+use weir_core::control::orders::{Done, Refused};
+use weir_core::control::{
+    Control, Effect, Event, Notice, Order, ProbeFailure, ProbeOrder, ProbeOutcome, ProbeResult, Probed,
+};
 use weir_core::dice::Dice;
-use weir_core::snapshot::Snapshot;
+use weir_core::endpoint::{ClusterId, EndpointId, EndpointKey, Status};
+use weir_core::limits::Queue;
+use weir_core::live::{EndpointLive, Trial};
+use weir_core::load::Shards;
+use weir_core::snapshot::{self, Kept, Member, Snapshot};
 use weir_core::time::Moment;
 
 pub(crate) fn config(listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Config {
@@ -159,6 +166,45 @@ pub(crate) fn route(matches: RouteMatch, cluster: &str) -> Route {
     }
 }
 
+/// A cluster as workers see it, of members that are as they are told to be.
+pub(crate) fn made(config: Cluster, members: Vec<Member>, zone: Option<&str>) -> snapshot::Cluster {
+    made_after(None, config, members, zone)
+}
+
+/// The same, as the next version after another.
+pub(crate) fn made_after(
+    before: Option<&snapshot::Cluster>,
+    config: Cluster,
+    members: Vec<Member>,
+    zone: Option<&str>,
+) -> snapshot::Cluster {
+    let kept = Kept::new(ClusterId(1), 2);
+    let version = before.map_or(1, |before| before.version + 1);
+    let zone = zone.map(|zone| ZoneName::new(zone).expect("a name"));
+    snapshot::Cluster::new(&kept, config.into(), members, version, snapshot::Breaker::Closed, zone.as_ref(), before)
+}
+
+/// Member number `n`, of weight 1; on probation it may have one trial at a time.
+pub(crate) fn member(n: usize, status: Status) -> Member {
+    Member {
+        key: Arc::new(EndpointKey { cluster: ClusterName::new("shop").expect("a name"), address: address(n) }),
+        id: EndpointId(n as u32),
+        zone: None,
+        weight: Weight::ONE,
+        permille: 1000,
+        priority: 0,
+        status,
+        trial: (status == Status::Probation).then(|| Arc::new(Trial::new(1, 1))),
+        live: Arc::new(EndpointLive::new(&Queue::new())),
+        load: Arc::new(Shards::new(2)),
+    }
+}
+
+/// Members of these states, numbered from 0.
+pub(crate) fn members(statuses: &[Status]) -> Vec<Member> {
+    statuses.iter().enumerate().map(|(n, &status)| member(n, status)).collect()
+}
+
 pub(crate) fn seconds(n: u64) -> Moment {
     Duration::from_secs(n).into()
 }
@@ -171,11 +217,17 @@ pub(crate) struct Life {
     pub(crate) control: Control,
     pub(crate) now: Moment,
     pub(crate) under_way: Vec<ProbeOrder>,
+    pub(crate) notices: Vec<Notice>,
 }
 
 impl Life {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { control: Control::new(2, Dice::new(seed)), now: Moment::ZERO, under_way: Vec::new() }
+        Self {
+            control: Control::new(2, Dice::new(seed)),
+            now: Moment::ZERO,
+            under_way: Vec::new(),
+            notices: Vec::new(),
+        }
     }
 
     /// One that has taken in `config`.
@@ -189,18 +241,35 @@ impl Life {
         self.step(Event::Configured(Arc::new(config)))
     }
 
-    /// One step, followed by a check of all invariants. Gives the transitions; keeps the orders.
+    fn sort(&mut self, effects: Vec<Effect>) -> Vec<Effect> {
+        let mut transitions = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Probe(order) => self.under_way.push(order),
+                Effect::Look(_) | Effect::LookAway(_) => {}
+                Effect::Notice(notice) => self.notices.push(notice),
+                Effect::Transition(_) => transitions.push(effect),
+            }
+        }
+        transitions
+    }
+
+    /// Carries out an order, followed by a check of all invariants.
+    pub(crate) fn order(&mut self, order: Order) -> Result<Done, Refused> {
+        let mut effects = Vec::new();
+        let done = self.control.order(self.now, order, &mut effects);
+        self.control.check_invariants();
+        self.sort(effects);
+        done
+    }
+
+    /// One step, followed by a check of all invariants. Gives the transitions; keeps the orders
+    /// and the notices.
     pub(crate) fn step(&mut self, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.control.step(self.now, event, &mut effects);
         self.control.check_invariants();
-        let is_transition = |effect: &Effect| matches!(effect, Effect::Transition(_));
-        let (transitions, orders): (Vec<Effect>, Vec<Effect>) = effects.into_iter().partition(is_transition);
-        self.under_way.extend(orders.into_iter().filter_map(|effect| match effect {
-            Effect::Probe(order) => Some(order),
-            Effect::Transition(_) => None,
-        }));
-        transitions
+        self.sort(effects)
     }
 
     /// Waits until a probe of endpoint number `n` is under way, answering those of others with
