@@ -1,6 +1,8 @@
 //! Configurations made by hand, with the product's defaults.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod traffic;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use weir_core::control::{
 use weir_core::dice::Dice;
 use weir_core::snapshot::Snapshot;
 use weir_core::time::Moment;
+
+pub(crate) use traffic::{bring_back, charged, eject, judged_shop, of_shop, outlier, told};
 
 pub(crate) fn config(listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Config {
     Config {
@@ -175,6 +179,7 @@ pub(crate) struct Life {
     pub(crate) now: Moment,
     pub(crate) under_way: Vec<ProbeOrder>,
     pub(crate) notices: Vec<Notice>,
+    pub(crate) published: Option<Arc<Snapshot>>,
 }
 
 impl Life {
@@ -184,6 +189,7 @@ impl Life {
             now: Moment::ZERO,
             under_way: Vec::new(),
             notices: Vec::new(),
+            published: None,
         }
     }
 
