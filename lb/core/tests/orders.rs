@@ -84,7 +84,7 @@ fn a_drained_endpoint_gets_nothing_and_comes_back() {
     let mut life = Life::of(three_zones());
     let done = life.order(drain(DrainScope::Endpoint(key(1))));
     assert!(matches!(done, Ok(Done::Drained(_, 1))), "{done:?}");
-    assert_eq!(life.publish().unwrap().clusters[0].available.usable, [0, 2, 3, 4, 5]);
+    assert_eq!(life.publish().unwrap().clusters[0].available.groups[0].usable, [0, 2, 3, 4, 5]);
     let evidence = life.control.endpoint(&key(1)).unwrap().evidence.to_string();
     assert_eq!(evidence, "ada drained endpoint shop/10.0.0.1:80");
     assert_eq!(
@@ -93,7 +93,7 @@ fn a_drained_endpoint_gets_nothing_and_comes_back() {
     );
     let done = life.order(undrain(DrainScope::Endpoint(key(1))));
     assert!(matches!(done, Ok(Done::Undrained(_, 1, 0))), "{done:?}");
-    assert_eq!(life.publish().unwrap().clusters[0].available.usable, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(life.publish().unwrap().clusters[0].available.groups[0].usable, [0, 1, 2, 3, 4, 5]);
     let evidence = life.control.endpoint(&key(1)).unwrap().evidence.to_string();
     assert_eq!(evidence, "ada ended the drain of endpoint shop/10.0.0.1:80");
 }
@@ -256,6 +256,23 @@ fn a_drill_can_be_ended_early_and_twice() {
     assert_eq!(ended, "drill 1 ended after 7.0s, by bob: status 503 instead of an answer at cluster shop");
     pass(&mut life, MINUTE);
     assert!(life.control.next_due().is_none_or(|due| due > life.now));
+}
+
+#[test]
+fn a_drill_on_a_route_ends_when_a_reload_moves_the_route() {
+    let mut life = Life::of(three_zones());
+    let scope = Scope::Route(ListenerName::new("web").unwrap(), Some(0));
+    life.order(Order::Drill(wish(Trouble::Abort(503), scope))).unwrap();
+    let mut config = three_zones();
+    config.clusters.push(Arc::new(cluster("other", endpoints(&[1]), vec![])));
+    life.configure(config.clone());
+    assert_eq!(life.publish().unwrap().drills.len(), 1);
+    let path = weir_config::model::PathMatch::Exact("/x".into());
+    let first = route(weir_config::model::RouteMatch { path, ..Default::default() }, "shop");
+    config.listeners = vec![Arc::new(listener("web", vec![first, to("shop")]))];
+    life.configure(config);
+    assert_eq!(life.publish().unwrap().drills.len(), 0);
+    assert!(told(&mut life)[1].contains("by a reload that changed its route"));
 }
 
 #[test]

@@ -18,6 +18,7 @@ use weir_core::retry::Safety;
 use weir_core::snapshot::{Cluster, Listener, Member};
 
 use super::Worker;
+use super::affinity::Affinity;
 use super::attempts::{self, Failure, Patience, Picked, Tries};
 use super::budget::Place;
 use super::client::{Client, Heads};
@@ -35,7 +36,7 @@ use crate::http1::parse::{self, HeadEnd, RESPONSE_HEAD_MAX};
 
 /// An attempt that has its connection.
 pub(crate) struct Leased<'w, E: Env> {
-    pub(crate) upstream: Upstream<E::Stream>,
+    pub(crate) upstream: Box<Upstream<E::Stream>>,
     /// It has served before, so the endpoint may have closed it without our knowing yet.
     reused: bool,
     member: &'w Member,
@@ -52,6 +53,11 @@ impl<'w, E: Env> Answered<'w, E> {
     /// The connection, from which the rest of the answer is to be read.
     pub(crate) fn into_leased(self) -> Leased<'w, E> {
         self.0
+    }
+
+    /// The cookie that keeps the session here, if one is wanted.
+    pub(crate) fn cookie(&self, affinity: Affinity) -> Option<Vec<u8>> {
+        affinity.cookie(self.0.cluster, self.0.member)
     }
 
     /// Gives the answer up for another attempt; the connection is kept if the rest of the answer
@@ -81,11 +87,6 @@ impl<E: Env> Leased<'_, E> {
             let most = self.cluster.config.pool.max_idle;
             worker.pool.borrow_mut().give(self.member.id, self.upstream, Instant::now(), most);
         }
-    }
-
-    /// Whether the answer's endpoint is another than the one its session was on.
-    pub(crate) const fn member(&self) -> &Member {
-        self.member
     }
 }
 
@@ -134,7 +135,7 @@ async fn dial<E: Env>(
     member: &Member,
     tries: &Tries<'_>,
     inbound: &mut Inbound<'_, E::Stream>,
-) -> Result<Upstream<E::Stream>, Failure> {
+) -> Result<Box<Upstream<E::Stream>>, Failure> {
     let permits = permits(worker, cluster, member, inbound).await?;
     let place = place(worker).ok_or(LOCAL_FAILURE)?;
     let how = &cluster.config.connect;
@@ -489,7 +490,8 @@ impl<'l> Sending<'l> {
             self.moved = self.began;
         }
         if version == Version::Http11 {
-            let backward = Backward { head: response, framing: Framing::None, version, closing: false, id: None };
+            let backward =
+                Backward { head: response, framing: Framing::None, version, closing: false, id: None, cookie: None };
             headers::response(client.wire.outbox.tail(), &backward);
         }
         self.informational <= INFORMATIONAL_MAX

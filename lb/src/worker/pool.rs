@@ -19,7 +19,8 @@ use weir_core::load::{EndpointLoad, Shards};
 use super::budget::Place;
 use crate::http1::wire::{Io, Wire};
 
-/// A connection to an endpoint. Counted as open for as long as it exists.
+/// A connection to an endpoint. Counted as open for as long as it exists. Boxed: it goes from
+/// hand to hand several times a request.
 #[derive(Debug)]
 pub(crate) struct Upstream<S> {
     pub(crate) wire: Wire<S>,
@@ -38,10 +39,10 @@ impl<S: Io> Upstream<S> {
         worker: usize,
         place: Place,
         permits: [Permit; 2],
-    ) -> Self {
+    ) -> Box<Self> {
         load.of(worker).connects.add(1);
         load.of(worker).connections.add(1);
-        Self { wire: Wire::new(io), load, worker, _place: place, _permits: permits }
+        Box::new(Self { wire: Wire::new(io), load, worker, _place: place, _permits: permits })
     }
 
     /// Whether nothing is left over in either direction.
@@ -66,7 +67,7 @@ impl<S> Drop for Upstream<S> {
 
 #[derive(Debug)]
 struct Idle<S> {
-    upstream: Upstream<S>,
+    upstream: Box<Upstream<S>>,
     since: Instant,
 }
 
@@ -82,7 +83,12 @@ impl<S: Io> Pool<S> {
     }
 
     /// The connection to `endpoint` that was used last, if one is left that still stands.
-    pub(crate) fn take(&mut self, endpoint: EndpointId, now: Instant, idle_timeout: Duration) -> Option<Upstream<S>> {
+    pub(crate) fn take(
+        &mut self,
+        endpoint: EndpointId,
+        now: Instant,
+        idle_timeout: Duration,
+    ) -> Option<Box<Upstream<S>>> {
         let idle = self.idle.get_mut(&endpoint)?;
         while let Some(Idle { mut upstream, since }) = idle.pop() {
             if now.saturating_duration_since(since) < idle_timeout && upstream.is_quiet() {
@@ -93,7 +99,7 @@ impl<S: Io> Pool<S> {
     }
 
     /// Keeps a connection for the next request, unless `max_idle` are kept already.
-    pub(crate) fn give(&mut self, endpoint: EndpointId, mut upstream: Upstream<S>, now: Instant, max_idle: u32) {
+    pub(crate) fn give(&mut self, endpoint: EndpointId, mut upstream: Box<Upstream<S>>, now: Instant, max_idle: u32) {
         let idle = self.idle.entry(endpoint).or_default();
         if idle.len() < max_idle as usize {
             upstream.wire.inbox.release();
@@ -159,7 +165,7 @@ mod tests {
     const ENDPOINT: EndpointId = EndpointId(7);
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn connection(load: &Arc<Shards<EndpointLoad>>) -> (Upstream<DuplexStream>, DuplexStream) {
+    fn connection(load: &Arc<Shards<EndpointLoad>>) -> (Box<Upstream<DuplexStream>>, DuplexStream) {
         let (ours, theirs) = duplex(64);
         (
             Upstream::new(
