@@ -1,5 +1,5 @@
 //! Configurations made by hand, with the product's defaults.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 mod traffic;
 
@@ -255,7 +255,6 @@ impl Life {
                 Effect::Look(_) | Effect::LookAway(_) => {}
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Transition(_) => transitions.push(effect),
-                Effect::Look(_) | Effect::LookAway(_) => {}
             }
         }
         transitions
