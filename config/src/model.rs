@@ -157,6 +157,9 @@ pub struct HeaderPolicy {
     pub request_id: bool,
     /// `X-Weir-Reason` on answers we make ourselves. Default on.
     pub reason: bool,
+    /// `X-Request-Deadline-Ms` to the endpoint: how many milliseconds are left for this attempt.
+    /// Default on.
+    pub deadline: bool,
 }
 
 /// A rule that sends matching requests somewhere.

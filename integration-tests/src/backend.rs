@@ -1,6 +1,7 @@
 //! An endpoint in this process that does what its script says and records each byte it gets.
 
 use std::io::{self, Write};
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,7 @@ type Script = dyn Fn(&mut Peer) + Send + Sync;
 #[derive(Debug)]
 pub struct Backend {
     address: SocketAddr,
+    listener: TcpListener,
     shared: Arc<Shared>,
 }
 
@@ -54,11 +56,20 @@ impl Backend {
     /// When the address is taken.
     pub fn raw_at(address: SocketAddr, script: impl Fn(&mut Peer) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).unwrap_or_else(|error| panic!("cannot bind {address}: {error}"));
+        Self::raw_on(listener, script)
+    }
+
+    /// The same on a listener that the test made.
+    ///
+    /// # Panics
+    /// When the listener has no address.
+    pub fn raw_on(listener: TcpListener, script: impl Fn(&mut Peer) + Send + Sync + 'static) -> Self {
+        let address = listener.local_addr().expect("a listener has an address");
         let shared = Arc::new(Shared::default());
         let script: Arc<Script> = Arc::new(script);
-        let ours = Arc::clone(&shared);
-        thread::spawn(move || accept(&listener, &ours, &script));
-        Self { address, shared }
+        let (ours, accepting) = (Arc::clone(&shared), listener.try_clone().expect("a second handle"));
+        thread::spawn(move || accept(&accepting, &ours, &script));
+        Self { address, listener, shared }
     }
 
     /// Reads requests one after the other and answers each by `answer`, until a side closes.
@@ -139,8 +150,8 @@ impl Backend {
 impl Drop for Backend {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread, which then sees the flag and closes the port.
-        let _ = TcpStream::connect(self.address);
+        // From now on the port refuses; and the accepting thread wakes, even if no packet comes here.
+        let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both);
         for stream in lock(&self.shared.streams).drain(..) {
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             let _ = stream.shutdown(Shutdown::Both);
@@ -274,6 +285,23 @@ impl Peer {
         let ours = self.stream.local_addr().ok();
         let peer = self.stream.peer_addr().ok();
         lock(&self.shared.streams).retain(|s| s.local_addr().ok() != ours || s.peer_addr().ok() != peer);
+    }
+
+    /// Whether the other side has closed or reset it, as far as can be seen without reading on.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        // MSG_PEEK | MSG_DONTWAIT of Linux.
+        let mut byte = [MaybeUninit::uninit()];
+        match SockRef::from(&self.stream).recv_with_flags(&mut byte, 0x02 | 0x40) {
+            Ok(got) => got == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
+    /// Whether its backend has stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.shared.stopped.load(Ordering::SeqCst)
     }
 
     /// Reads no more and answers nothing, until the backend stops.

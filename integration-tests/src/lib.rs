@@ -8,8 +8,12 @@
 //! - [`weir`]: the binary as a child process, its config file, admin API, signals and exit code.
 //! - [`backend`]: a scripted endpoint in this process that records each byte it gets.
 //! - [`nginx`]: real replicas that can be killed and come back on the same port.
+//! - [`replica`]: an endpoint whose behaviour a test switches, and that remembers what it executed.
+//! - [`netns`]: places whose network can be cut.
+//! - [`dns`]: a name server whose answers a test switches.
 //! - [`client`]: one connection, strictly read.
 //! - [`load`]: many kept-open connections that count each way to fail.
+//! - [`pace`]: an open-loop load that writes down what became of each request, and when.
 //! - [`place`]: loopback addresses nobody else uses.
 
 // A harness: here a panic is a failed test, with a text that says what was expected.
@@ -17,9 +21,13 @@
 
 pub mod backend;
 pub mod client;
+pub mod dns;
 pub mod load;
 pub mod message;
+pub mod netns;
 pub mod nginx;
+pub mod pace;
 pub mod place;
+pub mod replica;
 pub mod wait;
 pub mod weir;

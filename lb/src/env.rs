@@ -3,27 +3,33 @@
 //!
 //! Timers use `tokio::time` directly: it is virtual wherever the world is.
 
+mod dial;
+mod socket;
+mod unconnected;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 use weir_config::model::{Address, Connect};
 use weir_core::dice::Dice;
 use weir_core::time::Moment;
+
+pub use socket::Socket;
+pub use unconnected::{Fault, Unconnected};
 
 /// A byte stream to a client or an endpoint.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Our address on it.
     ///
     /// # Errors
-    /// When the socket is no longer connected.
+    /// When the socket is no longer connected, or has no such address.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
     /// Makes the coming close an abort (RST), which no peer can take for a clean end.
@@ -90,16 +96,17 @@ pub trait Env: Clone + Send + 'static {
 }
 
 /// The real world.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Os {
     origin: Instant,
+    turn: dial::Turn,
 }
 
 impl Os {
     /// The real world, beginning now.
     #[must_use]
     pub fn new() -> Self {
-        Self { origin: Instant::now() }
+        Self { origin: Instant::now(), turn: dial::Turn::default() }
     }
 }
 
@@ -109,45 +116,13 @@ impl Default for Os {
     }
 }
 
-/// Why a connection could not be opened, by whose cause it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unconnected {
-    /// The other side refused it.
-    Refused,
-    /// The other side, or the way to it, did not answer.
-    TimedOut,
-    /// The other side took it back.
-    Reset,
-    /// This host has no descriptor, port or memory left for it: no packet left, and of the other
-    /// side it says nothing.
-    Local,
-    /// Anything else, mostly that there is no way there.
-    Unreachable,
-}
-
-impl From<&io::Error> for Unconnected {
-    fn from(error: &io::Error) -> Self {
-        const LOCAL: [Errno; 6] =
-            [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM, Errno::AGAIN];
-        match error.kind() {
-            _ if error.raw_os_error().is_some_and(|errno| LOCAL.contains(&Errno::from_raw_os_error(errno))) => {
-                Self::Local
-            }
-            io::ErrorKind::ConnectionRefused => Self::Refused,
-            io::ErrorKind::TimedOut => Self::TimedOut,
-            io::ErrorKind::ConnectionReset => Self::Reset,
-            _ => Self::Unreachable,
-        }
-    }
-}
-
 /// Connections the kernel holds for us between two accepts; the kernel caps it at `somaxconn`.
 const BACKLOG: i32 = 4096;
 
 impl Env for Os {
-    type Reserved = Socket;
+    type Reserved = socket2::Socket;
     type Listener = TcpListener;
-    type Stream = TcpStream;
+    type Stream = Socket;
 
     fn reserve(
         &self,
@@ -162,38 +137,37 @@ impl Env for Os {
         (0..workers.get()).map(|_| open(chosen, true)).collect()
     }
 
-    fn bound_addr(&self, reserved: &Socket) -> io::Result<SocketAddr> {
+    fn bound_addr(&self, reserved: &socket2::Socket) -> io::Result<SocketAddr> {
         reserved.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
     }
 
-    fn admit(&self, reserved: &Socket) -> io::Result<()> {
+    fn admit(&self, reserved: &socket2::Socket) -> io::Result<()> {
         reserved.listen(BACKLOG)
     }
 
-    async fn listen(&self, reserved: Socket) -> io::Result<TcpListener> {
+    async fn listen(&self, reserved: socket2::Socket) -> io::Result<TcpListener> {
         self.admit(&reserved)?;
         TcpListener::from_std(reserved.into())
     }
 
-    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-        listener.accept().await
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(Socket, SocketAddr)> {
+        let (stream, peer) = listener.accept().await?;
+        Ok((Socket::Tcp(stream), peer))
     }
 
-    fn accept_waiting(&self, listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    fn accept_waiting(&self, listener: &TcpListener) -> Option<(Socket, SocketAddr)> {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         match listener.poll_accept(&mut context) {
-            std::task::Poll::Ready(accepted) => accepted.ok(),
+            std::task::Poll::Ready(accepted) => accepted.ok().map(|(stream, peer)| (Socket::Tcp(stream), peer)),
             std::task::Poll::Pending => None,
         }
     }
 
-    async fn connect(&self, to: &Address, _how: &Connect) -> io::Result<TcpStream> {
-        let to = to.ip().ok_or(io::ErrorKind::Unsupported)?;
-        let stream = TcpStream::connect(to).await?;
-        let socket = SockRef::from(&stream);
-        socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
-        Ok(stream)
+    async fn connect(&self, to: &Address, how: &Connect) -> io::Result<Socket> {
+        match to {
+            Address::Ip(to) => dial::tcp(*to, how, &self.turn).await.map(Socket::Tcp),
+            Address::Unix(to) => dial::unix(to).await.map(Socket::Unix),
+        }
     }
 
     fn at(&self, instant: Instant) -> Moment {
@@ -211,25 +185,14 @@ impl Env for Os {
     }
 }
 
-impl Stream for TcpStream {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Self::local_addr(self)
-    }
-
-    fn abort_on_close(&self) {
-        // If the socket is already gone there is nothing left to abort.
-        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
-    }
-}
-
 /// Bytes the kernel takes from us before it could send them. More would only hide from us whether
 /// the other side reads: with a buffer of megabytes a slow but steady reader looks like a stall.
 const UNSENT_MAX: u32 = 128 * 1024;
 
 /// A bound, non-blocking socket. It does not listen: a reload that is refused must not have taken
 /// a single connection.
-fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn open(address: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         // `[::]` is IPv6 alone: with `0.0.0.0` beside it in the file both mean what they say.

@@ -177,7 +177,7 @@ impl Server<Os> {
         for (index, seat) in seats.into_iter().enumerate() {
             let (report, ended) = oneshot::channel();
             let writer = writer(access.as_ref(), &counts);
-            let (truth, counts, reports) = (Arc::clone(&truth), Arc::clone(&counts), reports.clone());
+            let (env, truth, counts, reports) = (env.clone(), Arc::clone(&truth), Arc::clone(&counts), reports.clone());
             let make = move || {
                 Worker::new(env, index, truth, counts, reports, writer, Budget::new(limits::open_files(), workers))
             };

@@ -1,6 +1,8 @@
 //! What one attempt at one endpoint came to: the one classification that ejection, breakers,
 //! retries and metrics go by.
 
+use std::fmt;
+
 use crate::reason::Reason;
 
 /// How an attempt ended.
@@ -105,6 +107,15 @@ impl Outcome {
                 Reason::UpstreamReset | Reason::UpstreamProtocol | Reason::UpstreamCut => Class::Reset,
                 _ => Class::Ours,
             },
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered(status) => write!(f, "answered {status}"),
+            Self::Failed(reason) => f.write_str(reason.as_str()),
         }
     }
 }

@@ -9,6 +9,7 @@ mod configure;
 pub mod drills;
 mod evidence;
 mod invariants;
+mod judge;
 mod known;
 pub mod notice;
 pub mod orders;
@@ -25,9 +26,10 @@ use weir_config::model::{self, Address, ClusterName, HealthCheck, ZoneName};
 
 pub use crate::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
 pub use evidence::{Evidence, Transition};
+pub use judge::{BreakerNotice, Cause, Ejection, Limits, TrafficNotice};
 pub use notice::Notice;
 pub use orders::Order;
-pub use view::{CheckView, EndpointView};
+pub use view::{CheckView, ClusterView, EndpointView};
 
 use crate::attempt::Outcome;
 use crate::dice::Dice;
@@ -35,6 +37,7 @@ use crate::endpoint::{ClusterId, EndpointId, EndpointKey};
 use crate::health::active::{Heard, jittered};
 use crate::snapshot;
 use crate::time::Moment;
+use judge::Judging;
 use known::Known;
 use publish::ClusterState;
 use schedule::{Plan, Schedule, Slot};
@@ -103,9 +106,9 @@ pub struct Probed {
 pub enum Effect {
     /// Run a probe.
     Probe(ProbeOrder),
-    /// Tell people.
+    /// Tell people of a status.
     Transition(Transition),
-    /// Tell people.
+    /// Tell people of something else.
     Notice(Notice),
 }
 
@@ -149,6 +152,7 @@ pub struct Control {
     /// What is kept of clusters by name, of those too that left not long ago.
     kept: BTreeMap<ClusterName, snapshot::Kept>,
     schedule: Schedule,
+    judging: Judging,
     drains: orders::Drains,
     drills: drills::Drills,
     tally: tally::Tally,
@@ -167,6 +171,7 @@ struct Given {
     versions: u64,
     generations: u64,
     rounds: u64,
+    trials: u64,
 }
 
 /// An endpoint that left the configuration is remembered this long, so that one which flaps in
@@ -206,6 +211,7 @@ impl Control {
             departed: BTreeSet::new(),
             kept: BTreeMap::new(),
             schedule: Schedule::default(),
+            judging: Judging::default(),
             drains: orders::Drains::default(),
             drills: drills::Drills::default(),
             tally: tally::Tally::default(),
@@ -216,7 +222,7 @@ impl Control {
         }
     }
 
-    /// Takes in one event and appends what is to be done to `effects`, transitions before probes.
+    /// Takes in one event and appends what is to be done to `effects`, what is told before probes.
     pub fn step(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         self.now = self.now.max(now);
         self.forget();
@@ -227,8 +233,11 @@ impl Control {
             Event::Probed(probed) => self.hear(probed, effects),
             // The notice among the effects tells what became of it.
             Event::Ordered(order) => _ = self.take(order, effects),
-            Event::Suspected(_) | Event::Tried(_) | Event::Tick => {}
+            Event::Suspected(endpoint) => self.suspect(endpoint),
+            Event::Tried(tried) => self.tried(tried, effects),
+            Event::Tick => {}
         }
+        self.watch(effects);
         self.look_at_counts();
         self.give_up_lost();
         self.ask(effects);
@@ -240,8 +249,14 @@ impl Control {
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
         let due = self.schedule.next_due().filter(|_| self.may_ask());
-        let ours = [self.tally.next_due(), self.drains.next_due(), self.drills.next_due()];
-        due.into_iter().chain(self.schedule.next_lost()).chain(ours.into_iter().flatten()).min()
+        let others = [
+            self.schedule.next_lost(),
+            self.next_watch(),
+            self.tally.next_due(),
+            self.drains.next_due(),
+            self.drills.next_due(),
+        ];
+        others.into_iter().chain([due]).flatten().min()
     }
 
     /// Whether every checked endpoint was judged once, or its first round was given up. Stays true:
@@ -324,16 +339,17 @@ impl Control {
         }
     }
 
+    /// Brings an endpoint's status in line with all that is known of it, and all that follows.
     fn judge(&mut self, endpoint: EndpointId, evidence: Evidence, effects: &mut Vec<Effect>) {
         let Some(known) = self.known.get_mut(&endpoint) else {
             return;
         };
-        let (Some(place), Some(transition)) = (known.place, known.judge(self.now, evidence)) else {
-            return;
-        };
-        self.clusters[place.cluster].note(place.member);
-        self.changed = true;
-        effects.push(Effect::Transition(transition));
+        if let (Some(place), Some(transition)) = (known.place, known.judge(self.now, evidence)) {
+            self.clusters[place.cluster].note(place.member);
+            self.changed = true;
+            effects.push(Effect::Transition(transition));
+        }
+        self.refresh(endpoint);
     }
 
     fn first_round_over(&mut self, slot: Slot) {

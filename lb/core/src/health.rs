@@ -1,10 +1,13 @@
 //! What is known of one endpoint's health, and the one word it comes to.
 //!
-//! Pure: outcomes of probes go in, opinions come out. Who is probed when, and what is remembered
+//! Pure: outcomes of probes ([`active`]) and counts of live traffic ([`outlier`]) go in, opinions come
+//! out; the two are separate memories. Who is probed when, and what is remembered
 //! for whom, is [`crate::control`]'s business; who may be picked is [`crate::availability`]'s.
 
 pub mod active;
 pub mod outcome;
+pub mod outlier;
+pub mod slow_start;
 
 pub use active::{Heard, Opinion};
 pub use outcome::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};

@@ -11,6 +11,7 @@
 pub mod attempt;
 pub mod availability;
 pub mod balance;
+pub mod breaker;
 pub mod control;
 pub mod dice;
 pub mod drill;

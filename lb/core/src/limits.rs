@@ -80,6 +80,14 @@ impl Budget {
         taken.ok().map(|_| Permit(Some(Arc::clone(self))))
     }
 
+    /// One unit, if there is one left and nobody waits for it already.
+    pub fn enter(self: &Arc<Self>) -> Option<Permit> {
+        if self.most.load(SeqCst) != Self::UNLIMITED && self.queue.waiting() > 0 {
+            return None;
+        }
+        self.take()
+    }
+
     /// Notes that somebody was sent away for want of a unit.
     pub fn count_refusal(&self) {
         self.refused.fetch_add(1, Relaxed);

@@ -62,10 +62,11 @@ async fn play(story: impl AsyncFnOnce(&Stage)) {
     std::fs::write(&file, CONFIG).unwrap();
     let (env, source) = (Os::new(), Source::new(&file));
     let config = source.understand(CONFIG).unwrap().config;
-    let (control, journal) = (Control::new(1, env.dice("")), Journal::new(move || env.wall()));
+    let clock = env.clone();
+    let (control, journal) = (Control::new(1, env.dice("")), Journal::new(move || clock.wall()));
     let control_metrics = ControlMetrics::new().unwrap();
     let begun = Shell::begin(
-        env,
+        env.clone(),
         List::default(),
         control,
         First { source, text: CONFIG.into(), config },

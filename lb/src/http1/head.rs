@@ -49,6 +49,7 @@ pub(crate) enum Known {
     XForwardedHost,
     XForwardedProto,
     XRequestId,
+    XRequestDeadline,
     XWeirReason,
     Other,
 }
@@ -73,6 +74,7 @@ impl Known {
             16 if is(b"proxy-connection") => Self::HopByHop,
             17 if is(b"transfer-encoding") => Self::TransferEncoding,
             17 if is(b"x-forwarded-proto") => Self::XForwardedProto,
+            21 if is(b"x-request-deadline-ms") => Self::XRequestDeadline,
             _ => Self::Other,
         }
     }

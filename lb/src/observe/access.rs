@@ -27,7 +27,9 @@ pub(crate) struct Line<'a> {
     pub(crate) route: Option<&'a str>,
     pub(crate) cluster: Option<&'a str>,
     pub(crate) endpoint: Option<&'a Address>,
-    pub(crate) attempts: u8,
+    pub(crate) attempts: u16,
+    /// Why there was no further attempt, if one had been wanted.
+    pub(crate) denied: Option<&'static str>,
     pub(crate) method: &'a str,
     pub(crate) host: &'a str,
     pub(crate) target: &'a [u8],
@@ -74,6 +76,9 @@ impl Line<'_> {
             None => {}
         }
         put(out, format_args!(",\"attempts\":{}", self.attempts));
+        if let Some(denied) = self.denied {
+            text(out, "retry_denied", denied.as_bytes());
+        }
         if let Some(reason) = self.reason {
             text(out, "reason", reason.as_bytes());
         }
@@ -375,6 +380,7 @@ mod tests {
             cluster: Some("shop"),
             endpoint: None,
             attempts: 1,
+            denied: None,
             method: "GET",
             host: "a",
             target: b"/\"\\\x01",

@@ -6,103 +6,189 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
-use weir_config::model::Address;
-use weir_core::endpoint::EndpointId;
-use weir_core::load::EndpointLoad;
+use weir_core::attempt::Outcome;
+use weir_core::drill::{End, Injected};
+use weir_core::limits::Permit;
 use weir_core::reason::Reason;
-use weir_core::snapshot::{Cluster, Listener};
+use weir_core::retry::Safety;
+use weir_core::snapshot::{Cluster, Listener, Member};
 
 use super::Worker;
+use super::attempts::{self, Failure, Patience, Picked, Tries};
 use super::budget::Place;
 use super::client::{Client, Heads};
-use super::forward::{Failure, Inbound, Picked, Safety};
+use super::flight::{Flight, Held};
+use super::forward::Inbound;
 use super::headers::{self, Backward, Onward};
 use super::pool::Upstream;
 use super::relay::{Broken, Relay};
+use super::room;
+use super::story::Story;
 use crate::env::{Env, Stream, Unconnected};
 use crate::http1::framing::Framing;
 use crate::http1::head::{ResponseHead, Version};
 use crate::http1::parse::{self, HeadEnd, RESPONSE_HEAD_MAX};
 
 /// An attempt that has its connection.
-pub(crate) struct Leased<'w, S> {
-    pub(crate) upstream: Upstream<S>,
+pub(crate) struct Leased<'w, E: Env> {
+    pub(crate) upstream: Box<Upstream<E::Stream>>,
     /// It has served before, so the endpoint may have closed it without our knowing yet.
     reused: bool,
-    endpoint: EndpointId,
-    address: &'w Address,
+    member: &'w Member,
+    /// Its index among its cluster's members.
+    index: usize,
     cluster: &'w Cluster,
-    timeout: Duration,
-    pub(crate) flight: Flight<'w>,
+    pub(crate) flight: Flight<'w, E>,
 }
 
 /// A leased connection on which the head of an answer has arrived.
-pub(crate) struct Answered<'w, S>(Leased<'w, S>);
+pub(crate) struct Answered<'w, E: Env>(Leased<'w, E>);
 
-impl<'w, S> Answered<'w, S> {
+impl<'w, E: Env> Answered<'w, E> {
     /// The connection, from which the rest of the answer is to be read.
-    pub(crate) fn into_leased(self) -> Leased<'w, S> {
+    pub(crate) fn into_leased(self) -> Leased<'w, E> {
         self.0
     }
-}
 
-impl<S: Stream> Leased<'_, S> {
-    /// Gives the connection back for the next request.
-    pub(crate) fn keep<E: Env<Stream = S>>(self, worker: &Worker<E>) {
-        let most = self.cluster.config.pool.max_idle;
-        worker.pool.borrow_mut().give(self.endpoint, self.upstream, Instant::now(), most);
+    /// Gives the answer up for another attempt; the connection is kept if the rest of the answer
+    /// is here already.
+    pub(crate) fn discard(self, worker: &Worker<E>, response: &ResponseHead, sent: bool) {
+        let mut leased = self.0;
+        let inbox = &mut leased.upstream.wire.inbox;
+        let whole = match response.framing {
+            Framing::None => true,
+            Framing::Length(length) if inbox.len() as u64 >= length => {
+                // It fits an inbox, so it fits a usize.
+                inbox.consume(length as usize);
+                true
+            }
+            _ => false,
+        };
+        if whole && sent && response.keep_alive && leased.upstream.is_spent() {
+            leased.keep(worker);
+        }
     }
 }
 
-/// Step 9: an idle connection to the endpoint, or a new one. `fresh` wants a new one.
+impl<E: Env> Leased<'_, E> {
+    /// Gives the connection back for the next request; not if others wait for one.
+    pub(crate) fn keep(self, worker: &Worker<E>) {
+        if self.cluster.live.room.waiting() == 0 {
+            let most = self.cluster.config.pool.max_idle;
+            worker.pool.borrow_mut().give(self.member.id, self.upstream, Instant::now(), most);
+        }
+    }
+
+    /// Whether the answer's endpoint is another than the one its session was on.
+    pub(crate) const fn member(&self) -> &Member {
+        self.member
+    }
+}
+
+/// Step 9: an idle connection to the endpoint, or a new one.
 pub(crate) async fn lease<'w, E: Env>(
-    worker: &Worker<E>,
-    picked: &Picked<'w>,
-    fresh: bool,
-) -> Result<Leased<'w, E::Stream>, Failure> {
-    let Picked { pick, cluster, timeout: answer_timeout, .. } = picked;
-    let member = pick.member;
-    let load = member.load.of(worker.index);
-    let flight = Flight::begin(load);
-    let config = &cluster.config;
-    let idle =
-        if fresh { None } else { worker.pool.borrow_mut().take(member.id, Instant::now(), config.pool.idle_timeout) };
-    let reused = idle.is_some();
-    let upstream = match idle {
-        Some(upstream) => {
-            load.reuses.add(1);
-            upstream
-        }
-        None => {
-            let place = place(worker).ok_or(LOCAL_FAILURE)?;
-            let connected =
-                timeout(config.connect.timeout, worker.env.connect(member.address(), &config.connect)).await;
-            let reason = match connected {
-                Ok(Ok(stream)) => Ok(stream),
-                Ok(Err(error)) => Err(connect_failure(&error)),
-                Err(_) => Err(Reason::ConnectTimeout),
-            };
-            let stream = reason.map_err(|reason| Failure { reason, safety: Safety::NothingSent })?;
-            Upstream::new(stream, Arc::clone(&member.load), worker.index, place)
-        }
+    worker: &'w Worker<E>,
+    picked: Picked<'w>,
+    injected: Injected,
+    tries: &Tries<'_>,
+    inbound: &mut Inbound<'_, E::Stream>,
+) -> Result<Leased<'w, E>, Failure> {
+    let Picked { cluster, member, index, room, trial, retry, fresh, .. } = picked;
+    let client = inbound.client.peer.address.ip();
+    let mut flight = Flight::begin(worker, cluster, member, Held { room, retry, trial }, &inbound.story);
+    if injected != Injected::default()
+        && let Err(failure) = rehearse(worker, cluster, injected, inbound).await
+    {
+        flight.failed(failure.outcome, &inbound.story, client);
+        return Err(failure);
+    }
+    let idle = if fresh {
+        None
+    } else {
+        worker.pool.borrow_mut().take(member.id, Instant::now(), cluster.config.pool.idle_timeout)
     };
-    Ok(Leased {
-        upstream,
-        reused,
-        endpoint: member.id,
-        address: member.address(),
-        cluster,
-        timeout: *answer_timeout,
-        flight,
+    let connection = match idle {
+        Some(upstream) => {
+            flight.load().reuses.add(1);
+            Ok((upstream, true))
+        }
+        None => dial(worker, cluster, member, tries, inbound).await.map(|upstream| (upstream, false)),
+    };
+    match connection {
+        Ok((upstream, reused)) => Ok(Leased { upstream, reused, member, index, cluster, flight }),
+        Err(failure) => {
+            flight.failed(failure.outcome, &inbound.story, client);
+            Err(failure)
+        }
+    }
+}
+
+/// A new connection, in what time is left.
+async fn dial<E: Env>(
+    worker: &Worker<E>,
+    cluster: &Cluster,
+    member: &Member,
+    tries: &Tries<'_>,
+    inbound: &mut Inbound<'_, E::Stream>,
+) -> Result<Box<Upstream<E::Stream>>, Failure> {
+    let permits = permits(worker, cluster, member, inbound).await?;
+    let place = place(worker).ok_or(LOCAL_FAILURE)?;
+    let how = &cluster.config.connect;
+    let most = how.timeout.min(tries.left(Instant::now()));
+    let reason = match timeout(most, worker.env.connect(member.address(), how)).await {
+        Ok(Ok(stream)) => return Ok(Upstream::new(stream, Arc::clone(&member.load), worker.index, place, permits)),
+        Ok(Err(error)) => connect_failure(&error),
+        Err(_) => Reason::ConnectTimeout,
+    };
+    Err(Failure::new(reason, Safety::NothingSent))
+}
+
+/// The right to one more connection, to the endpoint and to its cluster. Waits if there is none.
+async fn permits<E: Env>(
+    worker: &Worker<E>,
+    cluster: &Cluster,
+    member: &Member,
+    inbound: &mut Inbound<'_, E::Stream>,
+) -> Result<[Permit; 2], Failure> {
+    let live = &cluster.live;
+    let take = || Some([member.live.connections.take()?, live.connections.take()?]);
+    if let Some(permits) = take() {
+        return Ok(permits);
+    }
+    // One of ours that idles at another endpoint of the cluster may be in the way.
+    if live.connections.is_full() {
+        worker.pool.borrow_mut().forget_any(cluster.members.iter().map(|member| member.id));
+    }
+    room::wait(worker, cluster, &live.room, inbound.client, take).await.map_err(|refused| {
+        live.connections.count_refusal();
+        // The endpoint has seen nothing of it, and it is not for want of trying.
+        Failure::new(refused.reason, Safety::NothingSent)
     })
 }
 
+/// What an operator injected at the endpoint.
+async fn rehearse<E: Env>(
+    worker: &Worker<E>,
+    cluster: &Cluster,
+    injected: Injected,
+    inbound: &mut Inbound<'_, E::Stream>,
+) -> Result<(), Failure> {
+    let delay = match injected.end {
+        // As it is when nobody is there to refuse.
+        Some(End::Unreachable) => injected.delay + cluster.config.connect.timeout,
+        _ => injected.delay,
+    };
+    let paused = room::pause(worker, inbound.client, delay).await;
+    paused.map_err(|reason| Failure::new(reason, Safety::NothingSent))?;
+    injected.end.map_or(Ok(()), |end| Err(attempts::ended(end)))
+}
+
 /// No descriptor to be had: nothing was sent, and no other endpoint would fare better.
-const LOCAL_FAILURE: Failure = Failure { reason: Reason::ConnectLocal, safety: Safety::Sent };
+const LOCAL_FAILURE: Failure = Failure::new(Reason::ConnectLocal, Safety::Sent);
 
 /// Room for one more connection to an endpoint; idle ones to others make room.
 fn place<E: Env>(worker: &Worker<E>) -> Option<Place> {
@@ -114,21 +200,17 @@ fn place<E: Env>(worker: &Worker<E>) -> Option<Place> {
 
 /// Whose fault a connection is that could not be opened.
 fn connect_failure(error: &io::Error) -> Reason {
-    match Unconnected::from(error) {
-        Unconnected::Refused => Reason::ConnectRefused,
-        Unconnected::TimedOut => Reason::ConnectTimeout,
-        Unconnected::Local => Reason::ConnectLocal,
-        Unconnected::Reset | Unconnected::Unreachable => Reason::ConnectFailed,
-    }
+    Unconnected::from(error).reason()
 }
 
 /// Step 10: sends the request and waits for the head of the answer.
 pub(crate) async fn exchange<'w, E: Env>(
     worker: &Worker<E>,
     listener: &Listener,
-    mut leased: Leased<'w, E::Stream>,
+    mut leased: Leased<'w, E>,
+    tries: &mut Tries<'_>,
     inbound: &mut Inbound<'_, E::Stream>,
-) -> Result<Answered<'w, E::Stream>, Failure> {
+) -> Result<Answered<'w, E>, Failure> {
     let Inbound { client, heads, upload, story, trusted } = inbound;
     let Heads { request, response } = &mut **heads;
     let onward = Onward {
@@ -136,16 +218,18 @@ pub(crate) async fn exchange<'w, E: Env>(
         policy: &listener.config.headers,
         peer: &client.peer,
         trusted: *trusted,
-        endpoint: leased.address,
+        endpoint: leased.member.address(),
         id: story.id.as_ref(),
+        left: tries.left(story.tried),
     };
     headers::request(leased.upstream.wire.outbox.tail(), &onward);
-    let mut sending = Sending::new(listener, leased.timeout, request.expects_continue);
+    upload.replay(&mut leased.upstream.wire);
+    let mut sending = Sending::new(listener, tries, story, request.expects_continue);
     let mut end = HeadEnd::default();
     let to_head = request.is_head();
     let version = request.version;
     let outcome = poll_fn(|context| {
-        if let Poll::Ready(failed) = sending.poll(worker, client, &mut leased.upstream, upload, context) {
+        if let Poll::Ready(failed) = sending.poll(worker, client, &mut leased.upstream, upload, tries, context) {
             return Poll::Ready(Err(failed));
         }
         loop {
@@ -166,23 +250,35 @@ pub(crate) async fn exchange<'w, E: Env>(
                     if worker.is_cutting() {
                         return Poll::Ready(Err(Reason::DrainDeadline));
                     }
-                    let late = client.deadline.poll(context);
-                    return late.map(|()| Err(sending.late(&leased.upstream)));
+                    ready!(client.deadline.poll(context));
+                    let replayable = upload.is_replayable();
+                    match sending.late(&leased.upstream, || tries.give_up_slow(worker, leased.index, replayable, story))
+                    {
+                        Late::Failed(reason) => return Poll::Ready(Err(reason)),
+                        Late::WaitOn(until) => client.deadline.set(until),
+                    }
                 }
             }
         }
     })
     .await;
+    let client = client.peer.address.ip();
     match outcome {
         Ok(()) => {
-            story.answered = Some(Instant::now());
-            leased.flight.answered(response.status);
+            let now = Instant::now();
+            story.answered = Some(now);
+            leased.flight.answered(response.status, sending.asked, now, story, client);
             Ok(Answered(leased))
         }
         Err(reason) => {
             let silent = leased.upstream.wire.received == 0;
             let stale = leased.reused && silent && reason == Reason::UpstreamReset;
-            Err(Failure { reason, safety: if stale { Safety::StaleConnection } else { Safety::Sent } })
+            let safety = if stale { Safety::StaleConnection } else { Safety::Sent };
+            // A connection gone stale says of its endpoint only that it had nothing to do.
+            if !stale {
+                leased.flight.failed(Outcome::Failed(reason), story, client);
+            }
+            Err(Failure::new(reason, safety))
         }
     }
 }
@@ -240,6 +336,10 @@ fn poll_head<E: Env>(
 struct Sending<'l> {
     listener: &'l Listener,
     timeout: Duration,
+    /// How long the answer may take before another endpoint is asked.
+    patience: Option<Patience>,
+    /// By when there must be an answer, whoever gives it; known once all is sent.
+    deadline: Instant,
     /// The client sends no body before it is told to.
     waits: bool,
     began: Instant,
@@ -250,7 +350,16 @@ struct Sending<'l> {
     passed: u64,
     /// Nothing more will be sent: all of it has been, or the endpoint has stopped reading.
     over: bool,
+    /// Since when.
+    asked: Instant,
     informational: u8,
+}
+
+/// What follows when an answer takes too long.
+enum Late {
+    Failed(Reason),
+    /// Nobody else can be asked: then rather late than never.
+    WaitOn(Instant),
 }
 
 /// A body may be as slow as it likes for this long before its rate is looked at.
@@ -259,17 +368,20 @@ const RATE_GRACE: Duration = Duration::from_secs(10);
 const INFORMATIONAL_MAX: u8 = 32;
 
 impl<'l> Sending<'l> {
-    fn new(listener: &'l Listener, timeout: Duration, waits: bool) -> Self {
-        let now = Instant::now();
+    fn new(listener: &'l Listener, tries: &Tries<'_>, story: &Story, waits: bool) -> Self {
+        let now = story.tried;
         Self {
             listener,
-            timeout,
+            timeout: tries.left(now),
+            patience: tries.patience(story.attempts),
+            deadline: now,
             waits,
             began: now,
             moved: now,
             blocked: None,
             passed: 0,
             over: false,
+            asked: now,
             informational: 0,
         }
     }
@@ -281,6 +393,7 @@ impl<'l> Sending<'l> {
         client: &mut Client<E::Stream>,
         upstream: &mut Upstream<E::Stream>,
         upload: &mut Relay,
+        tries: &mut Tries<'_>,
         context: &mut Context<'_>,
     ) -> Poll<Reason> {
         if self.over {
@@ -291,7 +404,11 @@ impl<'l> Sending<'l> {
             // What an endpoint that stopped reading has to say may be waiting to be read.
             Poll::Ready(Ok(()) | Err(Broken::Sink)) => {
                 self.over = true;
-                client.deadline.set_after(Instant::now(), self.timeout);
+                // Without a body it was asked when the attempt began, as nearly as matters.
+                self.asked = if upload.begun { Instant::now() } else { self.began };
+                self.deadline = tries.all_sent(self.asked);
+                let until = self.patience.map_or(self.deadline, |patience| self.asked + patience.after);
+                client.deadline.set(until.min(self.deadline));
             }
             Poll::Ready(Err(broken)) => return Poll::Ready(upload_failure(&broken)),
             Poll::Pending => {
@@ -300,7 +417,8 @@ impl<'l> Sending<'l> {
                     self.moved = Instant::now();
                 }
                 self.keep_clock(!upstream.wire.outbox.is_empty());
-                client.deadline.set(self.until(upstream));
+                let until = self.until(upstream);
+                client.deadline.set(tries.deadline.map_or(until, |deadline| until.min(deadline)));
             }
         }
         Poll::Pending
@@ -337,10 +455,23 @@ impl<'l> Sending<'l> {
         idle.min(self.began + earned.max(RATE_GRACE))
     }
 
-    /// Why it took too long: the endpoint has not answered, or not read; or the client has not sent.
-    fn late<S>(&self, upstream: &Upstream<S>) -> Reason {
-        let endpoints_turn = self.over || self.waits_for_endpoint() || !upstream.wire.outbox.is_empty();
-        if endpoints_turn { Reason::UpstreamTimeout } else { Reason::BodyTimeout }
+    /// It took too long. What next: the endpoint has not answered, or not read; or the client has
+    /// not sent. `elsewhere`: whether another endpoint is ready to be asked instead.
+    fn late<S>(&mut self, upstream: &Upstream<S>, elsewhere: impl FnOnce() -> bool) -> Late {
+        if !self.over {
+            let endpoints_turn = self.waits_for_endpoint() || !upstream.wire.outbox.is_empty();
+            return Late::Failed(if endpoints_turn { Reason::UpstreamTimeout } else { Reason::BodyTimeout });
+        }
+        match self.patience.take() {
+            Some(patience) if Instant::now() < self.deadline => {
+                if patience.hard || elsewhere() {
+                    Late::Failed(Reason::PerTryTimeout)
+                } else {
+                    Late::WaitOn(self.deadline)
+                }
+            }
+            _ => Late::Failed(Reason::UpstreamTimeout),
+        }
     }
 
     /// Sends an informational answer on to a client that knows such answers; false if there have
@@ -372,39 +503,5 @@ pub(crate) const fn upload_failure(broken: &Broken) -> Reason {
         Broken::Sink => Reason::UpstreamReset,
         Broken::BadChunk => Reason::BadChunk,
         Broken::TooLarge => Reason::BodyTooLarge,
-    }
-}
-
-/// An attempt under way, in its endpoint's counts.
-pub(crate) struct Flight<'w>(&'w EndpointLoad);
-
-impl<'w> Flight<'w> {
-    fn begin(load: &'w EndpointLoad) -> Self {
-        load.requests.add(1);
-        load.in_flight.add(1);
-        Self(load)
-    }
-
-    fn answered(&self, status: u16) {
-        if let Some(answers) = self.0.answers.get(usize::from(status / 100).wrapping_sub(1)) {
-            answers.add(1);
-        }
-    }
-
-    /// The answer broke off.
-    pub(crate) fn failed(&self, reason: Reason) {
-        self.0.failures[reason].add(1);
-    }
-
-    /// What went over the wire.
-    pub(crate) fn moved(&self, sent: u64, received: u64) {
-        self.0.bytes_sent.add(sent);
-        self.0.bytes_received.add(received);
-    }
-}
-
-impl Drop for Flight<'_> {
-    fn drop(&mut self) {
-        self.0.in_flight.sub(1);
     }
 }

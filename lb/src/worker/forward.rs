@@ -1,27 +1,28 @@
 //! The trunk: one request, one straight line. Each step takes what the step before made.
 //!
-//! look -> route -> pick -> lease -> exchange -> settle -> reply. `Routed`, `Picked`, `Leased` and
-//! `Answered` can only be made by their own step, so steps cannot be left out or swapped.
+//! look -> route -> admit -> (pick -> lease -> exchange -> settle) -> reply; what is in brackets is
+//! an attempt ([`super::attempts`]). `Routed`, `Admitted`, `Picked`, `Leased` and `Answered` can
+//! only be made by their own step, so steps cannot be left out or swapped.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir_core::balance::{self, Ask, Pick, Tried};
 use weir_core::load::{LaneLoad, Shards};
-use weir_core::reason::{Reason, Side};
+use weir_core::reason::Reason;
 use weir_core::route::RequestView;
 use weir_core::snapshot::{Cluster, Listener};
 
+use super::attempts;
 use super::client::{Client, Heads};
-use super::exchange::{self, Answered};
-use super::headers::RequestId;
+use super::headers::{self, RequestId};
 use super::relay::{Outgoing, Relay};
 use super::reply::{self, Fate};
+use super::room;
 use super::story::Story;
 use super::{Worker, World};
 use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
-use crate::http1::head::{Known, RequestHead};
+use crate::http1::head::Known;
 
 /// A request as it came in, and its story so far.
 pub(crate) struct Inbound<'r, S: Stream> {
@@ -36,14 +37,10 @@ pub(crate) struct Inbound<'r, S: Stream> {
 
 /// A request that has found its route.
 pub(crate) struct Routed<'w> {
-    cluster: &'w Cluster,
-    timeout: Duration,
-}
-
-/// An attempt that has found its endpoint.
-pub(crate) struct Picked<'w> {
-    pub(crate) pick: Pick<'w>,
     pub(crate) cluster: &'w Cluster,
+    /// The route's place in its listener.
+    pub(crate) index: usize,
+    /// For all its attempts: the route's, or what whoever asks has left if that is less.
     pub(crate) timeout: Duration,
     /// Nobody else can make one.
     _made: Made,
@@ -52,36 +49,33 @@ pub(crate) struct Picked<'w> {
 #[derive(Clone, Copy)]
 struct Made;
 
-/// Why an attempt gave no answer, and what the endpoint can have seen of it.
+/// Why we answer a request ourselves.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Failure {
+pub(crate) struct Refused {
     pub(crate) reason: Reason,
-    pub(crate) safety: Safety,
+    /// Another status than the reason's; 0 is none at all, a reset.
+    pub(crate) status: Option<u16>,
+    /// When it may be worth asking again.
+    pub(crate) retry_after: Option<Duration>,
 }
 
-/// What the endpoint can have seen of a failed attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Safety {
-    /// Nothing: there was no connection.
-    NothingSent,
-    /// Perhaps the head, on a connection that had idled and that the endpoint closed.
-    StaleConnection,
-    /// Perhaps everything.
-    Sent,
+impl Refused {
+    /// It may be worth asking again after `pause`.
+    pub(crate) const fn until(reason: Reason, pause: Duration) -> Self {
+        Self { reason, status: None, retry_after: Some(pause) }
+    }
+
+    /// By a fault that an operator injected; 0 is a reset.
+    pub(crate) const fn injected(status: u16) -> Self {
+        Self { reason: Reason::FaultInjected, status: Some(status), retry_after: None }
+    }
 }
 
-/// What follows a failed attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// Another attempt, at another endpoint.
-    Elsewhere,
-    /// Another attempt on a new connection; the endpoint itself did nothing wrong.
-    Afresh,
-    GiveUp,
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        Self { reason, status: None, retry_after: None }
+    }
 }
-
-/// Attempts at most: one, and two more where those before cannot have been seen.
-const ATTEMPTS: u8 = 3;
 
 /// Takes one request from its head to the end of its answer.
 pub(crate) async fn forward<E: Env>(
@@ -96,13 +90,20 @@ pub(crate) async fn forward<E: Env>(
     let routed = route(world, listener, &mut inbound);
     let lane = inbound.story.route.map_or(&listener.unrouted, |route| &listener.targets[route].1);
     let flight = LaneFlight::begin(lane, worker.index);
-    let outcome = match routed {
-        Ok(routed) => attempt_until_settled(worker, listener, routed, &mut inbound).await,
-        Err(reason) => Err(reason),
+    let admitted = match routed {
+        Ok(routed) => room::admit(worker, world, listener, routed, &mut inbound).await,
+        Err(reason) => Err(reason.into()),
     };
-    let fate = match outcome {
-        Ok(answered) => reply::finish(worker, listener, answered, &mut inbound).await,
-        Err(reason) => reply::refuse(worker, listener, reason, &mut inbound).await,
+    let fate = match admitted {
+        Ok(admitted) => {
+            let fate = match attempts::until_settled(worker, world, listener, &admitted, &mut inbound).await {
+                Ok(answered) => reply::finish(worker, listener, answered, &mut inbound).await,
+                Err(refused) => reply::refuse(worker, listener, refused, &mut inbound).await,
+            };
+            admitted.settle(worker, &inbound.story);
+            fate
+        }
+        Err(refused) => reply::refuse(worker, listener, refused, &mut inbound).await,
     };
     let Inbound { mut story, upload, .. } = inbound;
     story.body_in = upload.passed;
@@ -152,62 +153,10 @@ fn route<'w, S: Stream>(
         Framing::Length(length) if !inbound.upload.allows(length) => Err(Reason::BodyTooLarge),
         _ => {
             let cluster = &world.snapshot.clusters[listener.targets[index].0];
-            Ok(Routed { cluster, timeout: route.timeout })
+            let told = if inbound.trusted { headers::deadline(&request.fields) } else { None };
+            let timeout = told.map_or(route.timeout, |told| told.min(route.timeout));
+            Ok(Routed { cluster, index, timeout, _made: Made })
         }
-    }
-}
-
-/// Steps 8 to 11, until there is an answer or none is to be had.
-async fn attempt_until_settled<'w, E: Env>(
-    worker: &Worker<E>,
-    listener: &Listener,
-    routed: Routed<'w>,
-    inbound: &mut Inbound<'_, E::Stream>,
-) -> Result<Answered<'w, E::Stream>, Reason> {
-    let mut tried = Tried::default();
-    let mut fresh = false;
-    let mut failed = None;
-    loop {
-        // With nobody else to ask, what the attempt before ended in is the answer.
-        let picked = pick(worker, &routed, &tried).map_err(|refusal| failed.unwrap_or(refusal))?;
-        inbound.story.attempts += 1;
-        inbound.story.endpoint = Some(picked.pick.index);
-        let attempt = match exchange::lease(worker, &picked, fresh).await {
-            Ok(leased) => exchange::exchange(worker, listener, leased, inbound).await,
-            Err(failure) => Err(failure),
-        };
-        let failure = match attempt {
-            Ok(answered) => return Ok(answered),
-            Err(failure) => failure,
-        };
-        if failure.reason.meaning().side == Side::Upstream || failure.reason == Reason::ConnectLocal {
-            picked.pick.member.load.of(worker.index).failures[failure.reason].add(1);
-        }
-        match verdict(&inbound.heads.request, &inbound.upload, failure, inbound.story.attempts) {
-            Verdict::Elsewhere => tried.push(picked.pick.index),
-            Verdict::Afresh => fresh = true,
-            Verdict::GiveUp => return Err(failure.reason),
-        }
-        failed = Some(failure.reason);
-    }
-}
-
-/// Step 8: the endpoint of this attempt.
-fn pick<'w, E: Env>(worker: &Worker<E>, routed: &Routed<'w>, tried: &Tried) -> Result<Picked<'w>, Reason> {
-    let (mut cursors, mut dice) = (worker.cursors.borrow_mut(), worker.dice.borrow_mut());
-    let ask = Ask { tried, hash: None, sticky: None, may_try: false, now: worker.env.now() };
-    let pick = balance::pick(routed.cluster, &ask, &mut cursors, &mut dice).map_err(|refusal| refusal.reason)?;
-    Ok(Picked { pick, cluster: routed.cluster, timeout: routed.timeout, _made: Made })
-}
-
-/// Step 11: may it be tried again? A request is never executed twice by our doing: only where
-/// the endpoint cannot have seen it, or where seeing it twice changes nothing.
-fn verdict(request: &RequestHead, upload: &Relay, failure: Failure, attempts: u8) -> Verdict {
-    match failure.safety {
-        _ if attempts >= ATTEMPTS => Verdict::GiveUp,
-        Safety::NothingSent => Verdict::Elsewhere,
-        Safety::StaleConnection if request.is_idempotent() && !upload.begun => Verdict::Afresh,
-        Safety::StaleConnection | Safety::Sent => Verdict::GiveUp,
     }
 }
 

@@ -4,12 +4,13 @@
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use weir_config::model::{Address, HeaderPolicy};
 use weir_core::dice::Dice;
 
 use crate::http1::framing::Framing;
-use crate::http1::head::{Field, Known, RequestHead, ResponseHead, Version};
+use crate::http1::head::{Field, Fields, Known, RequestHead, ResponseHead, Version};
 
 /// The id a request carries from us to the endpoint, into the answer and into the log.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +98,8 @@ pub(crate) struct Onward<'a> {
     pub(crate) trusted: bool,
     pub(crate) endpoint: &'a Address,
     pub(crate) id: Option<&'a RequestId>,
+    /// The time that is left for an answer.
+    pub(crate) left: Duration,
 }
 
 /// Appends the request's head as the endpoint gets it.
@@ -134,7 +137,17 @@ pub(crate) fn request(out: &mut Vec<u8>, onward: &Onward<'_>) {
     if let Some(id) = id {
         push(out, &[b"X-Request-Id: ", id.as_bytes(), b"\r\n"]);
     }
+    if policy.deadline {
+        let left = u64::try_from(onward.left.as_millis()).unwrap_or(u64::MAX);
+        push_number(out, b"X-Request-Deadline-Ms: ", left);
+    }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The time that whoever sent the request has left for its answer, if it says so.
+pub(crate) fn deadline(fields: &Fields) -> Option<Duration> {
+    let text = std::str::from_utf8(fields.all(Known::XRequestDeadline).next()?).ok()?;
+    text.parse().ok().map(Duration::from_millis)
 }
 
 /// Whether a field goes on as it is; those that do not are dropped or written anew.
@@ -153,6 +166,7 @@ fn is_onward(known: Known, onward: &Onward<'_>) -> bool {
         Known::XForwardedHost | Known::XForwardedProto => onward.trusted,
         Known::Forwarded => onward.trusted && !onward.policy.forwarded,
         Known::XRequestId => onward.id.is_none() && onward.trusted,
+        Known::XRequestDeadline => onward.trusted && !onward.policy.deadline,
     }
 }
 
@@ -265,9 +279,14 @@ pub(crate) fn push_status(out: &mut Vec<u8>, status: u16) {
 }
 
 pub(crate) fn push_length(out: &mut Vec<u8>, length: u64) {
+    push_number(out, b"Content-Length: ", length);
+}
+
+/// A field whose value is a number; `name` with its colon and space.
+pub(crate) fn push_number(out: &mut Vec<u8>, name: &[u8], number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
-    let mut rest = length;
+    let mut rest = number;
     loop {
         at -= 1;
         digits[at] = b'0' + (rest % 10) as u8;
@@ -276,7 +295,7 @@ pub(crate) fn push_length(out: &mut Vec<u8>, length: u64) {
             break;
         }
     }
-    push(out, &[b"Content-Length: ", &digits[at..], b"\r\n"]);
+    push(out, &[name, &digits[at..], b"\r\n"]);
 }
 
 fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {
@@ -297,7 +316,8 @@ mod tests {
     use super::*;
     use crate::http1::parse;
 
-    const POLICY: HeaderPolicy = HeaderPolicy { x_forwarded: true, forwarded: false, request_id: true, reason: true };
+    const POLICY: HeaderPolicy =
+        HeaderPolicy { x_forwarded: true, forwarded: false, request_id: true, reason: true, deadline: false };
     const LIMITS: ListenerLimits = ListenerLimits {
         connections: None,
         header_bytes: 4096,
@@ -313,7 +333,8 @@ mod tests {
         let id = RequestId::given(b"id-1").unwrap();
         let (peer, endpoint) = (&Peer::new(([192, 0, 2, 7], 5).into()), &Address::Ip(([10, 0, 0, 1], 80).into()));
         let mut out = Vec::new();
-        request(&mut out, &Onward { head: &head, policy, peer, trusted, endpoint, id: Some(&id) });
+        let left = Duration::from_millis(1500);
+        request(&mut out, &Onward { head: &head, policy, peer, trusted, endpoint, id: Some(&id), left });
         String::from_utf8(out).unwrap()
     }
 

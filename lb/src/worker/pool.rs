@@ -13,26 +13,41 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 use weir_core::endpoint::EndpointId;
+use weir_core::limits::Permit;
 use weir_core::load::{EndpointLoad, Shards};
 
 use super::budget::Place;
 use crate::http1::wire::{Io, Wire};
 
-/// A connection to an endpoint. Counted as open for as long as it exists.
+/// A connection to an endpoint. Counted as open for as long as it exists. Boxed: it goes from
+/// hand to hand several times a request.
 #[derive(Debug)]
 pub(crate) struct Upstream<S> {
     pub(crate) wire: Wire<S>,
     load: Arc<Shards<EndpointLoad>>,
     worker: usize,
     _place: Place,
+    /// Of what its endpoint and its cluster may have open.
+    _permits: [Permit; 2],
 }
 
 impl<S: Io> Upstream<S> {
     /// Takes `io`, just opened in `place`, into the counts of its endpoint.
-    pub(crate) fn new(io: S, load: Arc<Shards<EndpointLoad>>, worker: usize, place: Place) -> Self {
+    pub(crate) fn new(
+        io: S,
+        load: Arc<Shards<EndpointLoad>>,
+        worker: usize,
+        place: Place,
+        permits: [Permit; 2],
+    ) -> Box<Self> {
         load.of(worker).connects.add(1);
         load.of(worker).connections.add(1);
-        Self { wire: Wire::new(io), load, worker, _place: place }
+        Box::new(Self { wire: Wire::new(io), load, worker, _place: place, _permits: permits })
+    }
+
+    /// Whether nothing is left over in either direction.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.wire.outbox.is_empty() && self.wire.inbox.is_empty()
     }
 
     /// Whether the endpoint has neither closed it nor sent what nobody asked for.
@@ -52,7 +67,7 @@ impl<S> Drop for Upstream<S> {
 
 #[derive(Debug)]
 struct Idle<S> {
-    upstream: Upstream<S>,
+    upstream: Box<Upstream<S>>,
     since: Instant,
 }
 
@@ -68,7 +83,12 @@ impl<S: Io> Pool<S> {
     }
 
     /// The connection to `endpoint` that was used last, if one is left that still stands.
-    pub(crate) fn take(&mut self, endpoint: EndpointId, now: Instant, idle_timeout: Duration) -> Option<Upstream<S>> {
+    pub(crate) fn take(
+        &mut self,
+        endpoint: EndpointId,
+        now: Instant,
+        idle_timeout: Duration,
+    ) -> Option<Box<Upstream<S>>> {
         let idle = self.idle.get_mut(&endpoint)?;
         while let Some(Idle { mut upstream, since }) = idle.pop() {
             if now.saturating_duration_since(since) < idle_timeout && upstream.is_quiet() {
@@ -79,13 +99,23 @@ impl<S: Io> Pool<S> {
     }
 
     /// Keeps a connection for the next request, unless `max_idle` are kept already.
-    pub(crate) fn give(&mut self, endpoint: EndpointId, mut upstream: Upstream<S>, now: Instant, max_idle: u32) {
+    pub(crate) fn give(&mut self, endpoint: EndpointId, mut upstream: Box<Upstream<S>>, now: Instant, max_idle: u32) {
         let idle = self.idle.entry(endpoint).or_default();
         if idle.len() < max_idle as usize {
             upstream.wire.inbox.release();
             upstream.wire.outbox.release();
             idle.push(Idle { upstream, since: now });
         }
+    }
+
+    /// Closes those to an endpoint: one of them turned out to be stale.
+    pub(crate) fn forget(&mut self, endpoint: EndpointId) {
+        self.idle.remove(&endpoint);
+    }
+
+    /// Closes one that leads to any of `endpoints`: a new one is needed elsewhere.
+    pub(crate) fn forget_any(&mut self, mut endpoints: impl Iterator<Item = EndpointId>) {
+        endpoints.find_map(|endpoint| self.idle.get_mut(&endpoint)?.pop());
     }
 
     /// Closes them all: their descriptors are needed.
@@ -135,9 +165,18 @@ mod tests {
     const ENDPOINT: EndpointId = EndpointId(7);
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn connection(load: &Arc<Shards<EndpointLoad>>) -> (Upstream<DuplexStream>, DuplexStream) {
+    fn connection(load: &Arc<Shards<EndpointLoad>>) -> (Box<Upstream<DuplexStream>>, DuplexStream) {
         let (ours, theirs) = duplex(64);
-        (Upstream::new(ours, Arc::clone(load), 0, Budget::new(100, 1).for_endpoint().unwrap()), theirs)
+        (
+            Upstream::new(
+                ours,
+                Arc::clone(load),
+                0,
+                Budget::new(100, 1).for_endpoint().unwrap(),
+                [Permit::UNLIMITED, Permit::UNLIMITED],
+            ),
+            theirs,
+        )
     }
 
     fn open(load: &Shards<EndpointLoad>) -> u64 {

@@ -3,6 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use super::replay::Kept;
 use crate::http1::chunked::{Decoder, size_line};
 use crate::http1::framing::Framing;
 use crate::http1::parse;
@@ -16,8 +17,10 @@ pub(crate) struct Relay {
     done: bool,
     /// It will never arrive whole, so what follows it on its wire cannot be told from it.
     pub(crate) broken: bool,
-    /// Some of it has been taken, so that it cannot be sent a second time.
+    /// Some of it has been taken.
     pub(crate) begun: bool,
+    /// What was sent of it, if it may have to be sent again.
+    kept: Kept,
     /// Bytes of the body passed on, without framing.
     pub(crate) passed: u64,
     /// Most bytes of body that may pass.
@@ -62,7 +65,35 @@ impl Relay {
             Framing::Chunked => (Incoming::Chunked(Box::default()), false),
             Framing::UntilClose => (Incoming::UntilClose, false),
         };
-        Self { incoming, outgoing, done, broken: false, begun: false, passed: 0, limit: limit.unwrap_or(u64::MAX) }
+        Self {
+            incoming,
+            outgoing,
+            done,
+            broken: false,
+            begun: false,
+            kept: Kept::default(),
+            passed: 0,
+            limit: limit.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Keeps up to `most` bytes of what is sent, to be able to send it again.
+    pub(crate) fn keep(&mut self, most: usize) {
+        if !self.done {
+            self.kept = Kept::up_to(most);
+        }
+    }
+
+    /// Whether everything that was sent can be sent again.
+    pub(crate) const fn is_replayable(&self) -> bool {
+        !self.begun || self.kept.is_whole()
+    }
+
+    /// Sends what was sent before, to another receiver.
+    pub(crate) fn replay<S>(&mut self, to: &mut Wire<S>) {
+        // What broke was the receiver: nothing that came in is lost while it is kept.
+        self.broken = false;
+        to.outbox.tail().extend_from_slice(self.kept.as_slice());
     }
 
     /// Sets the limit anew.
@@ -132,7 +163,15 @@ impl Relay {
                 let take = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
                 *left -= take as u64;
                 self.done = *left == 0;
-                send(&input[..take], self.outgoing, to, context)?;
+                let data = &input[..take];
+                if self.kept.is_whole() {
+                    // Through the outbox: only a flush may fail while something is to be kept, so
+                    // that what is kept and what was taken are the same.
+                    self.kept.add(data);
+                    to.outbox.push(data);
+                } else {
+                    send(data, self.outgoing, to, context)?;
+                }
                 self.passed += take as u64;
                 take
             }
@@ -182,6 +221,7 @@ impl Relay {
                 out.extend_from_slice(b"\r\n");
             }
         }
+        self.kept.add(&out[before..]);
         Ok(used)
     }
 

@@ -5,15 +5,18 @@
 use std::future::poll_fn;
 use std::io::Write;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::time::Instant;
+use weir_core::attempt::Outcome;
 use weir_core::reason::{Meaning, Reason, Side};
+use weir_core::retry::Denied;
 use weir_core::route::Headers;
 use weir_core::snapshot::{Listener, Member};
 
 use super::client::{Client, Heads};
 use super::exchange::{Answered, Leased, upload_failure};
-use super::forward::Inbound;
+use super::forward::{Inbound, Refused};
 use super::headers::{self, Backward};
 use super::relay::{Broken, Outgoing, Relay};
 use super::story::Story;
@@ -41,7 +44,7 @@ pub(crate) enum Fate {
 pub(crate) async fn finish<E: Env>(
     worker: &Worker<E>,
     listener: &Listener,
-    answered: Answered<'_, E::Stream>,
+    answered: Answered<'_, E>,
     inbound: &mut Inbound<'_, E::Stream>,
 ) -> Fate {
     let Inbound { client, heads, upload, story, .. } = inbound;
@@ -88,7 +91,7 @@ pub(crate) async fn finish<E: Env>(
     flight.moved(std::mem::take(&mut upstream.wire.sent), std::mem::take(&mut upstream.wire.received));
     match streamed {
         Ok(()) => {
-            let spent = upload.is_whole() && upstream.wire.outbox.is_empty() && upstream.wire.inbox.is_empty();
+            let spent = upload.is_whole() && upstream.is_spent();
             if response.keep_alive && response.framing != Framing::UntilClose && spent {
                 leased.keep(worker);
             }
@@ -97,7 +100,7 @@ pub(crate) async fn finish<E: Env>(
         }
         Err(reason) => {
             if reason.meaning().side == Side::Upstream {
-                flight.failed(reason);
+                flight.failed(Outcome::Failed(reason), story, client.peer.address.ip());
             }
             story.reason = Some(reason);
             Fate::Abort
@@ -118,7 +121,7 @@ impl Both {
         &mut self,
         worker: &Worker<E>,
         client: &mut Client<E::Stream>,
-        leased: &mut Leased<'_, E::Stream>,
+        leased: &mut Leased<'_, E>,
         upload: &mut Relay,
         download: &mut Relay,
         context: &mut std::task::Context<'_>,
@@ -139,7 +142,7 @@ impl Both {
     }
 
     /// Whose fault it is that nothing moves: of who does not read, or of who does not send.
-    fn stalled<S: Stream>(&self, client: &Client<S>, leased: &Leased<'_, S>) -> Reason {
+    fn stalled<E: Env>(&self, client: &Client<E::Stream>, leased: &Leased<'_, E>) -> Reason {
         if !client.wire.outbox.is_empty() {
             Reason::ClientGone
         } else if !self.upload_over && leased.upstream.wire.outbox.is_empty() {
@@ -160,20 +163,23 @@ impl Both {
 pub(crate) async fn refuse<E: Env>(
     worker: &Worker<E>,
     listener: &Listener,
-    reason: Reason,
+    refused: Refused,
     inbound: &mut Inbound<'_, E::Stream>,
 ) -> Fate {
     let Inbound { client, heads, upload, story, .. } = inbound;
     let request = &heads.request;
+    let Refused { reason, status, retry_after } = refused;
     story.reason = Some(reason);
     let meaning = reason.meaning();
+    let meaning = Meaning { status: status.unwrap_or(meaning.status), ..meaning };
     if meaning.status == 0 {
         return Fate::Abort;
     }
     let unread = !take_body(client, request, upload);
     let closing = unread || !request.keep_alive || worker.is_draining() || client.bound.is_closed();
     story.status = meaning.status;
-    story.body_out = local_answer(listener, client, request, reason, meaning, closing, story) as u64;
+    let says = Says { meaning, retry_after, closing };
+    story.body_out = local_answer(listener, client, request, &says, story) as u64;
     let flushed = flush(client, listener).await;
     match flushed {
         Ok(()) if closing => Fate::Close { unread: unread || request.keep_alive },
@@ -200,7 +206,8 @@ pub(crate) async fn refuse_head<E: Env>(
     if listener.config.headers.request_id {
         story.id = Some(headers::RequestId::roll(&mut worker.dice.borrow_mut()));
     }
-    story.body_out = local_answer(listener, client, request, reason, meaning, true, &story) as u64;
+    let says = Says { meaning, retry_after: None, closing: true };
+    story.body_out = local_answer(listener, client, request, &says, &story) as u64;
     let flushed = flush(client, listener).await;
     let lane = listener.unrouted.of(worker.index);
     lane.requests[story.class()].add(1);
@@ -234,16 +241,22 @@ async fn flush<S: Stream>(client: &mut Client<S>, listener: &Listener) -> Result
     .await
 }
 
+/// What an answer of our own says.
+struct Says {
+    meaning: Meaning,
+    retry_after: Option<Duration>,
+    closing: bool,
+}
+
 /// Appends an answer of our own; the length of its body.
 fn local_answer<S: Stream>(
     listener: &Listener,
     client: &mut Client<S>,
     request: &RequestHead,
-    reason: Reason,
-    meaning: Meaning,
-    closing: bool,
+    says: &Says,
     story: &Story,
 ) -> usize {
+    let Says { meaning, retry_after, closing } = *says;
     let id = story.id.as_ref().map_or("", |id| id.as_str());
     let json = wants_json(request);
     let body = if json {
@@ -262,7 +275,11 @@ fn local_answer<S: Stream>(
     let _ = write!(out, "{}\r\nContent-Type: {kind}\r\n", phrase.unwrap_or_default());
     headers::push_length(out, body.len() as u64);
     if listener.config.headers.reason {
-        let _ = write!(out, "X-Weir-Reason: {}\r\n", reason.as_str());
+        let _ = write!(out, "X-Weir-Reason: {}\r\n", meaning.name);
+    }
+    if let Some(pause) = retry_after {
+        // Whole seconds, and never at once.
+        headers::push_number(out, b"Retry-After: ", pause.as_secs_f64().ceil().max(1.0) as u64);
     }
     if !id.is_empty() {
         let _ = write!(out, "X-Request-Id: {id}\r\n");
@@ -308,6 +325,7 @@ pub(crate) fn tell<E: Env>(
             cluster: cluster.map(|cluster| cluster.config.name.as_str()),
             endpoint: story.endpoint.and_then(|at| cluster?.members.get(at)).map(Member::address),
             attempts: story.attempts,
+            denied: story.denied.map(Denied::as_str),
             method: request.method(),
             host: request.host(),
             target: request.target(),

@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 use weir_core::reason::Reason;
+use weir_core::retry::Denied;
 
 use super::headers::RequestId;
 
@@ -15,7 +16,11 @@ pub(crate) struct Story {
     pub(crate) route: Option<usize>,
     /// The endpoint of the last attempt: its index among its cluster's members.
     pub(crate) endpoint: Option<usize>,
-    pub(crate) attempts: u8,
+    pub(crate) attempts: u16,
+    /// When the latest attempt began.
+    pub(crate) tried: Instant,
+    /// Why there was no further attempt, if one had been wanted.
+    pub(crate) denied: Option<Denied>,
     /// The status the client got; 0 if none.
     pub(crate) status: u16,
     /// Why we answered ourselves, or why the answer broke off.
@@ -33,6 +38,8 @@ impl Story {
             route: None,
             endpoint: None,
             attempts: 0,
+            tried: now,
+            denied: None,
             status: 0,
             reason: None,
             id: None,

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use weir_config::model::{self, Address, ClusterName, HealthCheck, Target};
 
+use super::judge::limit;
 use super::known::{Known, Place};
 use super::publish::{ClusterState, Stale};
 use super::schedule::{Plan, Slot};
-use super::{Control, Effect, Evidence, FIRST_ROUND_MAX, FORGET_AFTER, REMEMBERED_MAX, known_check};
-use crate::endpoint::{ClusterId, EndpointId, EndpointKey};
+use super::{
+    BreakerNotice, Control, Effect, Evidence, FIRST_ROUND_MAX, FORGET_AFTER, Notice, REMEMBERED_MAX, known_check,
+};
+use crate::endpoint::{ClusterId, EndpointId, EndpointKey, Status};
 use crate::live::EndpointLive;
 use crate::load::Shards;
 use crate::route::RouteTable;
@@ -35,6 +38,10 @@ impl Control {
         }
         self.depart();
         self.forget();
+        self.rejudge();
+        let placed: Vec<EndpointId> =
+            self.clusters.iter().flat_map(|cluster| cluster.endpoints.iter().copied()).collect();
+        placed.into_iter().for_each(|id| self.refresh(id));
         self.listeners = self.adopt_listeners(&config);
         self.config = Some(config);
         self.changed = true;
@@ -57,30 +64,31 @@ impl Control {
         let endpoints = wanted
             .endpoints
             .iter()
-            .map(|endpoint| self.adopt_endpoint(&wanted.name, endpoint, &wanted.health_checks, &mut fresh, effects))
+            .map(|endpoint| self.adopt_endpoint(wanted, endpoint, &mut fresh, effects))
             .collect();
         for ((check, definition), endpoints) in (0..).zip(&wanted.health_checks).zip(fresh) {
             self.spread_first_probes(check, definition, &endpoints);
         }
-        ClusterState {
-            kept: self.kept(&wanted.name),
-            config: Arc::clone(wanted),
-            endpoints,
-            published: before.and_then(|before| before.published),
-            stale: Stale::Members,
+        let kept = self.kept(&wanted.name);
+        limit(&kept.live, &wanted.breaker);
+        let (mut judged, published) = before.map(|before| (before.judged, before.published)).unwrap_or_default();
+        if let Some(change) = judged.adopt(wanted, self.now) {
+            let cluster = wanted.name.clone();
+            effects.push(Effect::Notice(Notice::Breaker(BreakerNotice { cluster, change })));
         }
+        ClusterState { kept, config: Arc::clone(wanted), endpoints, published, judged, stale: Stale::Members }
     }
 
     /// Known or made known. Adds it to `fresh` for each check whose first probe is to be planned.
     fn adopt_endpoint(
         &mut self,
-        cluster: &ClusterName,
+        cluster: &model::Cluster,
         wanted: &model::Endpoint,
-        checks: &[Arc<HealthCheck>],
         fresh: &mut [Vec<EndpointId>],
         effects: &mut Vec<Effect>,
     ) -> EndpointId {
-        let key = EndpointKey { cluster: cluster.clone(), address: wanted.address.clone() };
+        let checks = &cluster.health_checks;
+        let key = EndpointKey { cluster: cluster.name.clone(), address: wanted.address.clone() };
         let id = match self.by_key.get(&key) {
             Some(&id) => id,
             None => self.meet(key, checks),
@@ -92,6 +100,9 @@ impl Control {
         known.zone.clone_from(&wanted.zone);
         known.weight = wanted.weight;
         known.priority = wanted.priority;
+        if known.traffic.adopt(cluster.outlier.as_ref(), self.now) {
+            effects.extend(known.judge(self.now, Evidence::RuleRemoved).map(Effect::Transition));
+        }
         let slots = |known: &Known| (0..).map(move |check| Slot { endpoint: id, check }).take(known.checks.len());
         if !known.checks.iter().map(|check| &check.definition).eq(checks) {
             slots(known).zip(&known.checks).for_each(|(slot, check)| self.schedule.remove(slot, check.plan));
@@ -155,11 +166,16 @@ impl Control {
     }
 
     fn place(&mut self, cluster: usize, state: &ClusterState) {
+        let serves = |known: &Known| known.place.is_some() && known.status == Status::Healthy;
+        let serving = state.endpoints.iter().filter_map(|id| self.known.get(id)).any(serves);
         for (member, id) in state.endpoints.iter().enumerate() {
             // Clusters name only endpoints that are known.
             let Some(known) = self.known.get_mut(id) else { continue };
             if known.place.is_none() {
                 self.departed.remove(&(known.left, *id));
+                // One that comes to others that serve ramps up, now or once it is healthy.
+                known.cold |= serving && known.status != Status::Healthy;
+                known.ramp = (serving && known.status == Status::Healthy).then_some(self.now);
             }
             known.place = Some(Place { cluster, member });
             known.round = self.given.rounds;
@@ -174,6 +190,9 @@ impl Control {
                 continue;
             }
             known.left = self.now;
+            if let Some(wake) = known.wake.take() {
+                self.judging.sleep(wake, endpoint);
+            }
             self.departed.insert((self.now, endpoint));
             for at in 0..known.checks.len() {
                 let epoch = known.next_epoch();

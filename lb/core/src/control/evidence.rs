@@ -7,12 +7,13 @@ use std::time::Duration;
 use weir_config::model::{HealthCheck, ZoneName};
 use weir_config::words;
 
+use super::Ejection;
 use super::orders::{Drain, DrainScope};
 use crate::endpoint::{EndpointKey, Status};
 use crate::health::ProbeResult;
 
 /// An endpoint's status changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
     /// Whose.
     pub key: Arc<EndpointKey>,
@@ -27,7 +28,7 @@ pub struct Transition {
 }
 
 /// Why a status is what it is. Displays as one clause for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Evidence {
     /// Its cluster has no health checks, so it counts as healthy.
     NoChecks,
@@ -59,6 +60,19 @@ pub enum Evidence {
         /// From the probe's first packet to its verdict.
         took: Duration,
     },
+    /// Its traffic failed: it is out for a time.
+    Traffic(Arc<Ejection>),
+    /// Its time out is over: it is on probation.
+    TimeServed(Arc<Ejection>),
+    /// On probation, so many requests in a row were answered well.
+    Proved {
+        /// So many.
+        successes: u32,
+        /// What it was out for.
+        ejection: Arc<Ejection>,
+    },
+    /// It was out, and the rules take nobody out any more.
+    RuleRemoved,
 }
 
 impl fmt::Display for Evidence {
@@ -73,6 +87,20 @@ impl fmt::Display for Evidence {
             }
             Self::Undrained { scope, by: Some(by) } => write!(f, "{by} ended the drain of {scope}"),
             Self::Undrained { scope, by: None } => write!(f, "the time to drain {scope} was up"),
+            Self::Traffic(ejection) => ejection.fmt(f),
+            Self::TimeServed(ejection) => {
+                write!(
+                    f,
+                    "its {:.1?} out are over ({}): a few requests decide",
+                    ejection.pause,
+                    ejection.cause.as_str()
+                )
+            }
+            Self::Proved { successes, ejection } => {
+                let what_for = ejection.cause.as_str();
+                write!(f, "{successes} requests in a row on probation were answered well (it was out for {what_for})")
+            }
+            Self::RuleRemoved => f.write_str("the outlier detection that had taken it out was switched off"),
             Self::Probe { asked, result, streak, threshold, took, .. } => {
                 let kind = &asked.kind;
                 let the_last = if *threshold > 1 {

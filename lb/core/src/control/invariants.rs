@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::known::Known;
 use super::schedule::{Plan, Slot};
 use super::{Control, REMEMBERED_MAX};
-use crate::endpoint::EndpointId;
+use crate::endpoint::{EndpointId, Status};
+use crate::health::outlier::State;
+use crate::health::verdict;
 
 impl Control {
     /// Checks everything that must hold between two steps.
@@ -17,7 +20,10 @@ impl Control {
         for known in self.known.values() {
             let drain = self.drains.of(&known.key, known.zone.as_ref());
             assert_eq!(known.drained, drain.is_some(), "{}: drained if and only if a drain says so", known.key);
+            let says = verdict(known.checks.iter().map(|check| check.opinion.verdict()));
+            assert_eq!(known.verdict, says, "{}: the verdict is what its checks come to", known.key);
             assert_eq!(known.status, known.status_of(), "{}: the status is what all that is known comes to", known.key);
+            self.check_traffic(known);
             for check in &known.checks {
                 let opinion = check.opinion;
                 assert!(
@@ -26,6 +32,16 @@ impl Control {
                     known.key
                 );
             }
+        }
+    }
+
+    fn check_traffic(&self, known: &Known) {
+        let standing = &known.traffic.standing;
+        assert_eq!(standing.is_out(), known.traffic.ejection.is_some(), "{}: out for a cause", known.key);
+        assert!((1..=1000).contains(&known.permille), "{}: some of its weight", known.key);
+        assert!(known.ramp.is_none() || known.status == Status::Healthy, "{}: only the healthy ramp", known.key);
+        if let (State::Ejected { until }, Some(_)) = (standing.state(), known.place) {
+            assert!(*until > self.now, "{}: nobody is out for longer than told", known.key);
         }
     }
 

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use weir_config::model::{HealthCheck, Weight, ZoneName};
 
+use super::judge::Traffic;
 use super::schedule::Plan;
 use super::{Evidence, Transition};
 use crate::endpoint::{EndpointKey, Status};
+use crate::health::outlier::State;
 use crate::health::{Opinion, ProbeOutcome, Verdict, verdict};
 use crate::live::EndpointLive;
 use crate::load::{EndpointLoad, Shards};
@@ -28,6 +30,18 @@ pub(super) struct Known {
     /// Of the status.
     pub(super) evidence: Evidence,
     pub(super) checks: Vec<Check>,
+    /// What the checks come to.
+    pub(super) verdict: Verdict,
+    /// What its traffic says.
+    pub(super) traffic: Traffic,
+    /// It was out, or is new to others that serve: it ramps up once it is healthy.
+    pub(super) cold: bool,
+    /// Since when it ramps up, if it does.
+    pub(super) ramp: Option<Moment>,
+    /// How much of its weight it gets, of 1 000.
+    pub(super) permille: u16,
+    /// When something is next to be done about it by itself; the same stands in `Judging`.
+    pub(super) wake: Option<Moment>,
     /// Where it stands in the configuration; `None` if it left it.
     pub(super) place: Option<Place>,
     /// The configuration it was last seen in.
@@ -68,8 +82,11 @@ impl Known {
         checks: &[Arc<HealthCheck>],
         now: Moment,
     ) -> Self {
-        let (status, evidence) =
-            if checks.is_empty() { (Status::Healthy, Evidence::NoChecks) } else { (Status::Unknown, Evidence::Added) };
+        let (status, verdict, evidence) = if checks.is_empty() {
+            (Status::Healthy, Verdict::Healthy, Evidence::NoChecks)
+        } else {
+            (Status::Unknown, Verdict::Unknown, Evidence::Added)
+        };
         let mut known = Self {
             key,
             load: Arc::new(Shards::new(workers)),
@@ -78,10 +95,16 @@ impl Known {
             weight: Weight::ONE,
             priority: 0,
             status,
-            drained: false,
             since: now,
             evidence,
             checks: Vec::new(),
+            verdict,
+            traffic: Traffic::new(now),
+            drained: false,
+            cold: false,
+            ramp: None,
+            permille: 1000,
+            wake: None,
             place: None,
             round: 0,
             left: now,
@@ -112,7 +135,7 @@ impl Known {
             let replaced = old.iter_mut().find_map(Option::take);
             *check = Some(match replaced {
                 Some(check) => check.defined_anew(Arc::clone(definition), self.next_epoch()),
-                None => Check::new(Arc::clone(definition), self.next_epoch(), self.status),
+                None => Check::new(Arc::clone(definition), self.next_epoch(), self.verdict),
             });
         }
         self.checks = new.into_iter().flatten().collect();
@@ -123,33 +146,60 @@ impl Known {
         self.epochs
     }
 
-    /// The one word everything known of it comes to.
-    pub(super) fn status_of(&self) -> Status {
-        match verdict(self.checks.iter().map(|check| check.opinion.verdict())) {
+    /// The one word that everything known comes to: what is wished goes before what probes say, and
+    /// that before what traffic says.
+    pub(super) const fn status_of(&self) -> Status {
+        match (self.verdict, self.traffic.standing.state()) {
             _ if self.drained => Status::Draining,
-            Verdict::Unknown => Status::Unknown,
-            Verdict::Healthy => Status::Healthy,
-            Verdict::Unhealthy => Status::Unhealthy,
+            (Verdict::Unhealthy, _) => Status::Unhealthy,
+            (_, State::Ejected { .. }) => Status::Ejected,
+            (_, State::Probation { .. }) => Status::Probation,
+            (Verdict::Unknown, _) => Status::Unknown,
+            (Verdict::Healthy, _) => Status::Healthy,
         }
     }
 
-    /// Brings the status in line with the checks; if it changed, says so, with `evidence`.
+    /// Brings the status in line with all that is known; if it changed, says so, with `evidence`,
+    /// unless what shows is older than that.
     pub(super) fn judge(&mut self, now: Moment, evidence: Evidence) -> Option<Transition> {
+        self.verdict = verdict(self.checks.iter().map(|check| check.opinion.verdict()));
         let to = self.status_of();
         if to == self.status {
             return None;
         }
         let from = std::mem::replace(&mut self.status, to);
+        self.enter(from, now);
+        let evidence = match (to, &self.traffic.ejection) {
+            (Status::Ejected, Some(ejection)) => Evidence::Traffic(Arc::clone(ejection)),
+            (Status::Probation, Some(ejection)) => Evidence::TimeServed(Arc::clone(ejection)),
+            _ => evidence,
+        };
         (self.since, self.evidence) = (now, evidence.clone());
         Some(Transition { key: Arc::clone(&self.key), zone: self.zone.clone(), from, to, evidence })
+    }
+
+    /// What a new status brings with it: who comes back begins anew, and slowly.
+    fn enter(&mut self, from: Status, now: Moment) {
+        match self.status {
+            Status::Healthy => {
+                if from != Status::Unknown {
+                    self.traffic.forget(&self.load, &self.live, now);
+                }
+                self.ramp = std::mem::take(&mut self.cold).then_some(now);
+            }
+            Status::Unknown => self.ramp = None,
+            Status::Unhealthy | Status::Ejected | Status::Probation | Status::Draining => {
+                (self.cold, self.ramp) = (true, None);
+            }
+        }
     }
 }
 
 impl Check {
-    fn new(definition: Arc<HealthCheck>, epoch: u32, status: Status) -> Self {
-        let opinion = match status {
-            Status::Unknown | Status::Unhealthy => Opinion::OPEN,
-            _ => Opinion::inherited(Verdict::Healthy),
+    fn new(definition: Arc<HealthCheck>, epoch: u32, verdict: Verdict) -> Self {
+        let opinion = match verdict {
+            Verdict::Unknown | Verdict::Unhealthy => Opinion::OPEN,
+            Verdict::Healthy => Opinion::inherited(Verdict::Healthy),
         };
         Self { definition, epoch, opinion, plan: Plan::Idle, last: None, spoken: false, blanks: 0 }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::drills::DrillNotice;
 use super::orders::OrderNotice;
+use super::{BreakerNotice, TrafficNotice};
 
 /// Something people should hear of.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +14,10 @@ pub enum Notice {
     Order(OrderNotice),
     /// A rehearsal began, ended, or has its report.
     Drill(DrillNotice),
+    /// About endpoints, by their traffic.
+    Traffic(TrafficNotice),
+    /// About a cluster's failure-rate breaker.
+    Breaker(BreakerNotice),
 }
 
 impl fmt::Display for Notice {
@@ -20,6 +25,8 @@ impl fmt::Display for Notice {
         match self {
             Self::Order(notice) => notice.fmt(f),
             Self::Drill(notice) => notice.fmt(f),
+            Self::Traffic(notice) => notice.fmt(f),
+            Self::Breaker(notice) => notice.fmt(f),
         }
     }
 }

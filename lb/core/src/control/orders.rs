@@ -358,19 +358,15 @@ impl Control {
     /// Brings every endpoint in line with the drains in force. To be called whenever endpoints
     /// come, or change their zone. `ended` is said of those that are drained no longer.
     pub(super) fn apply_drains(&mut self, ended: &Evidence, effects: &mut Vec<Effect>) {
-        for known in self.known.values_mut() {
+        let mut changed = Vec::new();
+        for (&id, known) in &mut self.known {
             let drain = self.drains.of(&known.key, known.zone.as_ref());
-            if drain.is_some() == known.drained {
-                continue;
-            }
-            known.drained = drain.is_some();
-            let evidence = drain.map_or_else(|| ended.clone(), |drain| Evidence::Drained(drain.clone()));
-            if let (Some(place), Some(transition)) = (known.place, known.judge(self.now, evidence)) {
-                self.clusters[place.cluster].note(place.member);
-                self.changed = true;
-                effects.push(Effect::Transition(transition));
+            if drain.is_some() != known.drained {
+                known.drained = drain.is_some();
+                changed.push((id, drain.map_or_else(|| ended.clone(), |drain| Evidence::Drained(drain.clone()))));
             }
         }
+        changed.into_iter().for_each(|(id, evidence)| self.judge(id, evidence, effects));
     }
 
     /// Whether anything in the configuration is meant by `scope`.

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use weir_config::model;
 
 use super::Control;
+use super::judge::Judged;
 use super::known::Known;
-use crate::endpoint::EndpointId;
-use crate::snapshot::{Breaker, Cluster, Kept, Member, Snapshot};
+use crate::endpoint::{EndpointId, Status};
+use crate::health::outlier::State;
+use crate::snapshot::{Cluster, Kept, Member, Snapshot};
 use crate::time::Moment;
 
 /// A cluster of the configuration in force.
@@ -20,6 +22,8 @@ pub(super) struct ClusterState {
     pub(super) endpoints: Vec<EndpointId>,
     /// As workers last saw it.
     pub(super) published: Option<Arc<Cluster>>,
+    /// What its traffic says of it as a whole.
+    pub(super) judged: Judged,
     pub(super) stale: Stale,
 }
 
@@ -27,19 +31,25 @@ pub(super) struct ClusterState {
 #[derive(Debug)]
 pub(super) enum Stale {
     Nothing,
-    /// The statuses of members at these indices.
+    /// What is known of the members at these indices, or the breaker.
     Statuses(Vec<usize>),
     /// Members or configuration.
     Members,
 }
 
 impl ClusterState {
-    /// Notes that the status of a member changed.
+    /// Notes that the status of a member changed, or its share.
     pub(super) fn note(&mut self, member: usize) {
-        match &mut self.stale {
-            Stale::Nothing => self.stale = Stale::Statuses(vec![member]),
-            Stale::Statuses(members) => members.push(member),
-            Stale::Members => {}
+        self.touch();
+        if let Stale::Statuses(members) = &mut self.stale {
+            members.push(member);
+        }
+    }
+
+    /// Notes that its breaker changed.
+    pub(super) fn touch(&mut self) {
+        if matches!(self.stale, Stale::Nothing) {
+            self.stale = Stale::Statuses(Vec::new());
         }
     }
 
@@ -49,9 +59,10 @@ impl ClusterState {
             (Stale::Statuses(changed), Some(published)) => {
                 let mut members = published.members.clone();
                 for at in changed {
+                    let id = self.endpoints[at];
                     // A status cannot have changed of an endpoint that is not known.
-                    if let Some(known) = known.get(&self.endpoints[at]) {
-                        members[at].status = known.status;
+                    if let Some(known) = known.get(&id) {
+                        members[at] = member(id, known);
                     }
                 }
                 members
@@ -61,22 +72,27 @@ impl ClusterState {
             }
         };
         *versions += 1;
-        let cluster = Arc::new(Cluster::new(&self.kept, Arc::clone(&self.config), members, *versions, Breaker::Closed));
+        let breaker = self.judged.breaker();
+        let cluster = Arc::new(Cluster::new(&self.kept, Arc::clone(&self.config), members, *versions, breaker));
         self.published = Some(Arc::clone(&cluster));
         cluster
     }
 }
 
 fn member(id: EndpointId, known: &Known) -> Member {
+    let trial = match known.traffic.standing.state() {
+        State::Probation { trial, .. } if known.status == Status::Probation => Some(Arc::clone(trial)),
+        _ => None,
+    };
     Member {
         key: Arc::clone(&known.key),
         id,
         zone: known.zone.clone(),
         weight: known.weight,
-        permille: 1000,
+        permille: known.permille,
         priority: known.priority,
         status: known.status,
-        trial: None,
+        trial,
         live: Arc::clone(&known.live),
         load: Arc::clone(&known.load),
     }

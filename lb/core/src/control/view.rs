@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use weir_config::model::{HealthCheck, Weight, ZoneName};
+use weir_config::model::{self, HealthCheck, Weight, ZoneName};
 
 use super::known::{Check, Known};
 use super::schedule::Plan;
-use super::{Control, Evidence, ProbeOutcome};
+use super::{Control, Ejection, Evidence, Limits, ProbeOutcome};
 use crate::endpoint::{EndpointId, EndpointKey, Status};
 use crate::health::Verdict;
+use crate::health::outlier::State;
 use crate::live::EndpointLive;
 use crate::load::{EndpointLoad, Shards};
+use crate::snapshot::Breaker;
 use crate::time::Moment;
 
 /// One endpoint of the configuration.
@@ -36,6 +38,15 @@ pub struct EndpointView<'c> {
     pub live: &'c Arc<EndpointLive>,
     /// Fail-over order.
     pub priority: u8,
+    /// How much of its weight it gets now, of 1 000.
+    pub permille: u16,
+    /// Since when it ramps up, if it does.
+    pub ramping_since: Option<Moment>,
+    /// Why it is out by its traffic, and until when; also while its status shows something that
+    /// goes before that.
+    pub ejection: Option<&'c Arc<Ejection>>,
+    /// On probation: good requests in a row so far.
+    pub probation: Option<u32>,
     /// In the order of the configuration.
     pub checks: Vec<CheckView<'c>>,
 }
@@ -57,7 +68,30 @@ pub struct CheckView<'c> {
     pub next_due: Option<Moment>,
 }
 
+/// One cluster of the configuration, as its traffic shows it.
+#[derive(Clone, Debug)]
+pub struct ClusterView<'c> {
+    /// What the operator wrote.
+    pub config: &'c Arc<model::Cluster>,
+    /// How many of its endpoints are out, and may be; `None` without outlier detection.
+    pub limits: Option<Limits>,
+    /// Many turned bad at once: until then nobody is taken out.
+    pub held_until: Option<Moment>,
+    /// Its failure-rate breaker.
+    pub breaker: Breaker,
+}
+
 impl Control {
+    /// Every cluster of the configuration, in its order.
+    pub fn clusters(&self) -> impl Iterator<Item = ClusterView<'_>> {
+        self.clusters.iter().enumerate().map(|(at, cluster)| ClusterView {
+            config: &cluster.config,
+            limits: cluster.config.outlier.as_ref().map(|rules| self.limits(at, rules)),
+            held_until: cluster.judged.held(self.now),
+            breaker: cluster.judged.breaker(),
+        })
+    }
+
     /// Every endpoint of the configuration, in its order.
     pub fn endpoints(&self) -> impl Iterator<Item = EndpointView<'_>> {
         let ids = self.clusters.iter().flat_map(|cluster| &cluster.endpoints);
@@ -84,6 +118,13 @@ fn view(id: EndpointId, known: &Known) -> EndpointView<'_> {
         load: &known.load,
         live: &known.live,
         priority: known.priority,
+        permille: known.permille,
+        ramping_since: known.ramp,
+        ejection: known.traffic.ejection.as_ref(),
+        probation: match known.traffic.standing.state() {
+            State::Probation { good, .. } => Some(*good),
+            State::In | State::Reduced { .. } | State::Ejected { .. } => None,
+        },
         checks: known.checks.iter().map(check_view).collect(),
     }
 }

@@ -8,7 +8,6 @@ mod http;
 mod tcp;
 
 use std::cell::Cell;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,7 +116,7 @@ pub(crate) async fn attempt<E: Env>(
     let asked = async {
         let mut stream = match env.connect(address, how).await {
             Ok(stream) => stream,
-            Err(error) => return connect_failed(&error),
+            Err(error) => return Unconnected::from(&error).probed(),
         };
         connected.set(true);
         let result = match &check.kind {
@@ -147,16 +146,6 @@ fn timed_out(limit: Duration, took: Duration, stalled: Duration, connected: bool
     } else {
         ProbeResult::Failed(ProbeFailure::ConnectTimeout)
     }
-}
-
-fn connect_failed(error: &io::Error) -> ProbeResult {
-    ProbeResult::Failed(match Unconnected::from(error) {
-        Unconnected::Local => return ProbeResult::Inconclusive(Inconclusive::LocalResource),
-        Unconnected::Refused => ProbeFailure::ConnectRefused,
-        Unconnected::TimedOut => ProbeFailure::ConnectTimeout,
-        Unconnected::Reset => ProbeFailure::Reset,
-        Unconnected::Unreachable => ProbeFailure::ConnectFailed,
-    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,394 @@
+//! Steps 8 to 11, until there is an answer or none is to be had: which endpoint, what became of
+//! the attempt, and whether another may be made.
+//!
+//! What may be repeated is [`weir_core::retry`]'s to say; here it is carried out. Another endpoint
+//! is picked, and the budget taken, before an answer in hand is given up for it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weir_config::model::Retry;
+use weir_core::attempt::Outcome;
+use weir_core::balance::{self, Ask, Pick, Refusal, Tried};
+use weir_core::dice::Dice;
+use weir_core::drill::{self, End, Injected};
+use weir_core::limits::Permit;
+use weir_core::live::TrialPermit;
+use weir_core::reason::Reason;
+use weir_core::retry::{self, Denied, Nature, RetryPermit, Safety};
+use weir_core::route::Headers as _;
+use weir_core::snapshot::{Cluster, Listener, Member};
+
+use super::exchange::{self, Answered};
+use super::forward::{Inbound, Refused, Routed};
+use super::room::{self, Admitted};
+use super::story::Story;
+use super::{Worker, World};
+use crate::env::Env;
+use crate::http1::head::ResponseHead;
+
+/// An attempt that has found its endpoint.
+pub(crate) struct Picked<'w> {
+    pub(crate) cluster: &'w Cluster,
+    pub(crate) member: &'w Member,
+    /// Its index among the cluster's members.
+    pub(crate) index: usize,
+    /// Of what the endpoint may have under way.
+    pub(crate) room: Permit,
+    pub(crate) trial: Option<TrialPermit>,
+    /// On a connection that never served: one that idled had been closed.
+    pub(crate) fresh: bool,
+    /// What it takes of the retry budget.
+    pub(crate) retry: Option<(RetryPermit, Permit)>,
+    /// Nobody else can make one.
+    _made: Made,
+}
+
+struct Made;
+
+/// Why an attempt gave no answer, and what the endpoint can have seen of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure {
+    pub(crate) outcome: Outcome,
+    pub(crate) safety: Safety,
+}
+
+impl Failure {
+    pub(crate) const fn new(reason: Reason, safety: Safety) -> Self {
+        Self { outcome: Outcome::Failed(reason), safety }
+    }
+}
+
+/// By when an attempt must have its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// From the request's last byte.
+    pub(crate) after: Duration,
+    /// If not: it has failed whether or not another may be made.
+    pub(crate) hard: bool,
+}
+
+/// A share of the route's timeout one attempt may take where another may follow: 40 %.
+const TRY_SHARE: (u32, u32) = (2, 5);
+/// An attempt looks lost when it takes so much longer than 99 of 100 do.
+const USUAL_TIMES: u32 = 3;
+/// But never sooner than this: a pause of a moment is no failure.
+const USUAL_MIN: Duration = Duration::from_millis(200);
+/// Of requests that must not be repeated, one in so many may be the trial of an endpoint on
+/// probation: a service that is only written to must get its endpoints back too.
+const UNSAFE_TRIALS: u64 = 10;
+
+/// The attempts of one request.
+pub(crate) struct Tries<'w> {
+    world: &'w World,
+    routed: &'w Routed<'w>,
+    policy: &'w Retry,
+    /// Executing it twice is as executing it once.
+    repeatable: bool,
+    hash: Option<u64>,
+    sticky: Option<u64>,
+    tried: Tried,
+    /// For the attempt that is under way: where it goes if it takes too long.
+    next: Option<Picked<'w>>,
+    /// When the whole request must have its answer; known once all of it is here, or has failed.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// Makes attempts until one is the answer, or no further may be made.
+pub(crate) async fn until_settled<'w, E: Env>(
+    worker: &'w Worker<E>,
+    world: &'w World,
+    listener: &'w Listener,
+    admitted: &'w Admitted<'w>,
+    inbound: &mut Inbound<'_, E::Stream>,
+) -> Result<Answered<'w, E>, Refused> {
+    let mut tries = Tries::new(worker, world, listener, &admitted.routed, inbound);
+    let mut picked = tries.first(worker, inbound).await?;
+    loop {
+        let index = picked.index;
+        inbound.story.attempts += 1;
+        inbound.story.endpoint = Some(index);
+        let attempt = tries.attempt(worker, listener, picked, inbound).await;
+        picked = match tries.settle(worker, index, attempt, inbound).await {
+            Verdict::Again(next) => next,
+            Verdict::Done(answered) => return Ok(answered),
+            Verdict::GiveUp(refused) => return Err(refused),
+        };
+    }
+}
+
+/// What follows an attempt.
+enum Verdict<'w, E: Env> {
+    Again(Picked<'w>),
+    Done(Answered<'w, E>),
+    GiveUp(Refused),
+}
+
+impl<'w> Tries<'w> {
+    fn new<E: Env>(
+        worker: &Worker<E>,
+        world: &'w World,
+        listener: &'w Listener,
+        routed: &'w Routed<'w>,
+        inbound: &mut Inbound<'_, E::Stream>,
+    ) -> Self {
+        let request = &inbound.heads.request;
+        let repeatable = request.is_idempotent() || request.fields.get("idempotency-key").is_some();
+        let policy = &listener.config.routes[routed.index].retry;
+        if repeatable && policy.attempts.get() > 1 {
+            inbound.upload.keep(policy.body_bytes as usize);
+        }
+        let deadline = inbound.upload.is_whole().then(|| inbound.story.began + routed.timeout);
+        let (hash, sticky) = worker.affinity(routed.cluster, inbound);
+        Self { world, routed, policy, repeatable, hash, sticky, tried: Tried::default(), next: None, deadline }
+    }
+
+    /// The first endpoint; waits for one with room if all have as much as they may.
+    async fn first<E: Env>(
+        &self,
+        worker: &Worker<E>,
+        inbound: &mut Inbound<'_, E::Stream>,
+    ) -> Result<Picked<'w>, Refused> {
+        let now = inbound.story.began;
+        let cluster = self.routed.cluster;
+        match self.pick(worker, now) {
+            Err(Refusal { all_busy: true, .. }) => {
+                let take = || self.pick(worker, Instant::now()).ok();
+                room::wait(worker, cluster, &cluster.live.room, inbound.client, take).await
+            }
+            picked => picked.map_err(|refusal| refusal.reason.into()),
+        }
+    }
+
+    /// Step 8: an endpoint that has not been tried, with room at it.
+    fn pick<E: Env>(&self, worker: &Worker<E>, now: Instant) -> Result<Picked<'w>, Refusal> {
+        let (mut cursors, mut dice) = (worker.cursors.borrow_mut(), worker.dice.borrow_mut());
+        let ask = Ask {
+            tried: &self.tried,
+            hash: self.hash,
+            sticky: self.sticky,
+            may_try: self.may_try(&mut dice),
+            now: worker.env.at(now),
+        };
+        let cluster = self.routed.cluster;
+        loop {
+            let Pick { member, index, trial, .. } = balance::pick(cluster, &ask, &mut cursors, &mut dice)?;
+            // Between being picked and taking room another worker may have taken the last; then
+            // the endpoint is full, and is not picked again.
+            if let Some(room) = member.live.requests.take() {
+                return Ok(Picked { cluster, member, index, room, trial, fresh: false, retry: None, _made: Made });
+            }
+        }
+    }
+
+    fn may_try(&self, dice: &mut Dice) -> bool {
+        self.tried.is_empty() && ((self.repeatable && self.policy.attempts.get() > 1) || dice.below(UNSAFE_TRIALS) == 0)
+    }
+
+    /// Steps 9 and 10, and what an operator made up of them.
+    async fn attempt<E: Env>(
+        &mut self,
+        worker: &'w Worker<E>,
+        listener: &Listener,
+        picked: Picked<'w>,
+        inbound: &mut Inbound<'_, E::Stream>,
+    ) -> Result<Answered<'w, E>, Failure> {
+        inbound.story.tried = if inbound.story.attempts == 1 { inbound.story.began } else { Instant::now() };
+        let injected = self.injected(worker, picked.member, inbound);
+        let leased = exchange::lease(worker, picked, injected, self, inbound).await?;
+        exchange::exchange(worker, listener, leased, self, inbound).await
+    }
+
+    fn injected<E: Env>(&self, worker: &Worker<E>, member: &Member, inbound: &Inbound<'_, E::Stream>) -> Injected {
+        let drills = &self.world.snapshot.drills;
+        if drills.is_empty() {
+            return Injected::default();
+        }
+        drill::at_endpoint(drills, member, Some(&inbound.heads.request.fields), &mut worker.dice.borrow_mut())
+    }
+
+    /// How long this attempt may take. Learned from the cluster where the operator does not say,
+    /// and then only where another one may follow.
+    pub(crate) fn patience(&self, attempts: u16) -> Option<Patience> {
+        if let Some(after) = self.policy.per_try_timeout {
+            return Some(Patience { after, hard: true });
+        }
+        let another = self.repeatable && self.policy.on.timeout && attempts < self.policy.attempts.get();
+        another.then(|| {
+            let most = self.routed.timeout * TRY_SHARE.0 / TRY_SHARE.1;
+            let usual = self.routed.cluster.live.usual();
+            let after = usual.map_or(most, |usual| (usual * USUAL_TIMES).max(USUAL_MIN).min(most));
+            Patience { after, hard: false }
+        })
+    }
+
+    /// The time that is left for the whole request.
+    pub(crate) fn left(&self, now: Instant) -> Duration {
+        self.deadline.map_or(self.routed.timeout, |deadline| deadline.saturating_duration_since(now))
+    }
+
+    /// All of the request was sent: its time runs.
+    pub(crate) fn all_sent(&mut self, now: Instant) -> Instant {
+        *self.deadline.get_or_insert(now + self.routed.timeout)
+    }
+
+    /// An attempt takes longer than such attempts do. Whether another may be made in its place; if
+    /// so, it has its endpoint and its share of the budget already.
+    pub(crate) fn give_up_slow<E: Env>(
+        &mut self,
+        worker: &Worker<E>,
+        at: usize,
+        replayable: bool,
+        story: &Story,
+    ) -> bool {
+        let outcome = Outcome::Failed(Reason::PerTryTimeout);
+        let nature = Nature { repeatable: self.repeatable, replayable };
+        self.next = self.reserve(worker, at, nature, outcome, Safety::Sent, story.attempts).ok();
+        self.next.is_some()
+    }
+
+    /// Step 11: is this the answer, or may it be tried again?
+    async fn settle<E: Env>(
+        &mut self,
+        worker: &'w Worker<E>,
+        index: usize,
+        attempt: Result<Answered<'w, E>, Failure>,
+        inbound: &mut Inbound<'_, E::Stream>,
+    ) -> Verdict<'w, E> {
+        let (outcome, safety) = match &attempt {
+            Ok(_) => {
+                let status = inbound.heads.response.status;
+                if self.policy.on.statuses.is_empty() {
+                    return Self::done(attempt);
+                }
+                (Outcome::Answered(status), Safety::Sent)
+            }
+            Err(failure) => (failure.outcome, failure.safety),
+        };
+        if let Some(next) = self.again_on_a_fresh_connection(worker, index, safety, inbound) {
+            return Verdict::Again(next);
+        }
+        let nature = Nature { repeatable: self.repeatable, replayable: inbound.upload.is_replayable() };
+        let attempts = inbound.story.attempts;
+        let wait = match &attempt {
+            Ok(_) => retry_after(&inbound.heads.response, worker),
+            Err(_) => None,
+        };
+        let reserved = match self.next.take() {
+            Some(next) => Ok(next),
+            None => self.reserve(worker, index, nature, outcome, safety, attempts),
+        };
+        let pause = self.pause(worker, attempts, safety, wait);
+        let next =
+            reserved.and_then(|next| if pause < self.left(Instant::now()) { Ok(next) } else { Err(Denied::Deadline) });
+        match next {
+            Ok(next) => {
+                if let Ok(answered) = attempt {
+                    answered.discard(worker, &inbound.heads.response, inbound.upload.is_whole());
+                }
+                self.routed.cluster.load.of(worker.index).retries.add(1);
+                // From the first failure on the time runs, whatever is still to come of the body.
+                self.all_sent(Instant::now());
+                match room::pause(worker, inbound.client, pause).await {
+                    Ok(()) => Verdict::Again(next),
+                    Err(reason) => Verdict::GiveUp(reason.into()),
+                }
+            }
+            Err(denied) => {
+                self.note(worker, denied, inbound);
+                Self::done(attempt)
+            }
+        }
+    }
+
+    /// What there is, is what the client gets.
+    fn done<E: Env>(attempt: Result<Answered<'w, E>, Failure>) -> Verdict<'w, E> {
+        match attempt {
+            Ok(answered) => Verdict::Done(answered),
+            Err(Failure { outcome: Outcome::Failed(reason), .. }) => Verdict::GiveUp(reason.into()),
+            Err(Failure { outcome: Outcome::Answered(status), .. }) => Verdict::GiveUp(Refused::injected(status)),
+        }
+    }
+
+    /// Why it was not tried again, if anybody asks.
+    fn note<E: Env>(&self, worker: &Worker<E>, denied: Denied, inbound: &mut Inbound<'_, E::Stream>) {
+        if denied != Denied::NotListed {
+            self.routed.cluster.load.of(worker.index).denied[denied as usize].add(1);
+            inbound.story.denied = Some(denied);
+        }
+    }
+
+    /// An idle connection that the endpoint had closed says nothing of the endpoint: the same one
+    /// is asked again, once, on a new connection. No retry, so it costs no budget.
+    fn again_on_a_fresh_connection<E: Env>(
+        &self,
+        worker: &Worker<E>,
+        index: usize,
+        safety: Safety,
+        inbound: &Inbound<'_, E::Stream>,
+    ) -> Option<Picked<'w>> {
+        let cluster = self.routed.cluster;
+        let member = &cluster.members[index];
+        let harmless = self.repeatable && inbound.upload.is_replayable();
+        let may = safety == Safety::StaleConnection && harmless && self.left(Instant::now()) > Duration::ZERO;
+        let room = may.then(|| member.live.requests.take()).flatten()?;
+        worker.pool.borrow_mut().forget(member.id);
+        Some(Picked { cluster, member, index, room, trial: None, fresh: true, retry: None, _made: Made })
+    }
+
+    /// Another endpoint, and the budget to ask it.
+    fn reserve<E: Env>(
+        &mut self,
+        worker: &Worker<E>,
+        index: usize,
+        nature: Nature,
+        outcome: Outcome,
+        safety: Safety,
+        attempts: u16,
+    ) -> Result<Picked<'w>, Denied> {
+        retry::may_repeat(self.policy, nature, attempts, outcome, safety)?;
+        let now = Instant::now();
+        let live = &self.routed.cluster.live;
+        if self.left(now) <= live.median().unwrap_or_default() {
+            return Err(Denied::Deadline);
+        }
+        self.tried.push(index);
+        let picked = self.pick(worker, now).map_err(|_| Denied::NobodyElse)?;
+        let config = &self.routed.cluster.config;
+        let load = &self.routed.cluster.load;
+        let active = load.sum(|load| &load.in_flight).min(i64::MAX as u64);
+        let own = live.retries.take().ok_or(Denied::Budget)?;
+        let shared = live.retry.take(&config.retry_budget, active, load.sum(|load| &load.requests));
+        Ok(Picked { retry: Some((shared.ok_or(Denied::Budget)?, own)), ..picked })
+    }
+
+    /// How long to wait before the next attempt. Where no connection came about the first one goes
+    /// at once: nobody is burdened by it but an endpoint that was not asked yet.
+    fn pause<E: Env>(&self, worker: &Worker<E>, attempts: u16, safety: Safety, told: Option<Duration>) -> Duration {
+        let mut dice = worker.dice.borrow_mut();
+        match (told, safety, attempts) {
+            (Some(told), ..) => retry::pause_after(told, &mut dice),
+            (None, Safety::NothingSent, 1) => Duration::ZERO,
+            (None, ..) => retry::pause(self.policy, attempts, &mut dice),
+        }
+    }
+}
+
+/// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3).
+fn retry_after<E: Env>(response: &ResponseHead, worker: &Worker<E>) -> Option<Duration> {
+    let text = std::str::from_utf8(response.fields.get("retry-after")?).ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let then = std::time::SystemTime::from(jiff::fmt::rfc2822::parse(text).ok()?.timestamp());
+    Some(then.duration_since(worker.env.wall()).unwrap_or_default())
+}
+
+/// How an injected fault ends an attempt.
+pub(crate) const fn ended(end: End) -> Failure {
+    match end {
+        End::Unreachable => Failure::new(Reason::ConnectTimeout, Safety::NothingSent),
+        End::Reset => Failure::new(Reason::UpstreamReset, Safety::Sent),
+        End::Abort(status) => Failure { outcome: Outcome::Answered(status), safety: Safety::Sent },
+    }
+}

@@ -1,0 +1,157 @@
+//! Step 7: whether a request is let in at all, and the wait for room where a limit is reached.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weir_core::attempt::Outcome;
+use weir_core::control::{Event, Tried, Whose};
+use weir_core::drill::{self, End};
+use weir_core::limits::{Permit, Queue};
+use weir_core::live::TrialPermit;
+use weir_core::reason::Reason;
+use weir_core::snapshot::{Breaker, Cluster, Listener};
+
+use super::client::Client;
+use super::flight::ClusterFlight;
+use super::forward::{Inbound, Refused, Routed};
+use super::story::Story;
+use super::{Worker, World};
+use crate::env::Env;
+
+/// A request that was let in to its cluster. What it takes of limits it gives back when it is over.
+pub(crate) struct Admitted<'w> {
+    pub(crate) routed: Routed<'w>,
+    flight: ClusterFlight<'w>,
+    trial: Option<TrialPermit>,
+    _room: Permit,
+}
+
+/// Whoever finds a breaker half open with its trials under way, or a queue full, may ask again
+/// after this long.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Lets a request in, if the cluster's breaker and limits allow; waits if they soon may.
+pub(crate) async fn admit<'w, E: Env>(
+    worker: &Worker<E>,
+    world: &'w World,
+    listener: &Listener,
+    routed: Routed<'w>,
+    inbound: &mut Inbound<'_, E::Stream>,
+) -> Result<Admitted<'w>, Refused> {
+    if !world.snapshot.drills.is_empty() {
+        rehearse(worker, world, listener, inbound).await?;
+    }
+    let cluster = routed.cluster;
+    let trial = match &cluster.breaker {
+        Breaker::Closed => None,
+        Breaker::Open { until } => {
+            let left = until.since(worker.env.at(inbound.story.began));
+            return Err(Refused::until(Reason::BreakerOpen, left));
+        }
+        Breaker::HalfOpen(trial) => Some(trial.take().ok_or(Refused::until(Reason::BreakerOpen, SOON))?),
+    };
+    let budget = &cluster.live.requests;
+    let room = match budget.enter() {
+        Some(permit) => permit,
+        None => {
+            wait(worker, cluster, &cluster.live.queue, inbound.client, || budget.take()).await.inspect_err(|_| {
+                budget.count_refusal();
+            })?
+        }
+    };
+    Ok(Admitted { routed, flight: ClusterFlight::begin(cluster, worker.index), trial, _room: room })
+}
+
+impl Admitted<'_> {
+    /// Tells how the request ended.
+    pub(crate) fn settle<E: Env>(self, worker: &Worker<E>, story: &Story) {
+        let outcome = match story.reason {
+            Some(reason) => Outcome::Failed(reason),
+            None => Outcome::Answered(story.status),
+        };
+        self.flight.settle(story.attempts > 1 && !outcome.class().is_failure());
+        if let Some(trial) = &self.trial {
+            let whose = Whose::Cluster(self.routed.cluster.id);
+            worker.report(Event::Tried(Tried { whose, epoch: trial.epoch(), outcome }));
+        }
+    }
+}
+
+/// Waits in `queue` until `take` gives something, but no longer than a request of this cluster may.
+pub(crate) async fn wait<T, E: Env>(
+    worker: &Worker<E>,
+    cluster: &Cluster,
+    queue: &Arc<Queue>,
+    client: &mut Client<E::Stream>,
+    mut take: impl FnMut() -> Option<T>,
+) -> Result<T, Refused> {
+    let breaker = &cluster.config.breaker;
+    let mut ticket = None;
+    client.deadline.set_after(Instant::now(), breaker.queue_timeout);
+    poll_fn(|context| {
+        let ticket = match &ticket {
+            Some(ticket) => ticket,
+            None => match queue.join(breaker.max_pending_requests, context.waker()) {
+                Some(new) => ticket.insert(new),
+                None => return Poll::Ready(Err(Refused::until(Reason::QueueFull, SOON))),
+            },
+        };
+        if ticket.is_first(context.waker())
+            && let Some(taken) = take()
+        {
+            return Poll::Ready(Ok(taken));
+        }
+        if client.poll_gone(&worker.scratch, context) {
+            return Poll::Ready(Err(Reason::ClientGone.into()));
+        }
+        if worker.is_cutting() {
+            return Poll::Ready(Err(Reason::DrainDeadline.into()));
+        }
+        client.deadline.poll(context).map(|()| Err(Refused::until(Reason::QueueTimeout, SOON)))
+    })
+    .await
+}
+
+/// Pauses, unless the client goes or the process ends.
+pub(crate) async fn pause<E: Env>(
+    worker: &Worker<E>,
+    client: &mut Client<E::Stream>,
+    pause: Duration,
+) -> Result<(), Reason> {
+    if pause.is_zero() {
+        return Ok(());
+    }
+    client.deadline.set_after(Instant::now(), pause);
+    poll_fn(|context| {
+        if client.poll_gone(&worker.scratch, context) {
+            return Poll::Ready(Err(Reason::ClientGone));
+        }
+        if worker.is_cutting() {
+            return Poll::Ready(Err(Reason::DrainDeadline));
+        }
+        client.deadline.poll(context).map(Ok)
+    })
+    .await
+}
+
+/// What an operator injected before the request goes anywhere.
+async fn rehearse<E: Env>(
+    worker: &Worker<E>,
+    world: &World,
+    listener: &Listener,
+    inbound: &mut Inbound<'_, E::Stream>,
+) -> Result<(), Refused> {
+    let Some(route) = inbound.story.route else { return Ok(()) };
+    let headers = &inbound.heads.request.fields;
+    let name = &listener.config.name;
+    let injected = drill::at_route(&world.snapshot.drills, name, route, headers, &mut worker.dice.borrow_mut());
+    pause(worker, inbound.client, injected.delay).await?;
+    match injected.end {
+        None => Ok(()),
+        Some(End::Abort(status)) => Err(Refused::injected(status)),
+        Some(End::Unreachable | End::Reset) => Err(Refused::injected(0)),
+    }
+}
