@@ -7,8 +7,6 @@
 
 mod panic;
 pub mod priority;
-#[cfg(test)]
-mod tests;
 pub mod zones;
 
 use std::collections::BTreeMap;
