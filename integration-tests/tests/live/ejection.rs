@@ -329,7 +329,7 @@ fn e7_a_rule_is_enforced_unless_it_says_observe() {
     let live = quick(Stage::of(3)).cluster("outlier_detection: {action: observe}").start();
     live.replicas[0].set(Mood::status(500));
     let load = Pace::gets(live.web, RATE);
-    wait::until_true("what would have been done", || live.journal().contains("observe"));
+    wait::until_true("what would have been done", || live.journal().contains("only watched"));
     load.more(RATE as usize);
     drop(load);
     live.nobody_ejected_but(&[]);
@@ -418,7 +418,7 @@ fn reduce_takes_weight_and_not_the_endpoint() {
     let load = Pace::gets(live.web, RATE);
     load.more(50);
     live.replicas[0].set(Mood::status(500));
-    wait::until_true("word of a reduced weight", || live.journal().contains("reduce"));
+    wait::until_true("word of a reduced weight", || live.journal().contains("of its weight"));
     load.more(50);
     let begun = load.elapsed();
     load.more(3 * RATE as usize);
