@@ -298,7 +298,7 @@ pub(crate) static FAILURE_WINDOW: Object = Object {
 };
 
 static THRESHOLD: Number = Number {
-    range: "over 0 to 100",
+    range: "over 0, up to 100",
     min: 0.0,
     max: 100.0,
     without: (true, false),
