@@ -69,7 +69,7 @@ fn latency_is_added_and_goes() {
 #[test]
 fn aborts_are_answered_on_the_route_for_whom_they_are_meant() {
     let live = Stage::of(2).start();
-    weir(&live, &["drill", "abort", "--route", "web", "--status", "503", "--header", "x-tester: yes", "--for", "60s"]);
+    weir(&live, &["drill", "abort", "--route", "web", "--status", "503", "--header", "x-tester=yes", "--for", "60s"]);
     let tester = "GET / HTTP/1.1\r\nHost: a\r\nX-Tester: yes\r\n\r\n";
     let answer = RawClient::once(live.web, tester).unwrap();
     assert_eq!((answer.status, answer.reason()), (503, Some("fault_injected")));

@@ -68,6 +68,7 @@ impl Control {
         let stay: BTreeSet<EndpointId> = cluster.endpoints.iter().copied().collect();
         self.clusters.insert(at, cluster);
         members.into_iter().filter(|id| !stay.contains(id)).for_each(|id| self.leave(id));
+        stay.into_iter().for_each(|id| self.refresh(id));
         self.changed = true;
         self.apply_drains(&Evidence::Added, effects);
         self.count_open();
@@ -198,7 +199,7 @@ impl Control {
 
     fn place(&mut self, cluster: usize, state: &ClusterState) {
         let serves = |known: &Known| known.place.is_some() && known.status == Status::Healthy;
-        let serving = state.endpoints.iter().filter_map(|id| self.known.get(id)).any(serves);
+        let serving = self.settled && state.endpoints.iter().filter_map(|id| self.known.get(id)).any(serves);
         for (member, id) in state.endpoints.iter().enumerate() {
             // Clusters name only endpoints that are known.
             let Some(known) = self.known.get_mut(id) else { continue };
