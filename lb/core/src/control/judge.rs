@@ -159,10 +159,12 @@ impl Control {
             self.judge_breaker(at, rate, &counts, effects);
         }
         if let Some(rules) = &config.outlier {
-            let Hearing { pool, cases, clean, fresh_zone } = self.hear_all(at, rules);
+            let Hearing { pool, cases, clean, fresh_zone, zone_alone } = self.hear_all(at, rules);
             clean.into_iter().for_each(|id| self.restore(id, effects));
             if !cases.is_empty() {
-                let held = self.ask_guard(at, rules, &pool, fresh_zone, effects);
+                // A zone that is bad as a whole, while others are well, is a cause that was found: waiting
+                // for another would only cost requests.
+                let held = !zone_alone && self.ask_guard(at, rules, &pool, fresh_zone, effects);
                 let decisions = decide(rules, &pool, cases, held);
                 self.carry_out(at, rules, &pool, decisions, effects);
             }
@@ -210,6 +212,8 @@ struct Hearing {
     clean: Vec<EndpointId>,
     /// The zone of all that turned bad just now, if it is one.
     fresh_zone: Option<ZoneName>,
+    /// And others stand elsewhere, and are well: then that zone is the cause.
+    zone_alone: bool,
 }
 
 impl Control {
@@ -217,6 +221,7 @@ impl Control {
         let (mut pool, mut cases, mut clean) = (Pool::default(), Vec::new(), Vec::new());
         let (mut healthy, mut unknown) = (0, 0);
         let mut fresh: Vec<Option<ZoneName>> = Vec::new();
+        let mut elsewhere: BTreeSet<Option<ZoneName>> = BTreeSet::new();
         for (who, id) in self.clusters[at].endpoints.iter().enumerate() {
             let Some(known) = self.known.get_mut(id).filter(|known| known.weight.get() > 0) else { continue };
             let traffic = &mut known.traffic;
@@ -239,6 +244,8 @@ impl Control {
             }
             if traffic.turned_bad(HOLD, self.now) {
                 fresh.push(known.zone.clone());
+            } else {
+                elsewhere.insert(known.zone.clone());
             }
         }
         // Whoever is not judged yet is used only while nobody is healthy.
@@ -246,7 +253,9 @@ impl Control {
         let cases = cases.into_iter().filter(|(status, _)| *status == serving).map(|(_, case)| case).collect();
         (pool.usable, pool.fresh) = (if healthy > 0 { healthy } else { unknown }, fresh.len() as u32);
         let one = fresh.windows(2).all(|two| two[0] == two[1]);
-        Hearing { pool, cases, clean, fresh_zone: fresh.pop().flatten().filter(|_| one) }
+        let fresh_zone = fresh.pop().flatten().filter(|_| one);
+        let zone_alone = fresh_zone.is_some() && elsewhere.iter().any(|zone| *zone != fresh_zone);
+        Hearing { pool, cases, clean, fresh_zone, zone_alone }
     }
 
     /// Whether ejections are held, since many turned bad at once; tells when that begins.
