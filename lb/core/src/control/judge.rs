@@ -223,25 +223,25 @@ impl Control {
         let mut fresh: Vec<Option<ZoneName>> = Vec::new();
         let mut elsewhere: BTreeSet<Option<ZoneName>> = BTreeSet::new();
         for (who, id) in self.clusters[at].endpoints.iter().enumerate() {
-            let Some(known) = self.known.get_mut(id).filter(|known| known.weight.get() > 0) else { continue };
+            let Some(known) = self.known.get_mut(id) else { continue };
             let traffic = &mut known.traffic;
-            pool.total += 1;
-            match known.status {
-                Status::Healthy => healthy += 1,
-                Status::Unknown => unknown += 1,
-                Status::Unhealthy | Status::Ejected | Status::Probation | Status::Draining => {}
+            let (permille, weighs) = (traffic.standing.permille(), known.weight.get() > 0);
+            let looked_at = traffic.standing.due().is_none_or(|due| due <= self.now);
+            let served = weighs && matches!(known.status, Status::Healthy | Status::Unknown);
+            let charge = if served { traffic.charge(rules, &known.live, self.now) } else { None };
+            match charge {
+                Some(charge) if looked_at => cases.push((known.status, Case { who, charge, permille })),
+                None if looked_at && permille < 1000 => clean.push(*id),
+                _ => {}
             }
-            let permille = traffic.standing.permille();
+            if !weighs {
+                continue;
+            }
+            pool.total += 1;
+            healthy += u32::from(known.status == Status::Healthy);
+            unknown += u32::from(known.status == Status::Unknown);
             pool.out += u32::from(traffic.standing.is_out());
             pool.reduced += u32::from(1000 - permille);
-            if matches!(known.status, Status::Healthy | Status::Unknown) {
-                let looked_at = traffic.standing.due().is_none_or(|due| due <= self.now);
-                match traffic.charge(rules, &known.live, self.now) {
-                    Some(charge) if looked_at => cases.push((known.status, Case { who, charge, permille })),
-                    None if looked_at && permille < 1000 => clean.push(*id),
-                    _ => {}
-                }
-            }
             if traffic.turned_bad(HOLD, self.now) {
                 fresh.push(known.zone.clone());
             } else {
