@@ -310,7 +310,7 @@ fn x4_a_matrix_for_each_zone() {
     // 0.5 of 3.5 is 14.28 %, and half of the traffic comes from here: 28.56 % of it stay.
     assert_eq!(
         rows,
-        [(Some("az-a"), 1, 2, 1428, 5000, 2856), (Some("az-b"), 2, 2, 5714, 5000, 1429), (None, 1, 1, 2858, 0, 5715),]
+        [(Some("az-a"), 1, 2, 1428, 5000, 2856), (Some("az-b"), 2, 2, 5714, 5000, 1428), (None, 1, 1, 2858, 0, 5716),]
     );
     assert_eq!(rows.iter().map(|row| row.5).sum::<u32>(), WHOLE);
     assert_eq!(zones.state, ZoneState::Spill(2856));
