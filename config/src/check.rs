@@ -9,7 +9,7 @@ use crate::grammar::{self, Wrong};
 use crate::mistake::Mistake;
 use crate::nearest::nearest;
 use crate::report::{Path, Report};
-use crate::shape::{self, Integer, Kind, List, Need, Object, Rule, Words};
+use crate::shape::{self, Integer, Kind, List, Need, Number, Object, Rule, Words};
 use crate::yaml::{Key, Node, Text, Value};
 
 /// Reports all that is wrong with `node` as a `kind`.
@@ -20,7 +20,7 @@ pub(crate) fn check(node: &Node, kind: &Kind, path: &Path<'_>, report: &mut Repo
     let result = match kind {
         Kind::Bool => boolean(node).map(drop),
         Kind::Integer(range) => integer(node, range).map(drop),
-        Kind::Share => share(node).map(drop),
+        Kind::Number(range) => decimal(node, range).map(drop),
         Kind::Duration { zero } => duration(node, *zero).map(drop),
         Kind::Size { zero, max } => size(node, *zero, *max).map(drop),
         Kind::Text(rule) => text(node, rule).map(drop),
@@ -30,7 +30,7 @@ pub(crate) fn check(node: &Node, kind: &Kind, path: &Path<'_>, report: &mut Repo
         Kind::Map(rule, of) => return check_map(node, rule, of, path, report),
         Kind::Any(kinds) => match fitting(node, kinds) {
             Some(kind) => return check(node, kind, path, report),
-            None => Err(wrong_type(node, kind)),
+            None => Err(none_of(node, kind, kinds)),
         },
     };
     if let Err(wrong) = result {
@@ -38,17 +38,58 @@ pub(crate) fn check(node: &Node, kind: &Kind, path: &Path<'_>, report: &mut Repo
     }
 }
 
-/// The first of `kinds` whose YAML type fits.
-fn fitting<'k>(node: &Node, kinds: &'k [Kind]) -> Option<&'k Kind> {
-    let fits = |kind: &&Kind| match (kind, &node.value) {
-        (Kind::Object(_) | Kind::Map(..), Value::Map(_)) => true,
-        (Kind::List(_), Value::List(_)) => true,
-        (Kind::Text(rule), Value::Integer(_) | Value::Float(_) | Value::Bool(_)) => rule.loose,
-        (Kind::Text(_), Value::Text(_)) => true,
-        (Kind::Integer(_), Value::Integer(_) | Value::Float(_)) => true,
+/// The one of `kinds` that `node` is: one of whose words it is, or else the first whose YAML type
+/// fits, or else a number in quotes.
+pub(crate) fn fitting<'k>(node: &Node, kinds: &'k [Kind]) -> Option<&'k Kind> {
+    let is_word = |kind: &&Kind| matches!(kind, Kind::Word(words) if word_of(node, words).is_some());
+    let number_as_text = |kind: &&Kind| match (kind, &node.value) {
+        (Kind::Integer(_) | Kind::Number(_), Value::Text(Text { text, .. })) => text.parse::<f64>().is_ok(),
         _ => false,
     };
-    kinds.iter().find(fits)
+    kinds
+        .iter()
+        .find(is_word)
+        .or_else(|| kinds.iter().find(|kind| fits(node, kind)))
+        .or_else(|| kinds.iter().find(number_as_text))
+}
+
+/// What to say of what is none of `kinds`.
+fn none_of(node: &Node, all: &Kind, kinds: &[Kind]) -> Wrong {
+    let Value::Text(Text { text, .. }) = &node.value else {
+        return wrong_type(node, all);
+    };
+    let words = kinds.iter().filter_map(|kind| match kind {
+        Kind::Word(words) => Some(words.known.iter().map(|(word, _)| *word)),
+        _ => None,
+    });
+    let words: Vec<_> = words.flatten().collect();
+    if words.is_empty() {
+        return wrong_type(node, all);
+    }
+    let wrong = Wrong::new("unknown_word", format!("{text:?} is not {}", all.noun()));
+    match nearest(text, words) {
+        Some(near) => wrong.hint(format!("did you mean `{near}`?")),
+        None => wrong,
+    }
+}
+
+/// Whether the YAML type of `node` is that of `kind`. Words have none: they are looked for first.
+fn fits(node: &Node, kind: &Kind) -> bool {
+    match (kind, &node.value) {
+        (Kind::Object(_) | Kind::Map(..), Value::Map(_)) => true,
+        (Kind::List(_), Value::List(_)) => true,
+        (Kind::List(list), Value::Null) if list.or_one => false,
+        (Kind::List(list), _) => list.or_one && fits(node, &list.of),
+        (Kind::Any(kinds), _) => fitting(node, kinds).is_some(),
+        (Kind::Text(rule), Value::Integer(_) | Value::Float(_) | Value::Bool(_)) => rule.loose,
+        (Kind::Text(_), Value::Text(_)) => true,
+        (Kind::Duration { .. }, Value::Text(Text { text, .. })) => {
+            text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
+        }
+        (Kind::Integer(_) | Kind::Number(_) | Kind::Duration { .. }, Value::Integer(_) | Value::Float(_)) => true,
+        (Kind::Bool, Value::Bool(_)) => true,
+        _ => false,
+    }
 }
 
 fn check_object(node: &Node, object: &'static Object, path: &Path<'_>, report: &mut Report) {
@@ -98,7 +139,8 @@ fn check_choice(
         }
         (Some(first), _) => {
             if let Some(second) = given.find(|key| key.text != first.text) {
-                let message = format!("{} has one of {}, not both", object.noun, list_keys(choice.of, "and"));
+                let not = if choice.of.len() > 2 { "no two" } else { "not both" };
+                let message = format!("{} has one of {}, {not}", object.noun, list_keys(choice.of, "and"));
                 let mistake = Mistake::error(choice.both, second.span, message).hint("remove one of them");
                 report.push(mistake.related(first.span, "the other one"), path);
             }
@@ -114,7 +156,11 @@ fn has_slip(entries: &[(Key, Node)], object: &Object, names: &[&str]) -> bool {
 }
 
 fn list_keys(keys: &[&str], joint: &str) -> String {
-    keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(&format!(" {joint} "))
+    let keys: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
+    match keys.split_last() {
+        Some((last, first)) if !first.is_empty() => format!("{} {joint} {last}", first.join(", ")),
+        _ => keys.concat(),
+    }
 }
 
 fn check_duplicates(entries: &[(Key, Node)], without_case: bool, path: &Path<'_>, report: &mut Report) {
@@ -169,7 +215,10 @@ fn check_list(node: &Node, list: &'static List, path: &Path<'_>, report: &mut Re
                 check(item, &list.of, &path.item(at), report);
             }
         }
-        Value::Null | Value::Map(_) => report.wrong(node.mark(), path, wrong_type(node, &Kind::List(list))),
+        Value::Null => report.wrong(node.mark(), path, wrong_type(node, &Kind::List(list))),
+        Value::Map(_) if !fits(node, &list.of) => {
+            report.wrong(node.mark(), path, wrong_type(node, &Kind::List(list)));
+        }
         _ if list.or_one => check(node, &list.of, path, report),
         _ => report.wrong(node.mark(), path, wrong_type(node, &Kind::List(list))),
     }
@@ -213,7 +262,7 @@ pub(crate) fn integer(node: &Node, range: &Integer) -> Result<u64, Wrong> {
         Value::Text(Text { text, expanded }) => match text.parse::<i128>() {
             Ok(value) if *expanded => value,
             Ok(value) => return Err(wrong_type(node, &INTEGER).hint(format!("without quotes: {value}"))),
-            Err(_) => return Err(wrong_type(node, &INTEGER)),
+            Err(_) => return Err(without_percent(wrong_type(node, &INTEGER), text)),
         },
         _ => return Err(wrong_type(node, &INTEGER)),
     };
@@ -226,6 +275,7 @@ pub(crate) fn integer(node: &Node, range: &Integer) -> Result<u64, Wrong> {
     };
     Err(match special {
         Some((code, message)) if message.contains(&max.to_string()) => Wrong::new(code, message),
+        Some((code, message)) if max >= u64::from(u32::MAX) => Wrong::new(code, message),
         Some((code, message)) => Wrong::new(code, message).hint(format!("from {min} to {max}")),
         None if max == u64::MAX => Wrong::new("out_of_range", format!("{value} is out of range; it is at least {min}")),
         None => Wrong::new("out_of_range", format!("{value} is out of range; it is from {min} to {max}")),
@@ -235,23 +285,36 @@ pub(crate) fn integer(node: &Node, range: &Integer) -> Result<u64, Wrong> {
 /// What `wrong_type` calls a whole number.
 const INTEGER: Kind = Kind::Integer(Integer { min: 0, max: u64::MAX, below: None, above: None });
 
-/// A number from 0 to 1.
-pub(crate) fn share(node: &Node) -> Result<f64, Wrong> {
+/// A number in its range, which may have a fraction.
+pub(crate) fn decimal(node: &Node, range: &'static Number) -> Result<f64, Wrong> {
+    let wrong = || wrong_type(node, &Kind::Number(range));
     let value = match &node.value {
         Value::Integer(value) => *value as f64,
         Value::Float(value) => *value,
-        Value::Text(Text { text, expanded: true }) => text.parse().map_err(|_| wrong_type(node, &Kind::Share))?,
-        _ => return Err(wrong_type(node, &Kind::Share)),
+        Value::Text(Text { text, expanded }) => match text.parse::<f64>() {
+            Ok(value) if *expanded => value,
+            Ok(value) => return Err(wrong().hint(format!("without quotes: {value}"))),
+            Err(_) => return Err(without_percent(wrong(), text)),
+        },
+        _ => return Err(wrong()),
     };
-    if (0.0..=1.0).contains(&value) {
+    if range.contains(value) {
         return Ok(value);
     }
-    let wrong = Wrong::new("share_out_of_range", format!("{value} is not from 0 to 1"));
-    Err(if value > 1.0 && value <= 100.0 {
+    let wrong = Wrong::new(range.code, format!("{value} is out of range; it is {}", range.range));
+    Err(if range.share && value > 1.0 && value <= 100.0 {
         wrong.hint(format!("for {value} % write {}", value / 100.0))
     } else {
         wrong
     })
+}
+
+/// What to say of `30%`.
+fn without_percent(wrong: Wrong, text: &str) -> Wrong {
+    match text.strip_suffix('%').map(str::trim).filter(|number| number.parse::<f64>().is_ok()) {
+        Some(number) => wrong.hint(format!("without the sign: {number}")),
+        None => wrong,
+    }
 }
 
 /// A duration over zero, or from zero if `zero`.
@@ -310,12 +373,12 @@ pub(crate) fn text(node: &Node, rule: &'static Rule) -> Result<String, Wrong> {
 
 /// The place of a word among the known ones.
 pub(crate) fn word(node: &Node, words: &'static Words) -> Result<&'static str, Wrong> {
+    if let Some(word) = word_of(node, words) {
+        return Ok(word);
+    }
     let Value::Text(Text { text, .. }) = &node.value else {
         return Err(wrong_type(node, &Kind::Word(words)));
     };
-    if let Some((word, _)) = words.known.iter().find(|(word, _)| word == text) {
-        return Ok(word);
-    }
     let known = shape::list_words(words);
     if words.later.contains(&text.as_str()) {
         let message = format!("`{text}` is not supported by this version");
@@ -326,6 +389,17 @@ pub(crate) fn word(node: &Node, words: &'static Words) -> Result<&'static str, W
         Some(near) => wrong.hint(format!("did you mean `{near}`? known: {known}")),
         None => wrong.hint(format!("known: {known}")),
     })
+}
+
+/// The word that `node` is, if it is one.
+fn word_of(node: &Node, words: &Words) -> Option<&'static str> {
+    let text = match &node.value {
+        Value::Text(Text { text, .. }) => text.as_str(),
+        Value::Bool(true) => "on",
+        Value::Bool(false) => "off",
+        _ => return None,
+    };
+    words.known.iter().find(|(word, _)| *word == text).map(|(word, _)| *word)
 }
 
 fn wrong_type(node: &Node, expected: &Kind) -> Wrong {

@@ -3,15 +3,20 @@
 //! Each is one function from text to a value or to what is [`Wrong`]. Where the text stands is
 //! not known here.
 
+mod endpoint;
 mod http;
 mod net;
 mod quantity;
+mod retry;
 
+pub(crate) use endpoint::{Place, endpoint_address, fixed_address};
 pub(crate) use http::{
-    header_name, header_value, host_header, host_pattern, method, path, probe_path, status_range, statuses,
+    cookie_name, cookie_path, header_name, header_value, host_header, host_pattern, method, path, probe_path,
+    query_name, status_range, statuses,
 };
-pub(crate) use net::{address, cidr, endpoint_address};
+pub(crate) use net::{address, cidr, dns_server, local_address, ports};
 pub(crate) use quantity::{MAX_DURATION, duration, size};
+pub(crate) use retry::{RetryCondition, retry_condition};
 
 use crate::units::{ClusterName, NameError};
 

@@ -82,6 +82,27 @@ pub fn parse(text: &str, source: &Source<'_>) -> Result<Parsed, Mistakes> {
     }
 }
 
+/// Reads a file of endpoints: a list in the form of a cluster's `endpoints`, plain or by zone, that
+/// may be empty but leads to no names and no other files.
+///
+/// ```
+/// let source = weir_config::Source { name: "endpoints.yaml", env: &|_| None };
+/// let text = "az-a: ['10.0.1.11:8080', {address: '10.0.1.12:8080', weight: 2}]";
+/// assert_eq!(weir_config::parse_endpoints(text, &source).unwrap().len(), 2);
+/// ```
+///
+/// # Errors
+/// Everything that is wrong with the text. An empty file is a mistake: it may be half written.
+pub fn parse_endpoints(text: &str, source: &Source<'_>) -> Result<Vec<model::Endpoint>, Mistakes> {
+    let mistakes = |list| Mistakes::new(source.name, text, list);
+    let mut tree = yaml::read(text).map_err(|mistake| mistakes(vec![*mistake]))?;
+    let mut report = Report::default();
+    expand::expand(&mut tree, source.env, &Path::Root, &mut report);
+    let endpoints = lower::lower_endpoints(&tree, &mut report);
+    let failed = report.has_errors();
+    if failed { Err(mistakes(report.into_list())) } else { Ok(endpoints) }
+}
+
 /// Reads a config from bytes, which may not even be text.
 ///
 /// # Errors

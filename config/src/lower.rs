@@ -3,10 +3,16 @@
 //! `check` has said what is wrong with single values. Here such a value counts as its default,
 //! so that the rest can still be looked at; the config that comes out is thrown away then.
 
+mod balancing;
 mod cluster;
+mod dial;
+mod endpoints;
 mod health;
+mod lint;
 mod listener;
 mod ports;
+mod resilience;
+mod retry;
 mod route;
 mod shadow;
 
@@ -19,7 +25,7 @@ use std::time::Duration;
 use crate::check;
 use crate::grammar;
 use crate::mistake::Mistake;
-use crate::model::{AccessLog, Config, LogFormat, LogTarget, Shutdown, ZoneName};
+use crate::model::{AccessLog, Config, Endpoint, LogFormat, LogTarget, Shutdown, ZoneName};
 use crate::report::{Path, Report};
 use crate::shape::{self, Kind, Object};
 use crate::yaml::{Key, Node, Span, Text, Value};
@@ -32,7 +38,8 @@ pub(crate) fn lower(root: &Node, report: &mut Report) -> Option<Config> {
     }
     check::check(root, &Kind::Object(&shape::CONFIG), &Path::Root, report);
     let fields = Fields::of(root, &shape::CONFIG)?;
-    let clusters = cluster::lower_all(&fields, report);
+    let zone = fields.text("zone").and_then(|zone| ZoneName::new(&zone).ok());
+    let clusters = cluster::lower_all(&fields, zone.as_ref(), report);
     let listeners = listener::lower_all(&fields, &clusters, report);
     ports::check(&fields, report);
     // With errors about, a cluster may well be unused because of one of them.
@@ -41,7 +48,7 @@ pub(crate) fn lower(root: &Node, report: &mut Report) -> Option<Config> {
     }
     Some(Config {
         admin: admin(&fields),
-        zone: fields.text("zone").and_then(|zone| ZoneName::new(&zone).ok()),
+        zone,
         workers: fields.integer("workers").and_then(|n| NonZeroU16::new(n as u16)),
         max_concurrent_probes: non_zero(fields.number("max_concurrent_probes")),
         shutdown: shutdown(&fields),
@@ -49,6 +56,18 @@ pub(crate) fn lower(root: &Node, report: &mut Report) -> Option<Config> {
         listeners: listeners.into_iter().map(Arc::new).collect(),
         clusters: clusters.into_clusters(),
     })
+}
+
+/// The endpoints of a file of their own.
+pub(crate) fn lower_endpoints(root: &Node, report: &mut Report) -> Vec<Endpoint> {
+    if matches!(root.value, Value::Null) {
+        let span = Span { line: 1, column: 1, ..Span::default() };
+        let mistake = Mistake::error("empty_file", span, "the file holds no list of endpoints");
+        report.push(mistake.hint("`[]` is a list without endpoints"), &Path::Root);
+        return Vec::new();
+    }
+    check::check(root, &shape::ENDPOINT_FILE, &Path::Root, report);
+    endpoints::lower_file(root, report)
 }
 
 fn no_config(root: &Node) -> Option<Mistake> {
@@ -100,8 +119,7 @@ fn access_log(fields: &Fields<'_>) -> Option<AccessLog> {
         Some("text") => LogFormat::Text,
         _ => LogFormat::Json,
     };
-    let sample = fields.get("sample").and_then(|node| check::share(node).ok()).unwrap_or(1.0);
-    Some(AccessLog { target: target(&fields.text("path")?), format, sample })
+    Some(AccessLog { target: target(&fields.text("path")?), format, sample: fields.decimal("sample") })
 }
 
 /// `n` as a count; zero was reported where it is not allowed.
@@ -131,22 +149,44 @@ impl<'a> Fields<'a> {
         self.entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| node)
     }
 
+    /// The value, and what kind of those that may stand there it is.
+    fn typed(&self, name: &'static str) -> Option<(&'a Node, &'static Kind)> {
+        let (node, mut kind) = (self.get(name)?, &self.object.key(name)?.kind);
+        while let Kind::Any(kinds) = kind {
+            kind = check::fitting(node, kinds)?;
+        }
+        Some((node, kind))
+    }
+
+    /// An object without any key given.
+    const fn empty(object: &'static Object) -> Self {
+        Self { entries: &[], object }
+    }
+
     /// An inner object; an empty one if there is none.
     fn object(&self, name: &'static str, object: &'static Object) -> Self {
-        self.get(name).and_then(|node| Self::of(node, object)).unwrap_or(Self { entries: &[], object })
+        self.get(name).and_then(|node| Self::of(node, object)).unwrap_or(Self::empty(object))
     }
 
     fn text(&self, name: &'static str) -> Option<String> {
-        match (self.get(name)?, &self.object.key(name)?.kind) {
+        match self.typed(name)? {
             (node, Kind::Text(rule)) => check::text(node, rule).ok(),
             _ => None,
         }
     }
 
     fn word(&self, name: &'static str) -> Option<&'static str> {
-        match (self.get(name)?, &self.object.key(name)?.kind) {
+        match self.typed(name)? {
             (node, Kind::Word(words)) => check::word(node, words).ok(),
             _ => None,
+        }
+    }
+
+    /// Whether it is switched off, by word or by default.
+    fn is_off(&self, name: &'static str) -> bool {
+        match self.get(name) {
+            Some(_) => self.word(name) == Some("off"),
+            None => self.default_text(name) == Some("off"),
         }
     }
 
@@ -161,12 +201,15 @@ impl<'a> Fields<'a> {
     }
 
     fn duration_if(&self, name: &'static str) -> Option<Duration> {
-        self.get(name).and_then(|node| check::duration(node, true).ok())
+        match self.typed(name)? {
+            (node, Kind::Duration { zero }) => check::duration(node, *zero).ok(),
+            _ => None,
+        }
     }
 
     /// A whole number or a size, in its range.
     fn integer(&self, name: &'static str) -> Option<u64> {
-        match (self.get(name)?, &self.object.key(name)?.kind) {
+        match self.typed(name)? {
             (node, Kind::Integer(range)) => check::integer(node, range).ok(),
             (node, Kind::Size { zero, max }) => check::size(node, *zero, *max).ok(),
             _ => None,
@@ -178,13 +221,35 @@ impl<'a> Fields<'a> {
         self.integer(name).unwrap_or_else(|| shape::default_number(self.object, name))
     }
 
+    /// A count of at least one, or its default.
+    fn count(&self, name: &'static str) -> NonZeroU32 {
+        non_zero(self.number(name))
+    }
+
+    /// A limit, if there is one.
+    fn limit(&self, name: &'static str) -> Option<NonZeroU32> {
+        self.integer(name).map(non_zero)
+    }
+
+    /// A number that may have a fraction, or its default.
+    fn decimal(&self, name: &'static str) -> f64 {
+        self.decimal_if(name).unwrap_or_else(|| shape::default_decimal(self.object, name))
+    }
+
+    fn decimal_if(&self, name: &'static str) -> Option<f64> {
+        match self.typed(name)? {
+            (node, Kind::Number(range)) => check::decimal(node, range).ok(),
+            _ => None,
+        }
+    }
+
     /// The items of a list; the one item of a short form.
     fn items(&self, name: &'static str) -> &'a [Node] {
-        match self.get(name) {
-            None => &[],
-            Some(Node { value: Value::List(items), .. }) => items,
-            Some(Node { value: Value::Null | Value::Map(_) | Value::Broken, .. }) => &[],
-            Some(one) => std::slice::from_ref(one),
+        match self.typed(name) {
+            Some((Node { value: Value::List(items), .. }, Kind::List(_))) => items,
+            Some((Node { value: Value::Null | Value::Broken, .. }, _)) => &[],
+            Some((one, Kind::List(list))) if list.or_one => std::slice::from_ref(one),
+            _ => &[],
         }
     }
 
@@ -197,10 +262,47 @@ impl<'a> Fields<'a> {
     }
 
     fn default_text(&self, name: &str) -> Option<&'static str> {
-        match self.object.key(name)?.need {
-            shape::Need::Default(text) => Some(text),
-            _ => None,
-        }
+        shape::default_text(self.object, name)
+    }
+}
+
+/// Reports two bounds, the lower named first, that are the wrong way round.
+fn in_order(fields: &Fields<'_>, (low, high): (&'static str, &'static str), path: &Path<'_>, report: &mut Report) {
+    let (given_low, given_high) = (fields.get(low), fields.get(high));
+    let (Some(node), Some(least), Some(most)) = (given_high.or(given_low), amount(fields, low), amount(fields, high))
+    else {
+        return;
+    };
+    if least > most {
+        let told = |name: &'static str| match fields.get(name).map(|node| &node.value) {
+            Some(Value::Text(Text { text, .. })) => text.clone(),
+            Some(Value::Integer(number)) => number.to_string(),
+            _ => format!("{} by default", fields.default_text(name).unwrap_or_default()),
+        };
+        let message = format!("`{high}` is {}, which is less than `{low}` with {}", told(high), told(low));
+        let mistake = Mistake::error("bounds_crossed", node.mark(), message);
+        let name = if given_high.is_some() { high } else { low };
+        report.push(mistake.hint(format!("raise `{high}` or lower `{low}`")), &path.key(name));
+    }
+}
+
+/// A duration or a number, given or by default, as something to compare; `None` if it could not be
+/// read.
+fn amount(fields: &Fields<'_>, name: &'static str) -> Option<u128> {
+    if fields.get(name).is_some() {
+        return fields.duration_if(name).map(|it| it.as_micros()).or_else(|| fields.integer(name).map(u128::from));
+    }
+    let text = fields.default_text(name)?;
+    grammar::duration(text).map(|it| it.as_micros()).or_else(|_| grammar::size(text).map(u128::from)).ok()
+}
+
+/// Reports a duration that is given and too short.
+fn at_least(fields: &Fields<'_>, name: &'static str, least: Duration, path: &Path<'_>, report: &mut Report) {
+    if let (Some(node), Some(value)) = (fields.get(name), fields.duration_if(name))
+        && value < least
+    {
+        let message = format!("`{name}` is {value:?}; it is at least {least:?}");
+        report.push(Mistake::error("duration_too_short", node.mark(), message), &path.key(name));
     }
 }
 

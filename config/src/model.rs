@@ -157,7 +157,8 @@ pub struct HeaderPolicy {
     pub request_id: bool,
     /// `X-Weir-Reason` on answers we make ourselves. Default on.
     pub reason: bool,
-    /// `X-Request-Deadline-Ms` to the endpoint: milliseconds left for its answer. Default on.
+    /// `X-Request-Deadline-Ms` to the endpoint: how many milliseconds are left for this attempt.
+    /// Default on.
     pub deadline: bool,
 }
 

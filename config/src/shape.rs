@@ -67,8 +67,8 @@ pub(crate) enum Kind {
     Bool,
     /// A whole number.
     Integer(Integer),
-    /// A number from 0 to 1.
-    Share,
+    /// A number that may have a fraction.
+    Number(&'static Number),
     /// A duration. Zero is refused unless it means something.
     Duration { zero: bool },
     /// A size in bytes, from 1 unless `zero`.
@@ -97,6 +97,20 @@ pub(crate) struct Integer {
     pub(crate) above: Option<(&'static str, &'static str)>,
 }
 
+/// The range of a number that may have a fraction.
+pub(crate) struct Number {
+    /// In words, as "from 0 to 1".
+    pub(crate) range: &'static str,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    /// Whether `min` and `max` themselves are refused.
+    pub(crate) without: (bool, bool),
+    /// The code when it is out of its range.
+    pub(crate) code: &'static str,
+    /// A part of one, which people like to give in per cent.
+    pub(crate) share: bool,
+}
+
 /// A list.
 pub(crate) struct List {
     pub(crate) of: Kind,
@@ -106,7 +120,7 @@ pub(crate) struct List {
     pub(crate) empty: Option<(&'static str, &'static str)>,
 }
 
-/// Some words.
+/// Some words. Where `on` or `off` is one, `true` and `false` are too: what YAML 1.1 makes of them.
 pub(crate) struct Words {
     pub(crate) noun: &'static str,
     pub(crate) known: &'static [(&'static str, &'static str)],
@@ -149,16 +163,25 @@ impl Object {
     }
 }
 
+impl Number {
+    pub(crate) fn contains(&self, value: f64) -> bool {
+        let (no_min, no_max) = self.without;
+        (self.min..=self.max).contains(&value) && !(no_min && value == self.min) && !(no_max && value == self.max)
+    }
+}
+
 impl Kind {
     /// What it is, with article, for "expected …".
     pub(crate) fn noun(&self) -> String {
         match self {
             Self::Bool => "true or false".into(),
             Self::Integer(_) => "a whole number".into(),
-            Self::Share => "a number from 0 to 1".into(),
+            Self::Number(number) => format!("a number {}", number.range),
             Self::Duration { .. } => "a duration such as 5s".into(),
             Self::Size { .. } => "a size such as 64KiB".into(),
             Self::Text(rule) => rule.noun.into(),
+            // Some are named by what they are.
+            Self::Word(words) if words.noun.starts_with('`') => words.noun.into(),
             Self::Word(words) => format!("{} ({})", words.noun, list_words(words)),
             Self::Object(object) => format!("{} (a map)", object.noun),
             Self::List(list) if list.or_one => format!("{} or a list of them", list.of.noun()),
@@ -185,12 +208,18 @@ pub(crate) fn default_number(object: &Object, name: &str) -> u64 {
     default_text(object, name).and_then(|text| crate::grammar::size(text).ok()).unwrap_or_default()
 }
 
+/// The default of a key as a number that may have a fraction; as [`default_duration`].
+pub(crate) fn default_decimal(object: &Object, name: &str) -> f64 {
+    default_text(object, name).and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
 /// The default of a key as a boolean.
 pub(crate) fn default_bool(object: &Object, name: &str) -> bool {
     default_text(object, name) == Some("true")
 }
 
-fn default_text(object: &Object, name: &str) -> Option<&'static str> {
+/// The default of a key as it is written.
+pub(crate) fn default_text(object: &Object, name: &str) -> Option<&'static str> {
     match object.key(name)?.need {
         Need::Default(text) => Some(text),
         Need::Required(_) | Need::Optional(_) => None,

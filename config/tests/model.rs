@@ -67,7 +67,7 @@ fn defaults() {
     assert_eq!(route.matches, Default::default());
     assert_eq!((route.timeout, route.body_bytes, route.line), (Duration::from_secs(15), None, 1));
     let cluster = &config.clusters[0];
-    assert_eq!((cluster.balance, cluster.slow_start), (Balance::RoundRobin, None));
+    assert_eq!(cluster.balance, Balance::RoundRobin);
     assert_eq!(cluster.connect.timeout, Duration::from_secs(1));
     assert_eq!((cluster.pool.idle_timeout, cluster.pool.max_idle), (Duration::from_secs(30), 256));
     assert!(cluster.health_checks.is_empty());

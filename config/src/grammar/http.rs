@@ -44,7 +44,7 @@ pub(crate) fn host_pattern(text: &str) -> Result<HostPattern, Wrong> {
     Ok(if wildcard { HostPattern::Wildcard(format!(".{name}")) } else { HostPattern::Exact(name.to_owned()) })
 }
 
-fn check_host_name(name: &str) -> Result<(), &'static str> {
+pub(super) fn check_host_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() {
         return Err("it is empty");
     }
@@ -148,6 +148,35 @@ pub(crate) fn header_value(text: &str) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
+/// A cookie's name: a token (RFC 6265).
+pub(crate) fn cookie_name(text: &str) -> Result<String, Wrong> {
+    if text.is_empty() || text.len() > 256 || !text.bytes().all(is_token) {
+        return Err(Wrong::new("bad_cookie_name", format!("{text:?} is no cookie name"))
+            .hint("letters, digits, '-' and '_', as in weir-sticky"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A cookie's `Path`: what a browser can compare with a path, and nothing that ends the attribute.
+pub(crate) fn cookie_path(text: &str) -> Result<String, Wrong> {
+    let path = path(text)?;
+    if path.contains([';', ',']) {
+        return Err(Wrong::new("bad_path", format!("{text:?} holds what would end the cookie's path"))
+            .hint("leave out everything from the ; or , on"));
+    }
+    Ok(path)
+}
+
+/// The name of a parameter of a query, compared as received.
+pub(crate) fn query_name(text: &str) -> Result<String, Wrong> {
+    let fits = |b: u8| b.is_ascii_graphic() && !matches!(b, b'&' | b'=' | b'#' | b';');
+    if text.is_empty() || text.len() > 256 || !text.bytes().all(fits) {
+        return Err(Wrong::new("bad_query_name", format!("{text:?} is no parameter of a query"))
+            .hint("its name as it is sent, without ? and =, as in user"));
+    }
+    Ok(text.to_owned())
+}
+
 /// RFC 9110 `tchar`.
 const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
@@ -242,5 +271,12 @@ mod tests {
             assert!(probe_path(bad).is_err(), "{bad:?}");
         }
         assert!(path("/a?b").is_err() && probe_path("/a?b").is_ok());
+        for bad in ["", "a b", "a;b", "a=b", "a\r\n", "\u{e4}"] {
+            assert!(cookie_name(bad).is_err() && query_name(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["", "a", "/;Domain=x", "/a\r\n", "/a,b"] {
+            assert!(cookie_path(bad).is_err(), "{bad:?}");
+        }
+        assert!(cookie_name("__Host-id").is_ok() && query_name("user[id]").is_ok() && cookie_path("/a").is_ok());
     }
 }

@@ -1,6 +1,8 @@
 //! Addresses.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
@@ -51,17 +53,63 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, Wrong> {
     Err(not_an_address(text))
 }
 
-/// Where an endpoint is: as [`address`], but a place one can connect to.
-pub(crate) fn endpoint_address(text: &str) -> Result<SocketAddr, Wrong> {
-    let address = address(text)?;
-    if address.port() == 0 {
-        return Err(Wrong::new("bad_port", "an endpoint cannot have port 0").hint("a port is a number from 1 to 65535"));
-    }
-    if address.ip().is_unspecified() || address.ip().is_multicast() {
-        return Err(Wrong::new("bad_address", format!("nothing can be reached at {}", address.ip()))
+/// That `ip` is one machine's.
+pub(super) fn one_machine(ip: IpAddr) -> Result<(), Wrong> {
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(Wrong::new("bad_address", format!("nothing can be reached at {ip}"))
             .hint("give the address of one machine, as in 10.0.1.11:8080"));
     }
-    Ok(address)
+    Ok(())
+}
+
+/// An address of this host to connect from; no port.
+pub(crate) fn local_address(text: &str) -> Result<IpAddr, Wrong> {
+    let Ok(ip) = text.parse::<IpAddr>() else {
+        let wrong = Wrong::new("bad_address", format!("{text:?} is not an IP address"));
+        return Err(match text.parse::<SocketAddr>() {
+            Ok(address) => wrong.hint(format!("write {} and give the ports in `source_ports`", address.ip())),
+            Err(_) => wrong.hint("give an address of this host, as in 10.0.0.5"),
+        });
+    };
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(Wrong::new("bad_address", format!("no connection can come from {ip}"))
+            .hint("give an address of this host, or leave it out to let the system choose"));
+    }
+    Ok(ip)
+}
+
+/// A DNS server: an IP address, with a port unless it is 53.
+pub(crate) fn dns_server(text: &str) -> Result<SocketAddr, Wrong> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let server = match (text.parse::<SocketAddr>(), bare.parse::<IpAddr>()) {
+        (Ok(address), _) => address,
+        (Err(_), Ok(ip)) => SocketAddr::new(ip, 53),
+        (Err(_), Err(_)) => {
+            return Err(Wrong::new("bad_server", format!("{text:?} is not the address of a DNS server"))
+                .hint("an IP address, as in 10.0.0.2 or 10.0.0.3:5353; a name would itself have to be resolved"));
+        }
+    };
+    if server.port() == 0 {
+        return Err(Wrong::new("bad_port", "a DNS server cannot have port 0").hint("leave it out for port 53"));
+    }
+    one_machine(server.ip())?;
+    Ok(server)
+}
+
+/// Ports to connect from: the first and the last, `20000-29999`.
+pub(crate) fn ports(text: &str) -> Result<RangeInclusive<u16>, Wrong> {
+    let bad = || {
+        Wrong::new("bad_port_range", format!("{text:?} is no range of ports"))
+            .hint("the first and the last, from 1 to 65535, as in 20000-29999")
+    };
+    let (first, last) = text.split_once('-').ok_or_else(bad)?;
+    let port = |part: &str| part.trim().parse::<NonZeroU16>().map_err(|_| bad());
+    let (first, last) = (port(first)?.get(), port(last)?.get());
+    if first > last {
+        return Err(Wrong::new("bad_port_range", format!("the range {first}-{last} is empty"))
+            .hint(format!("the smaller comes first: {last}-{first}")));
+    }
+    Ok(first..=last)
 }
 
 fn not_an_address(text: &str) -> Wrong {
@@ -70,12 +118,12 @@ fn not_an_address(text: &str) -> Wrong {
 }
 
 fn names_not_supported(name: &str) -> Wrong {
-    Wrong::new("name_not_supported", format!("{name:?} is a name; names are not supported yet"))
-        .hint("give IP:port, as in 10.0.1.11:8080")
+    Wrong::new("name_not_supported", format!("{name:?} is a name; an IP address is needed here"))
+        .hint("0.0.0.0 is every IPv4 address, 127.0.0.1 this machine only")
 }
 
 /// Whether `text` reads as a host name rather than as a mistyped IP address.
-fn looks_like_a_name(text: &str) -> bool {
+pub(super) fn looks_like_a_name(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         && text.bytes().any(|b| b.is_ascii_alphabetic())
 }
@@ -126,8 +174,40 @@ mod tests {
             let found = address(text).map(|a| a.to_string()).map_err(|wrong| wrong.code);
             assert_eq!(found, expected.map(str::to_owned), "{text}");
         }
-        assert_eq!(endpoint_address("10.0.0.1:0").map_err(|w| w.code), Err("bad_port"));
-        assert_eq!(endpoint_address("0.0.0.0:80").map_err(|w| w.code), Err("bad_address"));
+    }
+
+    #[test]
+    fn what_a_connection_comes_from() {
+        assert_eq!(local_address("10.0.0.5").unwrap().to_string(), "10.0.0.5");
+        assert_eq!(local_address("2001:db8::5").unwrap().to_string(), "2001:db8::5");
+        for bad in ["10.0.0.5:80", "0.0.0.0", "::", "224.0.0.1", "eth0", ""] {
+            assert_eq!(local_address(bad).map_err(|wrong| wrong.code), Err("bad_address"), "{bad}");
+        }
+        assert_eq!(ports("20000-29999").unwrap(), 20_000..=29_999);
+        assert_eq!(ports("1 - 65535").unwrap(), 1..=65_535);
+        for bad in ["", "-", "20000", "0-10", "10-0", "29999-20000", "1-65536", "a-b", "1-2-3"] {
+            assert_eq!(ports(bad).map_err(|wrong| wrong.code), Err("bad_port_range"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn dns_servers() {
+        let table = [
+            ("10.0.0.2", Ok("10.0.0.2:53")),
+            ("10.0.0.3:5353", Ok("10.0.0.3:5353")),
+            ("::1", Ok("[::1]:53")),
+            ("[::1]", Ok("[::1]:53")),
+            ("[::1]:54", Ok("[::1]:54")),
+            ("10.0.0.2:0", Err("bad_port")),
+            ("0.0.0.0", Err("bad_address")),
+            ("ns1.example", Err("bad_server")),
+            ("10.0.0.2:dns", Err("bad_server")),
+            ("", Err("bad_server")),
+        ];
+        for (text, expected) in table {
+            let found = dns_server(text).map(|a| a.to_string()).map_err(|wrong| wrong.code);
+            assert_eq!(found, expected.map(str::to_owned), "{text}");
+        }
     }
 
     #[test]

@@ -1,19 +1,17 @@
-//! Clusters and their endpoints, and references to them.
+//! Clusters, and references to them.
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::listener::scalar;
-use super::{Fields, Names, health};
-use crate::grammar;
+use super::{Fields, Names, balancing, dial, endpoints, health, lint, resilience};
 use crate::mistake::Mistake;
-use crate::model::*;
+use crate::model::{Cluster, ClusterName, ZoneName};
 use crate::nearest::nearest;
 use crate::report::{Path, Report};
 use crate::shape;
-use crate::yaml::{Node, Span, Value};
+use crate::yaml::{Node, Span};
 
 /// The clusters of a file, by name: those that came out well and those that only have a name.
 pub(super) struct Clusters<'a> {
@@ -75,7 +73,8 @@ pub(super) fn warn_unused(clusters: &Clusters<'_>, report: &mut Report) {
     }
 }
 
-pub(super) fn lower_all<'a>(fields: &Fields<'a>, report: &mut Report) -> Clusters<'a> {
+/// The clusters of a file, for an instance that stands in `zone`.
+pub(super) fn lower_all<'a>(fields: &Fields<'a>, zone: Option<&ZoneName>, report: &mut Report) -> Clusters<'a> {
     let mut clusters = Clusters { good: Vec::new(), named: HashMap::new(), order: Vec::new() };
     let (root, mut names) = (Path::Root.key("clusters"), Names::default());
     for (at, node) in fields.items("clusters").iter().enumerate() {
@@ -91,170 +90,37 @@ pub(super) fn lower_all<'a>(fields: &Fields<'a>, report: &mut Report) -> Cluster
             clusters.named.insert(text, Named { span: name.span, at, used: Cell::new(false) });
             clusters.order.push(text);
         }
-        clusters.good.extend(lower(&fields, &path, report));
+        clusters.good.extend(lower(&fields, zone, &path, report));
     }
     clusters
 }
 
-fn lower(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Option<Cluster> {
-    let endpoints = endpoints(fields, path, report);
+fn lower(fields: &Fields<'_>, zone: Option<&ZoneName>, path: &Path<'_>, report: &mut Report) -> Option<Cluster> {
+    let found = endpoints::lower(fields, path, report);
     let health_checks = health::lower_all(fields, path, report);
-    let connect = fields.object("connect", &shape::CONNECT);
-    let pool = fields.object("pool", &shape::POOL);
-    if let Some(node) = fields.get("slow_start") {
-        let message = "`slow_start` has no effect in this version";
-        let mistake = Mistake::warning("no_effect", node.span, message);
-        report.push(mistake.hint("a returning endpoint gets its full share at once"), &path.key("slow_start"));
-    }
-    Some(Cluster {
-        balance: match fields.word("balance") {
-            Some("least_request") => Balance::LeastRequest,
-            Some("random") => Balance::Random,
-            _ => Balance::RoundRobin,
-        },
-        endpoints,
+    let cluster = Cluster {
+        balance: balancing::balance(fields),
+        hash: balancing::hash(fields, path, report),
+        sticky: balancing::sticky(fields),
+        endpoints: found.fixed,
+        sources: found.sources,
+        resolve: dial::resolve(fields, path, report),
         health_checks: health_checks.into_iter().map(Arc::new).collect(),
-        hash: Hash {
-            keys: vec![HashKey::SourceAddress],
-            bounded_load: Some(125),
-            table_size: 65_537,
-            minimum_ring_size: 1024,
-            maximum_ring_size: 8_388_608,
-        },
-        sticky: None,
-        sources: Vec::new(),
-        resolve: Resolve {
-            servers: Vec::new(),
-            family: Family::Both,
-            timeout: Duration::from_secs(2),
-            min_ttl: Duration::from_secs(1),
-            max_ttl: Duration::from_secs(300),
-            max_stale: Some(Duration::from_secs(600)),
-            confirm_removal: 2,
-        },
-        outlier: None,
-        breaker: Breaker {
-            max_connections: None,
-            max_requests: None,
-            max_pending_requests: 1024,
-            max_retries: None,
-            queue_timeout: Duration::from_secs(1),
-            per_endpoint: EndpointLimits::default(),
-            failure_rate: None,
-        },
-        retry_budget: RetryBudget {
-            concurrent_percent: 20,
-            min_concurrent: 3,
-            percent: 10,
-            min_retries: 10,
-            window: Duration::from_secs(10),
-        },
-        panic: Panic { mode: PanicMode::LeastBad, threshold: 50 },
-        zone_aware: ZoneAware { enabled: true, min_endpoints: 3, shares: Vec::new() },
-        overprovisioning: 140,
-        connect: Connect {
-            timeout: connect.duration("timeout"),
-            keepalive: Some(Duration::from_secs(30)),
-            user_timeout: None,
-            local_addresses: Vec::new(),
-            source_ports: None,
-        },
+        outlier: resilience::outlier(fields, path, report),
+        breaker: resilience::breaker(fields, path, report),
+        retry_budget: resilience::retry_budget(fields, path, report),
+        panic: balancing::panic(fields),
+        zone_aware: balancing::zone_aware(fields, path, report),
         // The table keeps the number within its type.
-        pool: Pool { idle_timeout: pool.duration("idle_timeout"), max_idle: pool.number("max_idle") as u32 },
-        slow_start: fields.duration_if("slow_start").filter(|ramp| !ramp.is_zero()).map(|window| SlowStart {
-            window,
-            aggression: 1.0,
-            minimum_percent: 5,
-        }),
+        overprovisioning: fields.number("overprovisioning") as u32,
+        connect: dial::connect(fields, path, report),
+        pool: dial::pool(fields),
+        slow_start: balancing::slow_start(fields),
         name: ClusterName::new(&fields.text("name")?).ok()?,
-    })
-}
-
-/// What becomes the endpoints of one cluster.
-struct Endpoints {
-    list: Vec<Endpoint>,
-    seen: HashMap<Address, Span>,
-    /// There are some that could not be read.
-    incomplete: bool,
-}
-
-fn endpoints(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Vec<Endpoint> {
-    let Some(node) = fields.get("endpoints") else {
-        return Vec::new();
     };
-    let path = path.key("endpoints");
-    let mut endpoints = Endpoints { list: Vec::new(), seen: HashMap::new(), incomplete: false };
-    match &node.value {
-        Value::List(items) => endpoints.take(items, None, &path, report),
-        Value::Map(zones) => {
-            for (key, node) in zones {
-                match &node.value {
-                    Value::List(items) => {
-                        endpoints.take(items, ZoneName::new(&key.text).ok(), &path.key(&key.text), report)
-                    }
-                    _ => endpoints.incomplete = true,
-                }
-            }
-        }
-        _ => return Vec::new(),
+    // A value that could not be read counts as its default; that must not be taken at its word.
+    if !report.has_errors() {
+        lint::warn(&cluster, fields, zone, path, report);
     }
-    if !endpoints.incomplete {
-        check_usable(&endpoints.list, fields, node, &path, report);
-    }
-    endpoints.list
-}
-
-fn check_usable(list: &[Endpoint], fields: &Fields<'_>, node: &Node, path: &Path<'_>, report: &mut Report) {
-    let name = fields.text("name").map_or_else(|| "this cluster".to_owned(), |name| format!("the cluster {name:?}"));
-    if list.is_empty() {
-        let mistake = Mistake::error("empty_cluster", node.mark(), format!("{name} has no endpoint"));
-        report.push(mistake.hint("give at least one, or remove the cluster"), path);
-    } else if list.iter().all(|endpoint| endpoint.weight.get() == 0) {
-        let mistake =
-            Mistake::error("all_weights_zero", node.mark(), format!("every endpoint of {name} has the weight 0"));
-        report.push(mistake.hint("with a weight of 0 an endpoint takes no traffic; one must be over 0"), path);
-    }
-}
-
-impl Endpoints {
-    fn take(&mut self, items: &[Node], zone: Option<ZoneName>, path: &Path<'_>, report: &mut Report) {
-        for (at, node) in items.iter().enumerate() {
-            let path = path.item(at);
-            let Some((endpoint, place)) = endpoint(node, zone.clone()) else {
-                self.incomplete = true;
-                continue;
-            };
-            if let Some(first) = self.seen.get(&endpoint.address) {
-                let message = format!("the endpoint {} is in this cluster twice", endpoint.address);
-                let mistake = Mistake::error("duplicate_endpoint", place, message)
-                    .hint("for a larger share give it a weight")
-                    .related(*first, "first given here");
-                report.push(mistake, &path);
-                continue;
-            }
-            self.seen.insert(endpoint.address.clone(), place);
-            self.list.push(endpoint);
-        }
-    }
-}
-
-/// One endpoint, and where its address stands.
-fn endpoint(node: &Node, zone: Option<ZoneName>) -> Option<(Endpoint, Span)> {
-    if let Some(text) = scalar(node) {
-        let address = grammar::endpoint_address(text).ok()?;
-        return Some((Endpoint { address: address.into(), zone, weight: Weight::ONE, priority: 0 }, node.span));
-    }
-    let object = if zone.is_some() { &shape::ZONED_ENDPOINT } else { &shape::ENDPOINT };
-    let fields = Fields::of(node, object)?;
-    let place = fields.get("address")?;
-    let own_zone = if zone.is_none() { fields.text("zone").and_then(|zone| ZoneName::new(&zone).ok()) } else { None };
-    let endpoint = Endpoint {
-        address: grammar::endpoint_address(scalar(place)?).ok()?.into(),
-        priority: 0,
-        zone: zone.or(own_zone),
-        weight: Weight::new(fields.number("weight")).unwrap_or(Weight::ONE),
-    };
-    // A weight that could not be read says nothing about the sum.
-    let readable = fields.get("weight").is_none() || fields.integer("weight").is_some();
-    readable.then_some((endpoint, place.span))
+    Some(cluster)
 }

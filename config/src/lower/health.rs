@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Fields, non_zero, route};
+use super::{Fields, route};
 use crate::grammar;
 use crate::mistake::Mistake;
 use crate::model::{CheckKind, HealthCheck, HttpCheck};
@@ -44,8 +44,8 @@ fn lower(fields: &Fields<'_>, node: &Node, path: &Path<'_>, report: &mut Report)
         down_interval: fields.duration_if("down_interval").unwrap_or(interval * 2),
         // The table keeps these numbers within their types.
         jitter_percent: fields.number("jitter") as u8,
-        unhealthy_threshold: non_zero(fields.number("unhealthy_threshold")),
-        healthy_threshold: non_zero(fields.number("healthy_threshold")),
+        unhealthy_threshold: fields.count("unhealthy_threshold"),
+        healthy_threshold: fields.count("healthy_threshold"),
         port: fields.integer("port").and_then(|port| NonZeroU16::new(port as u16)),
         kind,
     })
@@ -69,11 +69,7 @@ fn statuses(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Vec<Ra
     if fields.get("expected_statuses").is_none() {
         return vec![200..=299];
     }
-    let items = match fields.get("expected_statuses") {
-        // The one item of a short form may be Envoy's map.
-        Some(node @ Node { value: Value::Map(_), .. }) => std::slice::from_ref(node),
-        _ => fields.items("expected_statuses"),
-    };
+    let items = fields.items("expected_statuses");
     let mut ranges = Vec::with_capacity(items.len());
     for (at, node) in items.iter().enumerate() {
         match &node.value {

@@ -6,8 +6,8 @@ use super::cluster::Clusters;
 use super::{Fields, Names, route, shadow};
 use crate::grammar;
 use crate::model::{
-    HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, PathMatch, Protocol, Route, RouteMatch,
-    Target,
+    HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, PathMatch, Protocol, Retry, Route,
+    RouteMatch, Target,
 };
 use crate::report::{Path, Report};
 use crate::shape;
@@ -78,7 +78,7 @@ fn everything_to(target: Target, line: u32) -> Route {
         matches: RouteMatch { path: PathMatch::Any, ..RouteMatch::default() },
         target,
         timeout: shape::default_duration(&shape::ROUTE, "timeout"),
-        retry: crate::model::Retry::default(),
+        retry: Retry::default(),
         body_bytes: None,
         line,
     }
@@ -116,7 +116,7 @@ fn headers(fields: &Fields<'_>) -> HeaderPolicy {
         forwarded: fields.bool("forwarded"),
         request_id: fields.bool("request_id"),
         reason: fields.bool("reason"),
-        deadline: true,
+        deadline: fields.bool("deadline"),
     }
 }
 

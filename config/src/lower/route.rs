@@ -1,11 +1,11 @@
 //! Routes and what they match.
 
-use super::Fields;
 use super::cluster::Clusters;
 use super::listener::scalar;
+use super::{Fields, retry};
 use crate::check;
 use crate::grammar;
-use crate::model::{HeaderMatch, HeaderTest, PathMatch, Retry, Route, RouteMatch, RouteName, Target};
+use crate::model::{HeaderMatch, HeaderTest, PathMatch, Route, RouteMatch, RouteName, Target};
 use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::{Key, Node, Value};
@@ -18,13 +18,15 @@ pub(super) fn lower(
     report: &mut Report,
 ) -> Option<Route> {
     let matches = matches(&fields.object("match", &shape::MATCH));
+    let timeout = fields.duration("timeout");
+    let retry = retry::lower(fields, timeout, &path.key("retry"), report);
     let cluster = clusters.resolve(fields.get("cluster")?, &path.key("cluster"), report)?;
     Some(Route {
         name: fields.text("name").and_then(|name| RouteName::new(&name).ok()),
         matches,
         target: Target::Cluster(cluster),
-        timeout: fields.duration("timeout"),
-        retry: Retry::default(),
+        timeout,
+        retry,
         body_bytes: fields.integer("body_bytes"),
         line: node.mark().line,
     })

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{CONFIG, Integer, Key, Kind, List, Need, Object, Rule, Words};
+use super::{CONFIG, Integer, Key, Kind, List, Need, Number, Object, Rule, Words};
 
 /// The JSON Schema (draft 2020-12) of a config.
 ///
@@ -131,7 +131,7 @@ fn of_kind(kind: &Kind) -> Value {
         Kind::Integer(Integer { min, max, .. }) => {
             with_variable(json!({ "type": "integer", "minimum": min, "maximum": max }))
         }
-        Kind::Share => with_variable(json!({ "type": "number", "minimum": 0, "maximum": 1 })),
+        Kind::Number(number) => with_variable(of_number(number)),
         Kind::Duration { .. } => json!({
             "type": "string",
             "pattern": r"^([0-9]+(\.[0-9]{1,6})?(h|m|s|ms|us))+$|\$\{",
@@ -160,6 +160,15 @@ fn with_variable(schema: Value) -> Value {
     json!({ "anyOf": [schema, { "type": "string", "pattern": r"\$\{" }] })
 }
 
+fn of_number(number: &Number) -> Value {
+    let (no_min, no_max) = number.without;
+    json!({
+        "type": "number",
+        (if no_min { "exclusiveMinimum" } else { "minimum" }): number.min,
+        (if no_max { "exclusiveMaximum" } else { "maximum" }): number.max,
+    })
+}
+
 fn of_text(rule: &Rule) -> Value {
     let mut schema =
         json!({ "type": if rule.loose { json!(["string", "number", "boolean"]) } else { json!("string") } });
@@ -171,7 +180,15 @@ fn of_text(rule: &Rule) -> Value {
 
 /// `anyOf` of constants rather than `enum`, so that each word has its line.
 fn of_words(words: &Words) -> Value {
-    let known = words.known.iter().map(|(word, doc)| json!({ "const": word, "description": doc }));
+    let known = words.known.iter().flat_map(|(word, doc)| {
+        let constant = |value: Value| json!({ "const": value, "description": doc });
+        let boolean = match *word {
+            "on" => Some(json!(true)),
+            "off" => Some(json!(false)),
+            _ => None,
+        };
+        std::iter::once(constant(json!(word))).chain(boolean.map(constant))
+    });
     let variable = json!({ "type": "string", "pattern": r"\$\{" });
     json!({ "anyOf": known.chain([variable]).collect::<Vec<_>>() })
 }

@@ -1,14 +1,24 @@
 //! The table itself, top-down as one reads a file.
 
+mod balancing;
 mod cluster;
+mod dial;
+mod endpoints;
+mod health;
 mod listener;
+mod resilience;
 mod rules;
 
 use super::Need::{Default, Optional, Required};
-use super::{Integer, Key, Kind, List, Object, Words};
+use super::{Integer, Key, Kind, List, Number, Object, Words};
 
+pub(crate) use balancing::*;
 pub(crate) use cluster::*;
+pub(crate) use dial::*;
+pub(crate) use endpoints::*;
+pub(crate) use health::*;
 pub(crate) use listener::*;
+pub(crate) use resilience::*;
 pub(crate) use rules::*;
 
 /// The whole file.
@@ -136,7 +146,7 @@ pub(crate) static ACCESS_LOG: Object = Object {
         Key {
             name: "sample",
             doc: "Share of successful requests that is logged.",
-            kind: Kind::Share,
+            kind: Kind::Number(&SHARE),
             need: Default("1"),
             example: "0.1",
         },
@@ -151,6 +161,23 @@ static LOG_FORMAT: Words = Words {
     later: &[],
 };
 
+static SHARE: Number = Number {
+    range: "from 0 to 1",
+    min: 0.0,
+    max: 1.0,
+    without: (false, false),
+    code: "share_out_of_range",
+    share: true,
+};
+
+/// What switches something off.
+static OFF: Words = Words { noun: "`off`", known: &[("off", "Not at all.")], later: &[] };
+
 impl Integer {
     const ANY: Self = Self { min: 0, max: u64::MAX, below: None, above: None };
+    /// A count of at least one.
+    const COUNT: Self = Self { min: 1, max: u32::MAX as u64, ..Self::ANY };
+    /// Per cent by which something varies.
+    const JITTER: Self =
+        Self { max: 50, above: Some(("jitter_too_large", "jitter is at most 50 (per cent)")), ..Self::ANY };
 }

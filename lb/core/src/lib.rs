@@ -14,6 +14,7 @@ pub mod balance;
 pub mod breaker;
 pub mod control;
 pub mod dice;
+pub mod discovery;
 pub mod drill;
 pub mod endpoint;
 pub mod hash;

@@ -259,6 +259,23 @@ fn a_drill_can_be_ended_early_and_twice() {
 }
 
 #[test]
+fn a_drill_on_a_route_ends_when_a_reload_moves_the_route() {
+    let mut life = Life::of(three_zones());
+    let scope = Scope::Route(ListenerName::new("web").unwrap(), Some(0));
+    life.order(Order::Drill(wish(Trouble::Abort(503), scope))).unwrap();
+    let mut config = three_zones();
+    config.clusters.push(Arc::new(cluster("other", endpoints(&[1]), vec![])));
+    life.configure(config.clone());
+    assert_eq!(life.publish().unwrap().drills.len(), 1);
+    let path = weir_config::model::PathMatch::Exact("/x".into());
+    let first = route(weir_config::model::RouteMatch { path, ..Default::default() }, "shop");
+    config.listeners = vec![Arc::new(listener("web", vec![first, to("shop")]))];
+    life.configure(config);
+    assert_eq!(life.publish().unwrap().drills.len(), 0);
+    assert!(told(&mut life)[1].contains("by a reload that changed its route"));
+}
+
+#[test]
 fn drills_are_bounded() {
     let mut life = Life::of(three_zones());
     let drill = |lasts| Order::Drill(DrillWish { lasts, ..wish(Trouble::Reset, Scope::Cluster(name("shop"))) });

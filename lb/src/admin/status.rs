@@ -172,11 +172,11 @@ pub struct LastProbe {
 }
 
 /// Gathers the state of everything.
-pub(super) fn of(handle: &Handle, instance: &str, now: Moment, wall: SystemTime) -> Status {
+pub(super) fn of(handle: &Handle, instance: &str, clock: Clock) -> Status {
+    let wall = clock.wall;
     let snapshot = handle.snapshot();
     let (in_force, last) = (handle.in_force(), handle.last_reload());
     let bound = handle.bound();
-    let clock = Clock { now, wall };
     let address = |listener: &model::Listener, configured| Address {
         configured: format!("{configured}"),
         bound: bound
@@ -281,15 +281,20 @@ fn check(view: &CheckView<'_>, clock: Clock) -> Check {
 
 /// Translates the core's time for people.
 #[derive(Clone, Copy)]
-struct Clock {
-    now: Moment,
-    wall: SystemTime,
+pub(super) struct Clock {
+    pub(super) now: Moment,
+    pub(super) wall: SystemTime,
 }
 
 impl Clock {
-    fn wall_at(self, moment: Moment) -> String {
-        let ago: Duration = self.now.since(moment);
-        rfc3339(timestamp(self.wall.checked_sub(ago).unwrap_or(self.wall)))
+    pub(super) fn wall_at(self, moment: Moment) -> String {
+        let ago = self.wall.checked_sub(self.now.since(moment)).unwrap_or(self.wall);
+        rfc3339(timestamp(ago.checked_add(self.until(moment)).unwrap_or(ago)))
+    }
+
+    /// How long it is until then; zero if that is past.
+    pub(super) fn until(self, moment: Moment) -> Duration {
+        moment.since(self.now)
     }
 }
 

@@ -1,9 +1,12 @@
-//! Clusters, endpoints and health checks.
+//! Clusters.
 
-use crate::shape::Need::{Default, Optional, Required};
-use crate::shape::{Choice, Integer, Key, Kind, List, Object, Words};
+use crate::shape::Need::{Default, Required};
+use crate::shape::{Integer, Key, Kind, List, Object};
 
-use super::rules::*;
+use super::{
+    BALANCE, BREAKER, CONNECT, ENDPOINTS, HASH, HEALTH_CHECK, OFF, ON_OFF, OUTLIER, PANIC, PANIC_MODE, POOL, RESOLVE,
+    RETRY_BUDGET, SLOW_START, STICKY, ZONE_AWARE, ZONE_LIST, rules::*,
+};
 
 pub(crate) static CLUSTER: Object = Object {
     noun: "a cluster",
@@ -25,11 +28,32 @@ pub(crate) static CLUSTER: Object = Object {
             example: "least_request",
         },
         Key {
+            name: "hash",
+            doc: "What ring_hash and maglev go by.",
+            kind: Kind::Object(&HASH),
+            need: Default("{}"),
+            example: "{key: [{header: x-user-id}, source_address]}",
+        },
+        Key {
+            name: "sticky",
+            doc: "A cookie that keeps a session on its endpoint, whatever the policy.",
+            kind: Kind::Any(&[Kind::Word(&OFF), Kind::Object(&STICKY)]),
+            need: Default("off"),
+            example: "{cookie: weir-sticky, ttl: 1h}",
+        },
+        Key {
             name: "endpoints",
-            doc: "Addresses by zone, or a plain list of them.",
+            doc: "Addresses by zone, or a plain list of them; names and files are looked at again and again.",
             kind: Kind::Any(&[Kind::Map(&ZONE, &ZONE_LIST), Kind::List(&ENDPOINTS)]),
             need: Required("as in `endpoints: {az-a: [\"10.0.1.11:8080\"]}`"),
             example: "{az-a: [\"10.0.1.11:8080\"], az-b: [{address: \"10.0.2.11:8080\", weight: 2}]}",
+        },
+        Key {
+            name: "resolve",
+            doc: "How names are resolved, and how long what was found is believed.",
+            kind: Kind::Object(&RESOLVE),
+            need: Default("{}"),
+            example: "{servers: [10.0.0.2], max_stale: 10m}",
         },
         Key {
             name: "health_checks",
@@ -37,6 +61,56 @@ pub(crate) static CLUSTER: Object = Object {
             kind: Kind::List(&HEALTH_CHECKS),
             need: Default("[]"),
             example: "[{http_health_check: {path: /healthz}}]",
+        },
+        Key {
+            name: "outlier_detection",
+            doc: "What live traffic has to show for an endpoint to be taken out.",
+            kind: Kind::Any(&[Kind::Word(&OFF), Kind::Object(&OUTLIER)]),
+            need: Default("{}"),
+            example: "{consecutive_5xx: 5, failure_percentage: {threshold: 30, window: 5m, minimum_requests: 50}}",
+        },
+        Key {
+            name: "circuit_breaker",
+            doc: "How much the cluster and each endpoint is given at once, and when it is given nothing.",
+            kind: Kind::Object(&BREAKER),
+            need: Default("{}"),
+            example: "{max_requests: 1000, per_endpoint: {max_requests: 100}}",
+        },
+        Key {
+            name: "retry_budget",
+            doc: "How many retries the cluster is given over its requests.",
+            kind: Kind::Object(&RETRY_BUDGET),
+            need: Default("{}"),
+            example: "{concurrent_percent: 20, percent: 10}",
+        },
+        Key {
+            name: "panic",
+            doc: "What is done when too few endpoints are left; a word is short for `{mode: WORD}`.",
+            kind: Kind::Any(&[Kind::Word(&PANIC_MODE), Kind::Object(&PANIC)]),
+            need: Default("least_bad"),
+            example: "{mode: all_hosts, threshold: 50}",
+        },
+        Key {
+            name: "zone_aware",
+            doc: "Whether the zone this instance stands in is preferred, as far as it has the capacity.",
+            kind: Kind::Any(&[Kind::Word(&ON_OFF), Kind::Object(&ZONE_AWARE)]),
+            need: Default("on"),
+            example: "{min_endpoints: 3}",
+        },
+        Key {
+            name: "overprovisioning",
+            doc: "A priority passes traffic on once fewer than 100 / this of it is healthy, in per cent: 140 keeps all down to 72 %.",
+            kind: Kind::Integer(Integer {
+                min: 100,
+                max: 10_000,
+                below: Some((
+                    "overprovisioning_too_small",
+                    "overprovisioning is at least 100 (per cent): with less, a healthy priority would pass traffic on",
+                )),
+                above: None,
+            }),
+            need: Default("140"),
+            example: "140",
         },
         Key {
             name: "connect",
@@ -54,322 +128,14 @@ pub(crate) static CLUSTER: Object = Object {
         },
         Key {
             name: "slow_start",
-            doc: "Ramp of a returning endpoint's weight; read, but without effect yet.",
-            kind: Kind::Duration { zero: true },
-            need: Optional("no ramp"),
-            example: "30s",
+            doc: "Ramp of a returning or new endpoint's weight; a duration is short for `{window: DURATION}`, 0s is off.",
+            kind: Kind::Any(&[Kind::Word(&OFF), Kind::Duration { zero: true }, Kind::Object(&SLOW_START)]),
+            need: Default("30s"),
+            example: "{window: 60s, aggression: 1.5}",
         },
     ],
     choices: &[],
-    later: &["outlier_detection", "circuit_breaker", "retry_budget", "tls", "resolve"],
+    later: &["tls"],
 };
-
-static BALANCE: Words = Words {
-    noun: "a balance policy",
-    known: &[
-        ("round_robin", "Smooth weighted round robin."),
-        ("least_request", "The less loaded of two draws by weight."),
-        ("random", "A draw by weight."),
-    ],
-    later: &["ewma", "ring_hash", "maglev"],
-};
-
-static ZONE_LIST: Kind = Kind::List(&List {
-    of: Kind::Any(&[Kind::Text(&ENDPOINT_ADDRESS), Kind::Object(&ZONED_ENDPOINT)]),
-    or_one: false,
-    empty: None,
-});
-
-static ENDPOINTS: List =
-    List { of: Kind::Any(&[Kind::Text(&ENDPOINT_ADDRESS), Kind::Object(&ENDPOINT)]), or_one: false, empty: None };
 
 static HEALTH_CHECKS: List = List { of: Kind::Object(&HEALTH_CHECK), or_one: false, empty: None };
-
-static ENDPOINT_KEYS: [Key; 3] = [
-    Key {
-        name: "address",
-        doc: "IP:port.",
-        kind: Kind::Text(&ENDPOINT_ADDRESS),
-        need: Required("as in `address: 10.0.1.11:8080`"),
-        example: "10.0.1.11:8080",
-    },
-    Key {
-        name: "weight",
-        doc: "Its share relative to the others; 0 takes no traffic.",
-        kind: Kind::Integer(Integer {
-            min: 0,
-            max: 10_000,
-            below: Some(("negative_weight", "a weight is 0 or more; 0 takes no traffic")),
-            above: Some(("weight_too_large", "a weight is at most 10000; only the ratio between weights counts")),
-        }),
-        need: Default("1"),
-        example: "2",
-    },
-    Key {
-        name: "zone",
-        doc: "The availability zone it stands in.",
-        kind: Kind::Text(&NAME),
-        need: Optional("not known"),
-        example: "az-a",
-    },
-];
-
-pub(crate) static ENDPOINT: Object = Object {
-    noun: "an endpoint",
-    title: "endpoint",
-    doc: "One address of a cluster.",
-    keys: &ENDPOINT_KEYS,
-    choices: &[],
-    later: &["priority"],
-};
-
-pub(crate) static ZONED_ENDPOINT: Object = Object {
-    noun: "an endpoint of a zone",
-    title: "zoned_endpoint",
-    doc: "One address of a cluster, under the zone it stands in.",
-    keys: ENDPOINT_KEYS.split_at(2).0,
-    choices: &[],
-    later: &["priority"],
-};
-
-pub(crate) static CONNECT: Object = Object {
-    noun: "connect settings",
-    title: "connect",
-    doc: "How connections to endpoints are opened.",
-    keys: &[Key {
-        name: "timeout",
-        doc: "From the start of the dial to an open connection.",
-        kind: Kind::Duration { zero: false },
-        need: Default("1s"),
-        example: "1s",
-    }],
-    choices: &[],
-    later: &["keepalive", "local_address"],
-};
-
-pub(crate) static POOL: Object = Object {
-    noun: "pool settings",
-    title: "pool",
-    doc: "How idle connections to endpoints are kept, by each worker for itself.",
-    keys: &[
-        Key {
-            name: "idle_timeout",
-            doc: "Closed after this long without use.",
-            kind: Kind::Duration { zero: false },
-            need: Default("30s"),
-            example: "30s",
-        },
-        Key {
-            name: "max_idle",
-            doc: "Idle connections kept per endpoint and worker; 0 keeps none.",
-            kind: Kind::Integer(Integer { min: 0, max: 1_000_000, ..Integer::ANY }),
-            need: Default("256"),
-            example: "256",
-        },
-    ],
-    choices: &[],
-    later: &[],
-};
-
-const NEVER_DOWN: &str = "a threshold of 0 can never be met; 1 acts on the first result";
-const NO_THRESHOLD_ABOVE: (&str, &str) =
-    ("threshold_too_large", "a threshold is at most 1000; with more, no endpoint would ever change its state");
-
-pub(crate) static HEALTH_CHECK: Object = Object {
-    noun: "a health check",
-    title: "health_check",
-    doc: "One active check of each endpoint of a cluster.",
-    keys: &[
-        Key {
-            name: "timeout",
-            doc: "A probe that takes longer has failed.",
-            kind: Kind::Duration { zero: false },
-            need: Default("2s"),
-            example: "1s",
-        },
-        Key {
-            name: "interval",
-            doc: "Between two probes of a healthy endpoint.",
-            kind: Kind::Duration { zero: false },
-            need: Default("5s"),
-            example: "5s",
-        },
-        Key {
-            name: "fast_interval",
-            doc: "Between two probes while the verdict is open.",
-            kind: Kind::Duration { zero: false },
-            need: Optional("the smaller of 1s and `interval`"),
-            example: "1s",
-        },
-        Key {
-            name: "down_interval",
-            doc: "Between two probes of an endpoint that is down.",
-            kind: Kind::Duration { zero: false },
-            need: Optional("twice `interval`"),
-            example: "10s",
-        },
-        Key {
-            name: "jitter",
-            doc: "Each pause is stretched or shrunk by up to this many per cent.",
-            kind: Kind::Integer(Integer {
-                min: 0,
-                max: 50,
-                below: None,
-                above: Some(("jitter_too_large", "jitter is at most 50 (per cent)")),
-            }),
-            need: Default("10"),
-            example: "10",
-        },
-        Key {
-            name: "unhealthy_threshold",
-            doc: "Consecutive failures that make a healthy endpoint unhealthy.",
-            kind: Kind::Integer(Integer {
-                min: 1,
-                max: 1000,
-                below: Some(("threshold_never_met", NEVER_DOWN)),
-                above: Some(NO_THRESHOLD_ABOVE),
-            }),
-            need: Default("3"),
-            example: "3",
-        },
-        Key {
-            name: "healthy_threshold",
-            doc: "Consecutive passes that make an unhealthy endpoint healthy.",
-            kind: Kind::Integer(Integer {
-                min: 1,
-                max: 1000,
-                below: Some(("threshold_never_met", NEVER_DOWN)),
-                above: Some(NO_THRESHOLD_ABOVE),
-            }),
-            need: Default("2"),
-            example: "2",
-        },
-        Key {
-            name: "port",
-            doc: "Another port than the endpoint's.",
-            kind: Kind::Integer(Integer {
-                min: 1,
-                max: 65_535,
-                below: Some(("bad_port", "a port is a number from 1 to 65535")),
-                above: Some(("bad_port", "a port is a number from 1 to 65535")),
-            }),
-            need: Optional("the endpoint's own"),
-            example: "8081",
-        },
-        Key {
-            name: "http_health_check",
-            doc: "Asks over HTTP/1.1 and looks at the answer.",
-            kind: Kind::Object(&HTTP_CHECK),
-            need: Optional("another kind of check is given"),
-            example: "{path: /healthz, expected_statuses: [200]}",
-        },
-        Key {
-            name: "tcp_health_check",
-            doc: "Passes when a connection opens.",
-            kind: Kind::Object(&TCP_CHECK),
-            need: Optional("another kind of check is given"),
-            example: "{}",
-        },
-    ],
-    choices: &[Choice {
-        of: &["http_health_check", "tcp_health_check"],
-        needed: Some((
-            "no_check_kind",
-            "say what is asked: `http_health_check: {path: /healthz}` or `tcp_health_check: {}`",
-        )),
-        both: "two_check_kinds",
-    }],
-    later: &["grpc_health_check", "redis_health_check", "mysql_health_check", "postgres_health_check"],
-};
-
-pub(crate) static HTTP_CHECK: Object = Object {
-    noun: "an HTTP health check",
-    title: "http_health_check",
-    doc: "What an HTTP probe sends and expects.",
-    keys: &[
-        Key {
-            name: "path",
-            doc: "Path, and query if wanted.",
-            kind: Kind::Text(&PROBE_PATH),
-            need: Default("/"),
-            example: "/healthz",
-        },
-        Key {
-            name: "host",
-            doc: "The Host header.",
-            kind: Kind::Text(&HOST_HEADER),
-            need: Optional("the endpoint's address"),
-            example: "shop.example",
-        },
-        Key { name: "method", doc: "The method.", kind: Kind::Text(&METHOD), need: Default("GET"), example: "HEAD" },
-        Key {
-            name: "headers",
-            doc: "More request headers, in order.",
-            kind: Kind::Map(&HEADER_NAME, &Kind::Text(&HEADER_VALUE)),
-            need: Default("{}"),
-            example: "{x-probe: weir}",
-        },
-        Key {
-            name: "expected_statuses",
-            doc: "One must hold: 200, 200-299 (both ends count), 2xx, or {start: 200, end: 300} (end does not count).",
-            kind: Kind::List(&STATUSES),
-            need: Default("[\"200-299\"]"),
-            example: "[200, 204, 300-399]",
-        },
-        Key {
-            name: "expected_body",
-            doc: "Must occur in the first 64 KiB of the body.",
-            kind: Kind::Text(&EXPECTED_BODY),
-            need: Optional("any body"),
-            example: "ok",
-        },
-    ],
-    choices: &[],
-    later: &["request_headers_to_add", "service_name_matcher"],
-};
-
-static STATUSES: List = List {
-    of: Kind::Any(&[Kind::Integer(STATUS), Kind::Text(&STATUS_TEXT), Kind::Object(&STATUS_RANGE)]),
-    or_one: true,
-    empty: Some(("no_expected_status", "no status is expected, so the check could never pass")),
-};
-
-const STATUS: Integer = Integer {
-    min: 100,
-    max: 599,
-    below: Some(("bad_status", "a status is a number from 100 to 599")),
-    above: Some(("bad_status", "a status is a number from 100 to 599")),
-};
-
-pub(crate) static STATUS_RANGE: Object = Object {
-    noun: "a status range",
-    title: "status_range",
-    doc: "Statuses as Envoy writes them: `end` does not count, {start: 200, end: 300} is 200 to 299.",
-    keys: &[
-        Key {
-            name: "start",
-            doc: "The first that counts.",
-            kind: Kind::Integer(STATUS),
-            need: Required("the first status that counts"),
-            example: "200",
-        },
-        Key {
-            name: "end",
-            doc: "The first that does not count any more.",
-            kind: Kind::Integer(Integer { min: 101, max: 600, ..STATUS }),
-            need: Required("the first status that does not count any more"),
-            example: "300",
-        },
-    ],
-    choices: &[],
-    later: &[],
-};
-
-pub(crate) static TCP_CHECK: Object = Object {
-    noun: "a TCP health check",
-    title: "tcp_health_check",
-    doc: "Passes when a connection opens.",
-    keys: &[],
-    choices: &[],
-    later: &["send", "receive"],
-};

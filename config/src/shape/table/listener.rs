@@ -3,7 +3,8 @@
 use crate::shape::Need::{Default, Optional, Required};
 use crate::shape::{Choice, Integer, Key, Kind, List, Object, Words};
 
-use super::rules::*;
+use super::resilience::{ATTEMPTS, RETRY};
+use super::{OFF, rules::*};
 
 pub(crate) static LISTENER: Object = Object {
     noun: "a listener",
@@ -218,6 +219,13 @@ pub(crate) static HEADERS: Object = Object {
             need: Default("true"),
             example: "true",
         },
+        Key {
+            name: "deadline",
+            doc: "X-Request-Deadline-Ms to the endpoint: how many milliseconds are left for this attempt.",
+            kind: Kind::Bool,
+            need: Default("true"),
+            example: "true",
+        },
     ],
     choices: &[],
     later: &["add", "set", "remove"],
@@ -251,10 +259,17 @@ pub(crate) static ROUTE: Object = Object {
         },
         Key {
             name: "timeout",
-            doc: "From the end of the request to the head of the answer; then 504.",
+            doc: "From the end of the request to the head of the answer, retries included; then 504.",
             kind: Kind::Duration { zero: false },
             need: Default("15s"),
             example: "15s",
+        },
+        Key {
+            name: "retry",
+            doc: "Whether and when a failed attempt is made again, at another endpoint; a number is the most attempts.",
+            kind: Kind::Any(&[Kind::Word(&OFF), Kind::Integer(ATTEMPTS), Kind::Object(&RETRY)]),
+            need: Default("{}"),
+            example: "{attempts: 3, on: [connect-failure, 503]}",
         },
         Key {
             name: "body_bytes",
@@ -269,7 +284,7 @@ pub(crate) static ROUTE: Object = Object {
         needed: Some(("route_without_target", "say where its requests go, as in `cluster: orders`")),
         both: "two_targets",
     }],
-    later: &["release", "retry", "redirect", "rewrite"],
+    later: &["release", "redirect", "rewrite"],
 };
 
 pub(crate) static MATCH: Object = Object {

@@ -7,6 +7,8 @@ const NAME_PATTERN: &str = "^[A-Za-z0-9._-]{1,128}$";
 /// `${VAR}` may stand in any text, so a pattern must let it pass.
 const NAME_OR_VARIABLE: &str = r"^[A-Za-z0-9._-]{1,128}$|\$\{";
 const ADDRESS_PATTERN: &str = r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$|\$\{";
+const ENDPOINT_PATTERN: &str = r"^(unix:/|file:|srv:)|^(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$|\$\{";
+const PORTS_PATTERN: &str = r"^[0-9]{1,5} *- *[0-9]{1,5}$|\$\{";
 const PATH_PATTERN: &str = r"^/|\$\{";
 
 pub(crate) static NAME: Rule = Rule::new("a name", grammar::name).pattern(NAME_OR_VARIABLE);
@@ -16,7 +18,14 @@ pub(crate) static ADMIN: Rule = Rule::new("an IP address and port, or `off`", ch
 pub(crate) static ADDRESS: Rule =
     Rule::new("an IP address and port", |text| grammar::address(text).map(drop)).pattern(ADDRESS_PATTERN);
 pub(crate) static ENDPOINT_ADDRESS: Rule =
-    Rule::new("an IP address and port", |text| grammar::endpoint_address(text).map(drop)).pattern(ADDRESS_PATTERN);
+    Rule::new("an address", |text| grammar::endpoint_address(text).map(drop)).pattern(ENDPOINT_PATTERN);
+/// In a file of endpoints, which leads nowhere else.
+pub(crate) static FIXED_ADDRESS: Rule =
+    Rule::new("an IP address and port, or unix:PATH", |text| grammar::fixed_address(text).map(drop));
+pub(crate) static LOCAL_ADDRESS: Rule = Rule::new("an IP address", |text| grammar::local_address(text).map(drop));
+pub(crate) static DNS_SERVER: Rule = Rule::new("a DNS server", |text| grammar::dns_server(text).map(drop));
+pub(crate) static PORTS: Rule =
+    Rule::new("a range of ports such as 20000-29999", |text| grammar::ports(text).map(drop)).pattern(PORTS_PATTERN);
 pub(crate) static NETWORK: Rule = Rule::new("a network", |text| grammar::cidr(text).map(drop));
 pub(crate) static LOG_PATH: Rule = Rule::new("a file name", grammar::log_path);
 pub(crate) static HOST_PATTERN: Rule = Rule::new("a host", |text| grammar::host_pattern(text).map(drop));
@@ -31,6 +40,13 @@ pub(crate) static HEADER_NAME: Rule = Rule {
 };
 pub(crate) static HEADER_VALUE: Rule =
     Rule { loose: true, ..Rule::new("a header value", |text| grammar::header_value(text).map(drop)) };
+pub(crate) static HEADER: Rule = Rule::new("a header name", |text| grammar::header_name(text).map(drop));
+pub(crate) static COOKIE: Rule = Rule::new("a cookie name", |text| grammar::cookie_name(text).map(drop));
+pub(crate) static COOKIE_PATH: Rule =
+    Rule::new("a path", |text| grammar::cookie_path(text).map(drop)).pattern(PATH_PATTERN);
+pub(crate) static QUERY: Rule = Rule::new("a query parameter", |text| grammar::query_name(text).map(drop));
+pub(crate) static RETRY_CONDITION: Rule =
+    Rule::new("what is tried again", |text| grammar::retry_condition(text).map(drop));
 pub(crate) static STATUS_TEXT: Rule =
     Rule::new("statuses such as 200-299 or 2xx", |text| grammar::statuses(text).map(drop));
 pub(crate) static EXPECTED_BODY: Rule = Rule::new("text", grammar::not_empty);

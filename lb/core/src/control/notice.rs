@@ -3,13 +3,14 @@
 
 use std::fmt;
 
+use super::discovered::DiscoveryNotice;
 use super::drills::DrillNotice;
 use super::orders::OrderNotice;
 use super::panic::PanicNotice;
 use super::{BreakerNotice, TrafficNotice};
 
 /// Something people should hear of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// An operator's wish was carried out, or is over.
     Order(OrderNotice),
@@ -21,6 +22,8 @@ pub enum Notice {
     Breaker(BreakerNotice),
     /// Panic of a cluster began or ended.
     Panic(PanicNotice),
+    /// A source of endpoints tells something new, or fails.
+    Discovery(DiscoveryNotice),
 }
 
 impl fmt::Display for Notice {
@@ -31,6 +34,7 @@ impl fmt::Display for Notice {
             Self::Traffic(notice) => notice.fmt(f),
             Self::Breaker(notice) => notice.fmt(f),
             Self::Panic(notice) => notice.fmt(f),
+            Self::Discovery(notice) => notice.fmt(f),
         }
     }
 }

@@ -189,6 +189,8 @@ impl Life {
                     let most = self.shadow.config.as_ref().map_or(0, |config| config.max_concurrent_probes.get());
                     assert!(self.control.probes_under_way() <= most as usize, "no more probes than allowed");
                 }
+                // These lives find nobody: all their endpoints have fixed addresses.
+                Effect::Look(_) | Effect::LookAway(_) => {}
             }
         }
         self.shadow.told(&told);

@@ -29,6 +29,7 @@ impl Story {
                 );
             }
             Effect::Notice(notice) => notice.to_string().bytes().for_each(|byte| self.mix(byte.into())),
+            Effect::Look(_) | Effect::LookAway(_) => {}
         }
     }
 

@@ -1,5 +1,7 @@
 //! Configurations made by hand, with the product's defaults.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
+
+mod traffic;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use weir_core::live::{EndpointLive, Trial};
 use weir_core::load::Shards;
 use weir_core::snapshot::{self, Kept, Member, Snapshot};
 use weir_core::time::Moment;
+
+pub(crate) use traffic::{bring_back, charged, eject, judged_shop, of_shop, outlier, told};
 
 pub(crate) fn config(listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Config {
     Config {
@@ -218,6 +222,7 @@ pub(crate) struct Life {
     pub(crate) now: Moment,
     pub(crate) under_way: Vec<ProbeOrder>,
     pub(crate) notices: Vec<Notice>,
+    pub(crate) published: Option<Arc<Snapshot>>,
 }
 
 impl Life {
@@ -227,6 +232,7 @@ impl Life {
             now: Moment::ZERO,
             under_way: Vec::new(),
             notices: Vec::new(),
+            published: None,
         }
     }
 
@@ -246,6 +252,7 @@ impl Life {
         for effect in effects {
             match effect {
                 Effect::Probe(order) => self.under_way.push(order),
+                Effect::Look(_) | Effect::LookAway(_) => {}
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Transition(_) => transitions.push(effect),
             }

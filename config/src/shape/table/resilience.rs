@@ -1,0 +1,507 @@
+//! What is done when things go wrong: retries, limits, ejection.
+
+use crate::shape::Need::{Default, Optional, Required};
+use crate::shape::{Integer, Key, Kind, List, Number, Object, Words};
+
+use super::{OFF, rules::*};
+
+pub(super) const ATTEMPTS: Integer = Integer {
+    min: 1,
+    max: 16,
+    below: Some(("no_attempt", "0 attempts would send nothing; 1 attempt, or `retry: off`, is no retry")),
+    above: Some(("too_many_attempts", "there are at most 16 attempts: a request that failed so often fails again")),
+};
+
+pub(crate) static RETRY: Object = Object {
+    noun: "a retry policy",
+    title: "retry",
+    doc: "Whether and when a failed attempt is made again, at another endpoint.",
+    keys: &[
+        Key {
+            name: "attempts",
+            doc: "Attempts at the most, the first included.",
+            kind: Kind::Integer(ATTEMPTS),
+            need: Default("3"),
+            example: "3",
+        },
+        Key {
+            name: "on",
+            doc: "What an attempt must have ended in: connect-failure, reset-before-response, timeout, gateway-error, 5xx, or a status such as 503.",
+            kind: Kind::List(&RETRY_CONDITIONS),
+            need: Default("[connect-failure, reset-before-response, timeout]"),
+            example: "[connect-failure, reset-before-response, 503]",
+        },
+        Key {
+            name: "per_try_timeout",
+            doc: "An attempt without the head of an answer by then has failed.",
+            kind: Kind::Duration { zero: false },
+            need: Optional("learned from the cluster's latency, at most 40 % of the route's timeout"),
+            example: "500ms",
+        },
+        Key {
+            name: "backoff",
+            doc: "The pauses before retries.",
+            kind: Kind::Object(&BACKOFF),
+            need: Default("{}"),
+            example: "{base: 25ms, max: 250ms}",
+        },
+        Key {
+            name: "body_bytes",
+            doc: "Bytes of a request's body kept to be sent again; a larger body is sent once.",
+            kind: Kind::Size { zero: true, max: 16 << 20 },
+            need: Default("64KiB"),
+            example: "64KiB",
+        },
+    ],
+    choices: &[],
+    later: &[],
+};
+
+static RETRY_CONDITIONS: List = List {
+    of: Kind::Any(&[Kind::Integer(RETRY_STATUS), Kind::Text(&RETRY_CONDITION)]),
+    or_one: true,
+    empty: Some((
+        "no_retry_condition",
+        "nothing is in this list, so no attempt would be made again; `retry: off` says so",
+    )),
+};
+
+const RETRY_STATUS: Integer = Integer {
+    min: 400,
+    max: 599,
+    below: Some(("bad_retry_status", "only answers from 400 to 599 are failures that can be tried again")),
+    above: Some(("bad_retry_status", "only answers from 400 to 599 are failures that can be tried again")),
+};
+
+pub(crate) static BACKOFF: Object = Object {
+    noun: "a backoff",
+    title: "backoff",
+    doc: "The pause before retry n is drawn from zero to base × (2^n - 1), at most max.",
+    keys: &[
+        Key {
+            name: "base",
+            doc: "The longest pause before the first retry.",
+            kind: Kind::Duration { zero: false },
+            need: Default("25ms"),
+            example: "25ms",
+        },
+        Key {
+            name: "max",
+            doc: "The longest pause before any.",
+            kind: Kind::Duration { zero: false },
+            need: Default("250ms"),
+            example: "250ms",
+        },
+    ],
+    choices: &[],
+    later: &[],
+};
+
+pub(crate) static RETRY_BUDGET: Object = Object {
+    noun: "a retry budget",
+    title: "retry_budget",
+    doc: "How many retries a cluster is given over its requests; both bounds hold.",
+    keys: &[
+        Key {
+            name: "concurrent_percent",
+            doc: "Retries under way, in per cent of requests under way.",
+            kind: Kind::Integer(BUDGET_PERCENT),
+            need: Default("20"),
+            example: "20",
+        },
+        Key {
+            name: "min_concurrent",
+            doc: "So many may be under way always.",
+            kind: Kind::Integer(Integer { min: 0, max: 1_000_000, ..Integer::ANY }),
+            need: Default("3"),
+            example: "3",
+        },
+        Key {
+            name: "percent",
+            doc: "Retries within the window, in per cent of the requests within it.",
+            kind: Kind::Integer(BUDGET_PERCENT),
+            need: Default("10"),
+            example: "10",
+        },
+        Key {
+            name: "min_retries",
+            doc: "So many are given within the window always.",
+            kind: Kind::Integer(Integer { min: 0, max: 1_000_000, ..Integer::ANY }),
+            need: Default("10"),
+            example: "10",
+        },
+        Key {
+            name: "window",
+            doc: "Over how long retries and requests are counted; at least 1s.",
+            kind: Kind::Duration { zero: false },
+            need: Default("10s"),
+            example: "10s",
+        },
+    ],
+    choices: &[],
+    later: &[],
+};
+
+const BUDGET_PERCENT: Integer = Integer {
+    min: 0,
+    max: 100,
+    below: None,
+    above: Some((
+        "budget_too_large",
+        "a retry budget is at most 100 (per cent): with more, retries could be most of the load",
+    )),
+};
+
+pub(crate) static OUTLIER: Object = Object {
+    noun: "an outlier detection",
+    title: "outlier_detection",
+    doc: "What live traffic has to show for an endpoint to be taken out, and for how long.",
+    keys: &[
+        Key {
+            name: "consecutive_5xx",
+            doc: "So many failures in a row, 5xx answers or none, of at least two requests.",
+            kind: Kind::Any(&[Kind::Word(&OFF), Kind::Integer(ROW)]),
+            need: Default("5"),
+            example: "5",
+        },
+        Key {
+            name: "consecutive_gateway",
+            doc: "So many in a row that were 502, 503, 504 or no answer, of at least two requests.",
+            kind: Kind::Any(&[Kind::Word(&OFF), Kind::Integer(ROW)]),
+            need: Default("off"),
+            example: "4",
+        },
+        Key {
+            name: "consecutive_local_origin",
+            doc: "So many in a row without any answer (no connection, reset, time-out), of at least two requests.",
+            kind: Kind::Any(&[Kind::Word(&OFF), Kind::Integer(ROW)]),
+            need: Default("off"),
+            example: "3",
+        },
+        Key {
+            name: "failure_percentage",
+            doc: "Shares of failures within a time; one is enough. One or a list.",
+            kind: Kind::Any(&[Kind::Word(&OFF), Kind::List(&FAILURE_WINDOWS)]),
+            need: Default(
+                "[{threshold: 50, window: 10s, minimum_requests: 20}, {threshold: 30, window: 5m, minimum_requests: 50}]",
+            ),
+            example: "{threshold: 30, window: 5m, minimum_requests: 20}",
+        },
+        Key {
+            name: "confidence",
+            doc: "How sure a share must be, from 0 to under 1: the lower bound of Wilson's interval must reach the threshold. 0 is the plain ratio.",
+            kind: Kind::Number(&CONFIDENCE),
+            need: Default("0.95"),
+            example: "0.99",
+        },
+        Key {
+            name: "action",
+            doc: "What is done.",
+            kind: Kind::Word(&ACTION),
+            need: Default("eject"),
+            example: "observe",
+        },
+        Key {
+            name: "max_ejection_percent",
+            doc: "At most so many per cent of the endpoints are out at once, but always one; never the last that may be used.",
+            kind: Kind::Integer(Integer {
+                min: 1,
+                max: 100,
+                below: Some(("no_ejection", "one endpoint may always be ejected; `action: observe` ejects none")),
+                above: None,
+            }),
+            need: Default("34"),
+            example: "50",
+        },
+        Key {
+            name: "correlated_percent",
+            doc: "If more than so many per cent turn bad at once, nobody is ejected for a moment: the cause is likely common. 100 is off.",
+            kind: Kind::Integer(Integer { min: 1, max: 100, ..Integer::ANY }),
+            need: Default("30"),
+            example: "30",
+        },
+        Key {
+            name: "base_ejection_time",
+            doc: "The first ejection; each further one is twice as long.",
+            kind: Kind::Duration { zero: false },
+            need: Default("30s"),
+            example: "30s",
+        },
+        Key {
+            name: "max_ejection_time",
+            doc: "The longest ejection.",
+            kind: Kind::Duration { zero: false },
+            need: Default("5m"),
+            example: "5m",
+        },
+        Key {
+            name: "jitter",
+            doc: "Each ejection is stretched or shrunk by up to this many per cent.",
+            kind: Kind::Integer(Integer::JITTER),
+            need: Default("20"),
+            example: "20",
+        },
+        Key {
+            name: "probation",
+            doc: "How an ejected endpoint comes back.",
+            kind: Kind::Object(&PROBATION),
+            need: Default("{}"),
+            example: "{requests: 1, successes: 3}",
+        },
+    ],
+    choices: &[],
+    later: &["success_rate"],
+};
+
+const ROW: Integer = Integer {
+    min: 1,
+    max: 1000,
+    below: Some(("threshold_never_met", "0 failures in a row can never be seen; `off` switches this rule off")),
+    above: Some(("threshold_too_large", "a row is at most 1000; `off` switches this rule off")),
+};
+
+static FAILURE_WINDOWS: List = List {
+    of: Kind::Object(&FAILURE_WINDOW),
+    or_one: true,
+    empty: Some(("no_failure_window", "there is no window in this list; `failure_percentage: off` says so")),
+};
+
+pub(crate) static FAILURE_WINDOW: Object = Object {
+    noun: "a failure window",
+    title: "failure_window",
+    doc: "A share of failed attempts within a time.",
+    keys: &[
+        Key {
+            name: "threshold",
+            doc: "Failed attempts in per cent, over 0 to 100.",
+            kind: Kind::Number(&THRESHOLD),
+            need: Required("as in `threshold: 30`, in per cent"),
+            example: "30",
+        },
+        Key {
+            name: "window",
+            doc: "The last so much time; at least 1s.",
+            kind: Kind::Duration { zero: false },
+            need: Default("10s"),
+            example: "5m",
+        },
+        Key {
+            name: "minimum_requests",
+            doc: "Fewer attempts than this say nothing.",
+            kind: Kind::Integer(Integer::COUNT),
+            need: Default("20"),
+            example: "20",
+        },
+    ],
+    choices: &[],
+    later: &[],
+};
+
+static THRESHOLD: Number = Number {
+    range: "over 0, up to 100",
+    min: 0.0,
+    max: 100.0,
+    without: (true, false),
+    code: "threshold_out_of_range",
+    share: false,
+};
+
+static CONFIDENCE: Number = Number {
+    range: "from 0 to under 1",
+    min: 0.0,
+    max: 1.0,
+    without: (false, true),
+    code: "confidence_out_of_range",
+    share: true,
+};
+
+static ACTION: Words = Words {
+    noun: "an action",
+    known: &[
+        ("observe", "Only an event: what would have been done."),
+        ("reduce", "Its weight is halved each 10 s down to 1 %, and comes back by 10 % each 10 s without fault."),
+        ("eject", "It is taken out."),
+    ],
+    later: &[],
+};
+
+pub(crate) static PROBATION: Object = Object {
+    noun: "a probation",
+    title: "probation",
+    doc: "What an ejected endpoint is given, and has to show, to come back.",
+    keys: &[
+        Key {
+            name: "requests",
+            doc: "Requests it gets at once.",
+            kind: Kind::Integer(TRIALS),
+            need: Default("1"),
+            example: "1",
+        },
+        Key {
+            name: "successes",
+            doc: "Good ones in a row that end it.",
+            kind: Kind::Integer(TRIALS),
+            need: Default("3"),
+            example: "3",
+        },
+    ],
+    choices: &[],
+    later: &[],
+};
+
+const TRIALS: Integer = Integer {
+    min: 1,
+    max: 1000,
+    below: Some(("threshold_never_met", "with 0, nothing could ever come back")),
+    above: None,
+};
+
+pub(crate) static BREAKER: Object = Object {
+    noun: "a circuit breaker",
+    title: "circuit_breaker",
+    doc: "Limits of a cluster, process-wide and exact.",
+    keys: &[
+        Key {
+            name: "max_connections",
+            doc: "Open connections to all its endpoints.",
+            kind: Kind::Integer(LIMIT),
+            need: Optional("no limit"),
+            example: "2000",
+        },
+        Key {
+            name: "max_requests",
+            doc: "Requests under way.",
+            kind: Kind::Integer(LIMIT),
+            need: Optional("no limit"),
+            example: "1000",
+        },
+        Key {
+            name: "max_pending_requests",
+            doc: "Requests that may wait for one of the limits; the rest get 503. 0: nobody waits.",
+            kind: Kind::Integer(Integer { min: 0, max: 1_000_000, ..Integer::ANY }),
+            need: Default("1024"),
+            example: "1024",
+        },
+        Key {
+            name: "max_retries",
+            doc: "Retries under way, over the retry budget.",
+            kind: Kind::Integer(Integer {
+                below: Some(("limit_of_zero", "a limit is at least 1; `retry: off` on the routes makes no retries")),
+                ..LIMIT
+            }),
+            need: Optional("no limit"),
+            example: "3",
+        },
+        Key {
+            name: "queue_timeout",
+            doc: "A request that waited this long for a limit gets 503 with Retry-After.",
+            kind: Kind::Duration { zero: false },
+            need: Default("1s"),
+            example: "1s",
+        },
+        Key {
+            name: "per_endpoint",
+            doc: "Limits of each endpoint.",
+            kind: Kind::Object(&ENDPOINT_LIMITS),
+            need: Default("{}"),
+            example: "{max_connections: 200, max_requests: 100}",
+        },
+        Key {
+            name: "failure_rate",
+            doc: "Closed, open, half-open by rate of failure: while it is open the cluster is given nothing.",
+            kind: Kind::Any(&[Kind::Word(&OFF), Kind::Object(&FAILURE_RATE)]),
+            need: Default("off"),
+            example: "{threshold: 50, window: 10s, open: 5s}",
+        },
+    ],
+    choices: &[],
+    later: &[],
+};
+
+const LIMIT: Integer = Integer {
+    below: Some(("limit_of_zero", "a limit of 0 would refuse everything; leave it out for no limit")),
+    ..Integer::COUNT
+};
+
+pub(crate) static ENDPOINT_LIMITS: Object = Object {
+    noun: "limits of an endpoint",
+    title: "per_endpoint",
+    doc: "Limits of each endpoint of a cluster.",
+    keys: &[
+        Key {
+            name: "max_connections",
+            doc: "Open connections.",
+            kind: Kind::Integer(LIMIT),
+            need: Optional("no limit"),
+            example: "200",
+        },
+        Key {
+            name: "max_requests",
+            doc: "Requests under way; while an endpoint ramps up, its share of this.",
+            kind: Kind::Integer(LIMIT),
+            need: Optional("no limit"),
+            example: "100",
+        },
+    ],
+    choices: &[],
+    later: &[],
+};
+
+pub(crate) static FAILURE_RATE: Object = Object {
+    noun: "a failure-rate breaker",
+    title: "failure_rate",
+    doc: "When a cluster as a whole is given nothing for a while.",
+    keys: &[
+        Key {
+            name: "threshold",
+            doc: "Opens when so many per cent of the attempts fail, over 0 to 100.",
+            kind: Kind::Number(&THRESHOLD),
+            need: Default("50"),
+            example: "50",
+        },
+        Key {
+            name: "window",
+            doc: "The last so much time; at least 1s.",
+            kind: Kind::Duration { zero: false },
+            need: Default("10s"),
+            example: "10s",
+        },
+        Key {
+            name: "minimum_requests",
+            doc: "Fewer attempts than this say nothing.",
+            kind: Kind::Integer(Integer::COUNT),
+            need: Default("20"),
+            example: "20",
+        },
+        Key {
+            name: "open",
+            doc: "Stays open this long; doubled each time it opens again at once.",
+            kind: Kind::Duration { zero: false },
+            need: Default("5s"),
+            example: "5s",
+        },
+        Key {
+            name: "max_open",
+            doc: "The longest it stays open.",
+            kind: Kind::Duration { zero: false },
+            need: Default("1m"),
+            example: "1m",
+        },
+        Key {
+            name: "trials",
+            doc: "Requests let through at once while half-open.",
+            kind: Kind::Integer(TRIALS),
+            need: Default("1"),
+            example: "1",
+        },
+        Key {
+            name: "successes",
+            doc: "Good trials in a row that close it.",
+            kind: Kind::Integer(TRIALS),
+            need: Default("3"),
+            example: "3",
+        },
+    ],
+    choices: &[],
+    later: &[],
+};
