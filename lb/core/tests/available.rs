@@ -350,3 +350,23 @@ fn other_zones_are_there_for_who_finds_nobody_at_home() {
     (0..2).for_each(|at| cluster.members[at].live.requests.set_most(Some(0)));
     assert!(pick_one(&cluster, &[]).unwrap().index >= 2, "full at home is worth a longer way");
 }
+
+/// Where this instance stands is part of the configuration: a reload may change it.
+#[test]
+fn another_own_zone_is_another_choice() {
+    let wish = |zone: &str| {
+        let mut config = shop(endpoints(&[1, 1, 1, 1]), vec![]);
+        let mut wish = Cluster::clone(&config.clusters[0]);
+        for (endpoint, zone) in wish.endpoints.iter_mut().zip(["az-a", "az-a", "az-b", "az-b"]) {
+            endpoint.zone = ZoneName::new(zone).ok();
+        }
+        (config.clusters[0], config.zone) = (wish.into(), ZoneName::new(zone).ok());
+        config
+    };
+    let mut life = Life::of(wish("az-a"));
+    assert_eq!(life.publish().unwrap().clusters[0].available.groups[0].usable, [0, 1]);
+    life.configure(wish("az-b"));
+    assert_eq!(life.publish().unwrap().clusters[0].available.groups[0].usable, [2, 3]);
+    life.configure(wish(""));
+    assert_eq!(life.publish().unwrap().clusters[0].available.groups[0].usable, [0, 1, 2, 3]);
+}

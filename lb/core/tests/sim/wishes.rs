@@ -60,11 +60,13 @@ fn mend_listeners(config: &mut Config, dice: &mut Dice) {
 fn any_cluster(name: &str, dice: &mut Dice) -> Cluster {
     let mut cluster = cluster(name, any_endpoints(dice), any_checks(dice));
     cluster.balance = any_balance(dice);
+    (cluster.hash.table_size, cluster.hash.minimum_ring_size) = (251, 64);
     cluster
 }
 
 fn any_balance(dice: &mut Dice) -> Balance {
-    [Balance::RoundRobin, Balance::LeastRequest, Balance::Random][dice.below(3) as usize]
+    [Balance::RoundRobin, Balance::LeastRequest, Balance::Random, Balance::Ewma, Balance::RingHash, Balance::Maglev]
+        [dice.below(6) as usize]
 }
 
 fn any_endpoints(dice: &mut Dice) -> Vec<Endpoint> {
