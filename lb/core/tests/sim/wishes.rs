@@ -68,6 +68,7 @@ fn any_cluster(name: &str, dice: &mut Dice) -> Cluster {
     cluster.breaker.failure_rate = any_failure_rate(dice);
     let window = Duration::from_secs(5 + dice.below(10));
     cluster.slow_start = (dice.below(3) == 0).then_some(SlowStart { window, aggression: 1.0, minimum_percent: 5 });
+    (cluster.hash.table_size, cluster.hash.minimum_ring_size) = (251, 64);
     cluster
 }
 
@@ -101,7 +102,8 @@ fn any_failure_rate(dice: &mut Dice) -> Option<FailureRate> {
 }
 
 fn any_balance(dice: &mut Dice) -> Balance {
-    [Balance::RoundRobin, Balance::LeastRequest, Balance::Random][dice.below(3) as usize]
+    [Balance::RoundRobin, Balance::LeastRequest, Balance::Random, Balance::Ewma, Balance::RingHash, Balance::Maglev]
+        [dice.below(6) as usize]
 }
 
 fn any_endpoints(dice: &mut Dice) -> Vec<Endpoint> {
