@@ -26,6 +26,8 @@ pub enum Kind {
     Ready,
     /// The health of an endpoint changed.
     EndpointTransition,
+    /// What a name or a file tells of endpoints changed, or cannot be had.
+    Discovery,
     /// A new configuration is in force.
     ConfigApplied,
     /// The configuration was read again and says the same.
@@ -54,6 +56,7 @@ impl Kind {
             Self::Started => "started",
             Self::Ready => "ready",
             Self::EndpointTransition => "endpoint_transition",
+            Self::Discovery => "discovery",
             Self::ConfigApplied => "config_applied",
             Self::ConfigUnchanged => "config_unchanged",
             Self::ConfigRejected => "config_rejected",

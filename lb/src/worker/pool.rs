@@ -83,7 +83,12 @@ impl<S: Io> Pool<S> {
     }
 
     /// The connection to `endpoint` that was used last, if one is left that still stands.
-    pub(crate) fn take(&mut self, endpoint: EndpointId, now: Instant, idle_timeout: Duration) -> Option<Box<Upstream<S>>> {
+    pub(crate) fn take(
+        &mut self,
+        endpoint: EndpointId,
+        now: Instant,
+        idle_timeout: Duration,
+    ) -> Option<Box<Upstream<S>>> {
         let idle = self.idle.get_mut(&endpoint)?;
         while let Some(Idle { mut upstream, since }) = idle.pop() {
             if now.saturating_duration_since(since) < idle_timeout && upstream.is_quiet() {
