@@ -66,7 +66,10 @@ pub fn notice(notice: &Notice, now: Moment) -> (Kind, Level, Value) {
             (Kind::Breaker, level, fields)
         }
         Notice::Panic(_) => (Kind::Panic, Level::Warn, json!({})),
-        Notice::Discovery(notice) => (Kind::Discovery, Level::Info, json!({ "cluster": notice.key.cluster.as_str() })),
+        Notice::Discovery(notice) => {
+            let (level, fields) = super::discover::notice(notice);
+            (Kind::Discovery, level, fields)
+        }
     }
 }
 
