@@ -6,6 +6,7 @@
 //! configuration, so a reload cannot make a sick endpoint well.
 
 mod configure;
+pub mod discovered;
 pub mod drills;
 mod evidence;
 mod invariants;
@@ -13,6 +14,7 @@ mod judge;
 mod known;
 pub mod notice;
 pub mod orders;
+mod panic;
 mod publish;
 mod schedule;
 pub mod tally;
@@ -25,10 +27,12 @@ use std::time::Duration;
 use weir_config::model::{self, Address, ClusterName, HealthCheck, ZoneName};
 
 pub use crate::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
+pub use discovered::{Found, Look, SourceKey, SourceView};
 pub use evidence::{Evidence, Transition};
 pub use judge::{BreakerNotice, Cause, Ejection, Limits, TrafficNotice};
 pub use notice::Notice;
 pub use orders::Order;
+pub use panic::PanicNotice;
 pub use view::{CheckView, ClusterView, EndpointView};
 
 use crate::attempt::Outcome;
@@ -37,6 +41,7 @@ use crate::endpoint::{ClusterId, EndpointId, EndpointKey};
 use crate::health::active::{Heard, jittered};
 use crate::snapshot;
 use crate::time::Moment;
+use discovered::Sources;
 use judge::Judging;
 use known::Known;
 use publish::ClusterState;
@@ -56,6 +61,8 @@ pub enum Event {
     Tried(Tried),
     /// An operator wants something. Who wants to hear what became of it calls [`Control::order`].
     Ordered(Order),
+    /// A source was looked at.
+    Found(Box<Found>),
     /// Time passed: [`Control::next_due`] has come.
     Tick,
 }
@@ -106,6 +113,10 @@ pub struct Probed {
 pub enum Effect {
     /// Run a probe.
     Probe(ProbeOrder),
+    /// Look at a source of endpoints.
+    Look(Look),
+    /// No longer look at one.
+    LookAway(Arc<SourceKey>),
     /// Tell people of a status.
     Transition(Transition),
     /// Tell people of something else.
@@ -156,10 +167,13 @@ pub struct Control {
     drains: orders::Drains,
     drills: drills::Drills,
     tally: tally::Tally,
+    sources: Sources,
     /// Checks that have not said anything yet; counted only until `settled`.
     open: usize,
     settled: bool,
     changed: bool,
+    /// What publishing brought up: effects of the next step, which is due at once.
+    noticed: Vec<Effect>,
     /// Numbers given so far; each only rises.
     given: Given,
 }
@@ -215,9 +229,11 @@ impl Control {
             drains: orders::Drains::default(),
             drills: drills::Drills::default(),
             tally: tally::Tally::default(),
+            sources: Sources::default(),
             open: 0,
             settled: false,
             changed: false,
+            noticed: Vec::new(),
             given: Given::default(),
         }
     }
@@ -225,12 +241,14 @@ impl Control {
     /// Takes in one event and appends what is to be done to `effects`, what is told before probes.
     pub fn step(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         self.now = self.now.max(now);
+        effects.append(&mut self.noticed);
         self.forget();
         self.expire_drains(effects);
         self.go_on_with_drills(effects);
         match event {
             Event::Configured(config) => self.configure(config, effects),
             Event::Probed(probed) => self.hear(probed, effects),
+            Event::Found(found) => self.found(*found, effects),
             // The notice among the effects tells what became of it.
             Event::Ordered(order) => _ = self.take(order, effects),
             Event::Suspected(endpoint) => self.suspect(endpoint),
@@ -240,8 +258,9 @@ impl Control {
         self.watch(effects);
         self.look_at_counts();
         self.give_up_lost();
+        self.look(effects);
         self.ask(effects);
-        self.settled |= self.open == 0 && self.config.is_some();
+        self.settled |= self.open == 0 && self.config.is_some() && self.awaited_until().is_none();
     }
 
     /// When a [`Event::Tick`] is next wanted, before [`TICK_AT_LEAST`] has passed; `None` if nothing
@@ -249,18 +268,27 @@ impl Control {
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
         let due = self.schedule.next_due().filter(|_| self.may_ask());
+        let noticed = (!self.noticed.is_empty()).then_some(self.now);
         let others = [
             self.schedule.next_lost(),
             self.next_watch(),
             self.tally.next_due(),
             self.drains.next_due(),
             self.drills.next_due(),
+            noticed,
+            self.sources.next_due(),
+            self.awaited_until().filter(|_| !self.settled),
         ];
         others.into_iter().chain([due]).flatten().min()
     }
 
-    /// Whether every checked endpoint was judged once, or its first round was given up. Stays true:
-    /// endpoints that come later do not make a serving process unready.
+    /// Until when the first answer of a source is waited for, if it still is.
+    fn awaited_until(&self) -> Option<Moment> {
+        self.sources.awaited_until().filter(|&until| until > self.now)
+    }
+
+    /// Whether every source of endpoints answered once or took too long, and every checked endpoint
+    /// was judged once, or its first round was given up. Stays true: endpoints that come later do not make a serving process unready.
     #[must_use]
     pub const fn settled(&self) -> bool {
         self.settled

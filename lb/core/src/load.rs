@@ -124,11 +124,14 @@ impl EndpointLoad {
     /// Attempts under way over all workers.
     #[must_use]
     pub fn active(shards: &Shards<Self>) -> u64 {
-        // A gauge read while its worker writes can only be off by what happens meanwhile, but a
-        // sum that seems negative would win every comparison: clamp it.
-        let sum = shards.sum(|load| &load.in_flight);
-        if sum > i64::MAX as u64 { 0 } else { sum }
+        gauge(shards.sum(|load| &load.in_flight))
     }
+}
+
+/// A gauge read while its worker writes can only be off by what happens meanwhile, but a sum that
+/// seems negative would win every comparison: clamp it.
+const fn gauge(sum: u64) -> u64 {
+    if sum > i64::MAX as u64 { 0 } else { sum }
 }
 
 /// What one worker knows of one cluster.
@@ -149,6 +152,14 @@ pub struct ClusterLoad {
     /// Of attempts that were answered (but 429 and 5xx): from the request's last byte to the
     /// answer's head.
     pub latency: Histogram,
+}
+
+impl ClusterLoad {
+    /// Requests under way over all workers.
+    #[must_use]
+    pub fn active(shards: &Shards<Self>) -> u64 {
+        gauge(shards.sum(|load| &load.in_flight))
+    }
 }
 
 /// Latency of one endpoint as one worker sees it: jumps up with the slow, comes down with time

@@ -84,7 +84,7 @@ fn a_drained_endpoint_gets_nothing_and_comes_back() {
     let mut life = Life::of(three_zones());
     let done = life.order(drain(DrainScope::Endpoint(key(1))));
     assert!(matches!(done, Ok(Done::Drained(_, 1))), "{done:?}");
-    assert_eq!(life.publish().unwrap().clusters[0].available.usable, [0, 2, 3, 4, 5]);
+    assert_eq!(life.publish().unwrap().clusters[0].available.groups[0].usable, [0, 2, 3, 4, 5]);
     let evidence = life.control.endpoint(&key(1)).unwrap().evidence.to_string();
     assert_eq!(evidence, "ada drained endpoint shop/10.0.0.1:80");
     assert_eq!(
@@ -93,7 +93,7 @@ fn a_drained_endpoint_gets_nothing_and_comes_back() {
     );
     let done = life.order(undrain(DrainScope::Endpoint(key(1))));
     assert!(matches!(done, Ok(Done::Undrained(_, 1, 0))), "{done:?}");
-    assert_eq!(life.publish().unwrap().clusters[0].available.usable, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(life.publish().unwrap().clusters[0].available.groups[0].usable, [0, 1, 2, 3, 4, 5]);
     let evidence = life.control.endpoint(&key(1)).unwrap().evidence.to_string();
     assert_eq!(evidence, "ada ended the drain of endpoint shop/10.0.0.1:80");
 }

@@ -323,6 +323,10 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     }
 
     fn step(&mut self, event: Event) {
+        if let Event::Found(found) = &event {
+            let failure = found.answer.result.as_ref().err().map(|failure| failure.kind);
+            self.shared.metrics.answered(&found.key, failure, self.env.wall());
+        }
         self.shared.control.borrow_mut().step(self.env.now(), event, &mut self.effects);
         self.carry_out();
     }
@@ -341,6 +345,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                     self.shared.note_transition(&transition, self.env.now(), self.env.wall())
                 }
                 Effect::Notice(notice) => self.shared.note(&notice, self.env.now()),
+                Effect::Look(_) | Effect::LookAway(_) => {}
             }
         }
     }

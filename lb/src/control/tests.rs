@@ -180,11 +180,11 @@ async fn verdicts_follow_the_thresholds() {
                 "{}",
                 told[2]
             );
-            assert_eq!(stage.handle.snapshot().clusters[0].available.usable, [0]);
+            assert_eq!(stage.handle.snapshot().clusters[0].available.groups[0].usable, [0]);
 
             stage.world.at("10.0.0.2:80", up());
             seconds(13).await;
-            assert_eq!(stage.handle.snapshot().clusters[0].available.usable, [0, 1]);
+            assert_eq!(stage.handle.snapshot().clusters[0].available.groups[0].usable, [0, 1]);
             let events = stage.handle.journal().read(None, 1).events;
             assert_eq!(events[0].fields["probe"]["streak"], 2);
         },
@@ -216,14 +216,14 @@ async fn a_rehearsed_zone_is_gone_for_its_time_and_for_probes_too() {
             assert!(matches!(&done, Ok(Done::Began(_, warnings)) if warnings.is_empty()), "{done:?}");
             assert_eq!(stage.handle.snapshot().drills.len(), 1);
             seconds(15).await;
-            assert_eq!(stage.handle.snapshot().clusters[0].available.usable, [0]);
+            assert_eq!(stage.handle.snapshot().clusters[0].available.usable().collect::<Vec<_>>(), [0]);
             let fell = stage.told(Kind::EndpointTransition).pop().unwrap();
             assert!(fell.contains("10.0.0.2:80 in az-b went from healthy to unhealthy"), "{fell}");
             assert!(fell.contains("connection not taken in time"), "{fell}");
             assert!(stage.world.heard().len() > heard, "the other zone is probed as ever");
             seconds(30).await;
             assert_eq!(stage.handle.snapshot().drills.len(), 0);
-            assert_eq!(stage.handle.snapshot().clusters[0].available.usable, [0, 1]);
+            assert_eq!(stage.handle.snapshot().clusters[0].available.usable().collect::<Vec<_>>(), [0, 1]);
             let told = stage.told(Kind::Drill);
             assert_eq!(told[0], "drill 1 by ada for 20s: no connection at zone az-b");
             assert!(told[1].starts_with("drill 1 ended after 20.0s, its time was up"), "{told:?}");

@@ -19,12 +19,13 @@ use weir_core::retry::{self, Denied, Nature, RetryPermit, Safety};
 use weir_core::route::Headers as _;
 use weir_core::snapshot::{Cluster, Listener, Member};
 
+use super::affinity::Affinity;
 use super::exchange::{self, Answered};
 use super::forward::{Inbound, Refused, Routed};
 use super::room::{self, Admitted};
 use super::story::Story;
 use super::{Worker, World};
-use crate::env::Env;
+use crate::env::{Env, Stream};
 use crate::http1::head::ResponseHead;
 
 /// An attempt that has found its endpoint.
@@ -85,8 +86,7 @@ pub(crate) struct Tries<'w> {
     policy: &'w Retry,
     /// Executing it twice is as executing it once.
     repeatable: bool,
-    hash: Option<u64>,
-    sticky: Option<u64>,
+    affinity: Affinity,
     tried: Tried,
     /// For the attempt that is under way: where it goes if it takes too long.
     next: Option<Picked<'w>>,
@@ -102,7 +102,7 @@ pub(crate) async fn until_settled<'w, E: Env>(
     admitted: &'w Admitted<'w>,
     inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<Answered<'w, E>, Refused> {
-    let mut tries = Tries::new(worker, world, listener, &admitted.routed, inbound);
+    let mut tries = Tries::new(world, listener, &admitted.routed, inbound);
     let mut picked = tries.first(worker, inbound).await?;
     loop {
         let index = picked.index;
@@ -111,7 +111,10 @@ pub(crate) async fn until_settled<'w, E: Env>(
         let attempt = tries.attempt(worker, listener, picked, inbound).await;
         picked = match tries.settle(worker, index, attempt, inbound).await {
             Verdict::Again(next) => next,
-            Verdict::Done(answered) => return Ok(answered),
+            Verdict::Done(answered) => {
+                inbound.story.cookie = answered.cookie(tries.affinity);
+                return Ok(answered);
+            }
             Verdict::GiveUp(refused) => return Err(refused),
         };
     }
@@ -125,12 +128,11 @@ enum Verdict<'w, E: Env> {
 }
 
 impl<'w> Tries<'w> {
-    fn new<E: Env>(
-        worker: &Worker<E>,
+    fn new<S: Stream>(
         world: &'w World,
         listener: &'w Listener,
         routed: &'w Routed<'w>,
-        inbound: &mut Inbound<'_, E::Stream>,
+        inbound: &mut Inbound<'_, S>,
     ) -> Self {
         let request = &inbound.heads.request;
         let repeatable = request.is_idempotent() || request.fields.get("idempotency-key").is_some();
@@ -139,8 +141,8 @@ impl<'w> Tries<'w> {
             inbound.upload.keep(policy.body_bytes as usize);
         }
         let deadline = inbound.upload.is_whole().then(|| inbound.story.began + routed.timeout);
-        let (hash, sticky) = worker.affinity(routed.cluster, inbound);
-        Self { world, routed, policy, repeatable, hash, sticky, tried: Tried::default(), next: None, deadline }
+        let affinity = Affinity::of(routed.cluster, &listener.config, inbound);
+        Self { world, routed, policy, repeatable, affinity, tried: Tried::default(), next: None, deadline }
     }
 
     /// The first endpoint; waits for one with room if all have as much as they may.
@@ -165,9 +167,10 @@ impl<'w> Tries<'w> {
         let (mut cursors, mut dice) = (worker.cursors.borrow_mut(), worker.dice.borrow_mut());
         let ask = Ask {
             tried: &self.tried,
-            hash: self.hash,
-            sticky: self.sticky,
+            hash: self.affinity.hash,
+            sticky: self.affinity.session,
             may_try: self.may_try(&mut dice),
+            worker: worker.index,
             now: worker.env.at(now),
         };
         let cluster = self.routed.cluster;
@@ -182,7 +185,9 @@ impl<'w> Tries<'w> {
     }
 
     fn may_try(&self, dice: &mut Dice) -> bool {
-        self.tried.is_empty() && ((self.repeatable && self.policy.attempts.get() > 1) || dice.below(UNSAFE_TRIALS) == 0)
+        !self.routed.cluster.available.trials.is_empty()
+            && self.tried.is_empty()
+            && ((self.repeatable && self.policy.attempts.get() > 1) || dice.below(UNSAFE_TRIALS) == 0)
     }
 
     /// Steps 9 and 10, and what an operator made up of them.

@@ -18,6 +18,7 @@ use weir_core::retry::Safety;
 use weir_core::snapshot::{Cluster, Listener, Member};
 
 use super::Worker;
+use super::affinity::Affinity;
 use super::attempts::{self, Failure, Patience, Picked, Tries};
 use super::budget::Place;
 use super::client::{Client, Heads};
@@ -54,6 +55,11 @@ impl<'w, E: Env> Answered<'w, E> {
         self.0
     }
 
+    /// The cookie that keeps the session here, if one is wanted.
+    pub(crate) fn cookie(&self, affinity: Affinity) -> Option<Vec<u8>> {
+        affinity.cookie(self.0.cluster, self.0.member)
+    }
+
     /// Gives the answer up for another attempt; the connection is kept if the rest of the answer
     /// is here already.
     pub(crate) fn discard(self, worker: &Worker<E>, response: &ResponseHead, sent: bool) {
@@ -81,11 +87,6 @@ impl<E: Env> Leased<'_, E> {
             let most = self.cluster.config.pool.max_idle;
             worker.pool.borrow_mut().give(self.member.id, self.upstream, Instant::now(), most);
         }
-    }
-
-    /// Whether the answer's endpoint is another than the one its session was on.
-    pub(crate) const fn member(&self) -> &Member {
-        self.member
     }
 }
 
@@ -489,7 +490,8 @@ impl<'l> Sending<'l> {
             self.moved = self.began;
         }
         if version == Version::Http11 {
-            let backward = Backward { head: response, framing: Framing::None, version, closing: false, id: None };
+            let backward =
+                Backward { head: response, framing: Framing::None, version, closing: false, id: None, cookie: None };
             headers::response(client.wire.outbox.tail(), &backward);
         }
         self.informational <= INFORMATIONAL_MAX

@@ -142,6 +142,9 @@ impl<'w> ClusterFlight<'w> {
         let load = cluster.load.of(worker);
         load.requests.add(1);
         load.in_flight.add(1);
+        if cluster.available.panic.is_some() {
+            load.panicked.add(1);
+        }
         Self(load)
     }
 }

@@ -1,11 +1,12 @@
 //! A new configuration: whom it names is adopted by identity, the rest departs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use weir_config::model::{self, Address, ClusterName, HealthCheck, Target};
 
+use super::discovered::Wanted;
 use super::judge::limit;
 use super::known::{Known, Place};
 use super::publish::{ClusterState, Stale};
@@ -25,14 +26,20 @@ impl Control {
             return;
         }
         self.given.rounds += 1;
+        let moved = self.config.as_ref().is_some_and(|before| before.zone != config.zone);
+        self.adopt_sources(&config, effects);
         let old = std::mem::take(&mut self.clusters);
         let mut old: BTreeMap<ClusterName, ClusterState> =
             old.into_iter().map(|cluster| (cluster.config.name.clone(), cluster)).collect();
         for (at, wanted) in config.clusters.iter().enumerate() {
-            let cluster = match old.remove(&wanted.name) {
+            let mut cluster = match old.remove(&wanted.name) {
                 Some(same) if same.config == *wanted => same,
                 before => self.adopt_cluster(wanted, before, effects),
             };
+            if moved {
+                // Which zone is the own one decides who is picked.
+                cluster.stale = Stale::Members;
+            }
             self.place(at, &cluster);
             self.clusters.push(cluster);
         }
@@ -48,6 +55,26 @@ impl Control {
         self.apply_drains(&Evidence::Added, effects);
         self.end_moved_drills(effects);
         self.tally.keep(self.kept.values().map(|kept| kept.id));
+        self.count_open();
+    }
+
+    /// The sources of the cluster at `at` tell others than before: whoever is new is adopted, and
+    /// whom nobody tells any more departs.
+    pub(super) fn refill(&mut self, at: usize, effects: &mut Vec<Effect>) {
+        let before = self.clusters.remove(at);
+        let (wanted, members) = (Arc::clone(&before.config), before.endpoints.clone());
+        let cluster = self.adopt_cluster(&wanted, Some(before), effects);
+        self.place(at, &cluster);
+        let stay: BTreeSet<EndpointId> = cluster.endpoints.iter().copied().collect();
+        self.clusters.insert(at, cluster);
+        members.into_iter().filter(|id| !stay.contains(id)).for_each(|id| self.leave(id));
+        stay.into_iter().for_each(|id| self.refresh(id));
+        self.changed = true;
+        self.apply_drains(&Evidence::Added, effects);
+        self.count_open();
+    }
+
+    fn count_open(&mut self) {
         if !self.settled {
             let placed = self.known.values().filter(|known| known.place.is_some());
             self.open = placed.flat_map(|known| &known.checks).filter(|check| !check.spoken).count();
@@ -61,8 +88,9 @@ impl Control {
         effects: &mut Vec<Effect>,
     ) -> ClusterState {
         let mut fresh = vec![Vec::new(); wanted.health_checks.len()];
-        let endpoints = wanted
-            .endpoints
+        let endpoints = self
+            .sources
+            .members(wanted)
             .iter()
             .map(|endpoint| self.adopt_endpoint(wanted, endpoint, &mut fresh, effects))
             .collect();
@@ -83,7 +111,7 @@ impl Control {
     fn adopt_endpoint(
         &mut self,
         cluster: &model::Cluster,
-        wanted: &model::Endpoint,
+        Wanted { endpoint: wanted, gone }: &Wanted,
         fresh: &mut [Vec<EndpointId>],
         effects: &mut Vec<Effect>,
     ) -> EndpointId {
@@ -116,6 +144,10 @@ impl Control {
                 }
             }
             let evidence = if checks.is_empty() { Evidence::NoChecks } else { Evidence::ChecksRemoved };
+            effects.extend(known.judge(self.now, evidence).map(Effect::Transition));
+        }
+        if std::mem::replace(&mut known.gone, *gone) != *gone {
+            let evidence = if *gone { Evidence::Undiscovered } else { Evidence::Rediscovered };
             effects.extend(known.judge(self.now, evidence).map(Effect::Transition));
         }
         for (check, fresh) in known.checks.iter().zip(fresh) {
@@ -167,7 +199,7 @@ impl Control {
 
     fn place(&mut self, cluster: usize, state: &ClusterState) {
         let serves = |known: &Known| known.place.is_some() && known.status == Status::Healthy;
-        let serving = state.endpoints.iter().filter_map(|id| self.known.get(id)).any(serves);
+        let serving = self.settled && state.endpoints.iter().filter_map(|id| self.known.get(id)).any(serves);
         for (member, id) in state.endpoints.iter().enumerate() {
             // Clusters name only endpoints that are known.
             let Some(known) = self.known.get_mut(id) else { continue };
@@ -185,22 +217,10 @@ impl Control {
     /// Whom this configuration does not name is not probed any more, but remembered for a while.
     fn depart(&mut self) {
         let round = self.given.rounds;
-        for (&endpoint, known) in self.known.iter_mut().filter(|(_, known)| known.round != round) {
-            if known.place.take().is_none() {
-                continue;
-            }
-            known.left = self.now;
-            if let Some(wake) = known.wake.take() {
-                self.judging.sleep(wake, endpoint);
-            }
-            self.departed.insert((self.now, endpoint));
-            for at in 0..known.checks.len() {
-                let epoch = known.next_epoch();
-                let check = &mut known.checks[at];
-                check.epoch = epoch;
-                self.schedule.plan(Slot::of(endpoint, at), &mut check.plan, Plan::Idle);
-            }
-        }
+        let here = |known: &Known| known.round == round || known.place.is_none();
+        let leaving: Vec<EndpointId> =
+            self.known.iter().filter(|(_, known)| !here(known)).map(|(&endpoint, _)| endpoint).collect();
+        leaving.into_iter().for_each(|endpoint| self.leave(endpoint));
         let known = &self.by_key;
         let clusters = &self.clusters;
         self.kept.retain(|name, kept| {
@@ -208,6 +228,24 @@ impl Control {
             let remembered = || known.range(lowest..).next().is_some_and(|(key, _)| key.cluster == *name);
             clusters.iter().any(|cluster| cluster.kept.id == kept.id) || remembered()
         });
+    }
+
+    fn leave(&mut self, endpoint: EndpointId) {
+        let Some(known) = self.known.get_mut(&endpoint) else { return };
+        if known.place.take().is_none() {
+            return;
+        }
+        known.left = self.now;
+        if let Some(wake) = known.wake.take() {
+            self.judging.sleep(wake, endpoint);
+        }
+        self.departed.insert((self.now, endpoint));
+        for at in 0..known.checks.len() {
+            let epoch = known.next_epoch();
+            let check = &mut known.checks[at];
+            check.epoch = epoch;
+            self.schedule.plan(Slot::of(endpoint, at), &mut check.plan, Plan::Idle);
+        }
     }
 
     /// Forgets those who left long ago, and the first to leave when they are too many.

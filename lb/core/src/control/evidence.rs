@@ -45,6 +45,10 @@ pub enum Evidence {
         /// Who ended it; `None`: its time was up.
         by: Option<Arc<str>>,
     },
+    /// Its name or file no longer tells it.
+    Undiscovered,
+    /// Its name or file tells it again.
+    Rediscovered,
     /// A probe tipped the scales.
     Probe {
         /// The check's place among the cluster's health checks.
@@ -101,6 +105,8 @@ impl fmt::Display for Evidence {
                 write!(f, "{successes} requests in a row on probation were answered well (it was out for {what_for})")
             }
             Self::RuleRemoved => f.write_str("the outlier detection that had taken it out was switched off"),
+            Self::Undiscovered => f.write_str("discovery no longer tells it"),
+            Self::Rediscovered => f.write_str("discovery tells it again"),
             Self::Probe { asked, result, streak, threshold, took, .. } => {
                 let kind = &asked.kind;
                 let the_last = if *threshold > 1 {

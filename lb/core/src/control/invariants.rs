@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::discovered::Wanted;
 use super::known::Known;
 use super::schedule::{Plan, Slot};
 use super::{Control, REMEMBERED_MAX};
@@ -47,6 +48,9 @@ impl Control {
 
     fn check_indices(&self) {
         assert_eq!(self.known.len(), self.by_key.len(), "one number for each key");
+        assert!(self.sources.is_in_order(), "each source is due when it says");
+        let members: Vec<Vec<Wanted>> =
+            self.clusters.iter().map(|cluster| self.sources.members(&cluster.config)).collect();
         for (id, known) in &self.known {
             assert_eq!(self.by_key.get(&known.key), Some(id), "{}: found by its key", known.key);
             let departed = self.departed.contains(&(known.left, *id));
@@ -55,11 +59,11 @@ impl Control {
                 let cluster = &self.clusters[place.cluster];
                 assert_eq!(cluster.endpoints[place.member], *id, "{}: stands in its place", known.key);
                 assert_eq!(cluster.config.name, known.key.cluster, "{}: in its own cluster", known.key);
-                let wanted = &cluster.config.endpoints[place.member];
+                let Wanted { endpoint: wanted, gone } = &members[place.cluster][place.member];
                 assert_eq!(
-                    (&wanted.address, wanted.weight, &wanted.zone),
-                    (&known.key.address, known.weight, &known.zone),
-                    "{}: is what the configuration says",
+                    (&wanted.address, wanted.weight, &wanted.zone, *gone),
+                    (&known.key.address, known.weight, &known.zone, known.gone),
+                    "{}: is what the configuration and its sources say",
                     known.key
                 );
                 let defined = known.checks.iter().map(|check| &check.definition);

@@ -23,6 +23,8 @@ pub(super) struct Known {
     pub(super) zone: Option<ZoneName>,
     pub(super) weight: Weight,
     pub(super) priority: u8,
+    /// Whether its source no longer tells it, and has not forgotten it yet.
+    pub(super) gone: bool,
     pub(super) status: Status,
     /// An operator wants it out of service.
     pub(super) drained: bool,
@@ -94,6 +96,7 @@ impl Known {
             zone: None,
             weight: Weight::ONE,
             priority: 0,
+            gone: false,
             status,
             since: now,
             evidence,
@@ -150,7 +153,7 @@ impl Known {
     /// that before what traffic says.
     pub(super) const fn status_of(&self) -> Status {
         match (self.verdict, self.traffic.standing.state()) {
-            _ if self.drained => Status::Draining,
+            _ if self.drained || self.gone => Status::Draining,
             (Verdict::Unhealthy, _) => Status::Unhealthy,
             (_, State::Ejected { .. }) => Status::Ejected,
             (_, State::Probation { .. }) => Status::Probation,

@@ -3,8 +3,10 @@
 
 use std::fmt;
 
+use super::discovered::DiscoveryNotice;
 use super::drills::DrillNotice;
 use super::orders::OrderNotice;
+use super::panic::PanicNotice;
 use super::{BreakerNotice, TrafficNotice};
 
 /// Something people should hear of.
@@ -18,6 +20,10 @@ pub enum Notice {
     Traffic(TrafficNotice),
     /// About a cluster's failure-rate breaker.
     Breaker(BreakerNotice),
+    /// Panic of a cluster began or ended.
+    Panic(PanicNotice),
+    /// A source of endpoints tells something new, or fails.
+    Discovery(DiscoveryNotice),
 }
 
 impl fmt::Display for Notice {
@@ -27,6 +33,8 @@ impl fmt::Display for Notice {
             Self::Drill(notice) => notice.fmt(f),
             Self::Traffic(notice) => notice.fmt(f),
             Self::Breaker(notice) => notice.fmt(f),
+            Self::Panic(notice) => notice.fmt(f),
+            Self::Discovery(notice) => notice.fmt(f),
         }
     }
 }

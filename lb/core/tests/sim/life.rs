@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_config::model::{Balance, Config};
-use weir_core::availability::{Tier, why_not};
+use weir_core::availability::Tier;
 use weir_core::balance::{Ask, Cursors, Refusal, Tried, pick};
 use weir_core::control::{
     Control, Effect, Event, Inconclusive, ProbeFailure, ProbeOrder, ProbeOutcome, ProbeResult, Probed, Transition,
@@ -189,6 +189,8 @@ impl Life {
                     let most = self.shadow.config.as_ref().map_or(0, |config| config.max_concurrent_probes.get());
                     assert!(self.control.probes_under_way() <= most as usize, "no more probes than allowed");
                 }
+                // These lives find nobody: all their endpoints have fixed addresses.
+                Effect::Look(_) | Effect::LookAway(_) => {}
             }
         }
         self.shadow.told(&told);
@@ -272,7 +274,11 @@ impl Life {
         let refusal = loop {
             match pick(cluster, &Ask::new(&tried), &mut self.cursors, &mut self.dice) {
                 Ok(picked) => {
-                    assert_eq!(why_not(picked.member, cluster.available.tier), None, "picked although unavailable");
+                    assert_eq!(
+                        cluster.available.why_not(picked.index, picked.member),
+                        None,
+                        "picked although unavailable"
+                    );
                     assert!(!tried.contains(picked.index), "picked although tried");
                     self.story.pick(picked.index);
                     tried.push(picked.index);
@@ -280,10 +286,10 @@ impl Life {
                 Err(refusal) => break refusal,
             }
         };
-        assert_eq!(tried.len(), cluster.available.usable.len(), "all that can be picked are");
+        assert_eq!(tried.len(), cluster.available.usable().count(), "all that can be picked are");
         let reason = match cluster.available.tier {
             Tier::Nobody(reason) => reason,
-            Tier::Healthy | Tier::Unknown => Reason::NoHealthyEndpoint,
+            _ => Reason::NoHealthyEndpoint,
         };
         assert_eq!(refusal, Refusal { reason, all_tried: !tried.is_empty(), all_busy: false });
     }

@@ -22,13 +22,14 @@ impl Story {
                 self.mix(u64::from(order.id.endpoint.0) << 32 | u64::from(order.id.epoch));
                 self.mix(order.due.as_nanos());
             }
-            Effect::Notice(notice) => notice.to_string().bytes().for_each(|byte| self.mix(byte.into())),
             Effect::Transition(transition) => {
                 self.transitions += 1;
                 self.mix(
                     u64::from(transition.key.address.ip().expect("an IP address").port()) << 8 | transition.to as u64,
                 );
             }
+            Effect::Notice(notice) => notice.to_string().bytes().for_each(|byte| self.mix(byte.into())),
+            Effect::Look(_) | Effect::LookAway(_) => {}
         }
     }
 

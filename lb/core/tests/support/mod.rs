@@ -11,7 +11,11 @@ use weir_core::control::{
     Control, Effect, Event, Notice, Order, ProbeFailure, ProbeOrder, ProbeOutcome, ProbeResult, Probed,
 };
 use weir_core::dice::Dice;
-use weir_core::snapshot::Snapshot;
+use weir_core::endpoint::{ClusterId, EndpointId, EndpointKey, Status};
+use weir_core::limits::Queue;
+use weir_core::live::{EndpointLive, Trial};
+use weir_core::load::Shards;
+use weir_core::snapshot::{self, Kept, Member, Snapshot};
 use weir_core::time::Moment;
 
 pub(crate) fn config(listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Config {
@@ -162,6 +166,45 @@ pub(crate) fn route(matches: RouteMatch, cluster: &str) -> Route {
     }
 }
 
+/// A cluster as workers see it, of members that are as they are told to be.
+pub(crate) fn made(config: Cluster, members: Vec<Member>, zone: Option<&str>) -> snapshot::Cluster {
+    made_after(None, config, members, zone)
+}
+
+/// The same, as the next version after another.
+pub(crate) fn made_after(
+    before: Option<&snapshot::Cluster>,
+    config: Cluster,
+    members: Vec<Member>,
+    zone: Option<&str>,
+) -> snapshot::Cluster {
+    let kept = Kept::new(ClusterId(1), 2);
+    let version = before.map_or(1, |before| before.version + 1);
+    let zone = zone.map(|zone| ZoneName::new(zone).expect("a name"));
+    snapshot::Cluster::new(&kept, config.into(), members, version, snapshot::Breaker::Closed, zone.as_ref(), before)
+}
+
+/// Member number `n`, of weight 1; on probation it may have one trial at a time.
+pub(crate) fn member(n: usize, status: Status) -> Member {
+    Member {
+        key: Arc::new(EndpointKey { cluster: ClusterName::new("shop").expect("a name"), address: address(n) }),
+        id: EndpointId(n as u32),
+        zone: None,
+        weight: Weight::ONE,
+        permille: 1000,
+        priority: 0,
+        status,
+        trial: (status == Status::Probation).then(|| Arc::new(Trial::new(1, 1))),
+        live: Arc::new(EndpointLive::new(&Queue::new())),
+        load: Arc::new(Shards::new(2)),
+    }
+}
+
+/// Members of these states, numbered from 0.
+pub(crate) fn members(statuses: &[Status]) -> Vec<Member> {
+    statuses.iter().enumerate().map(|(n, &status)| member(n, status)).collect()
+}
+
 pub(crate) fn seconds(n: u64) -> Moment {
     Duration::from_secs(n).into()
 }
@@ -203,8 +246,10 @@ impl Life {
         for effect in effects {
             match effect {
                 Effect::Probe(order) => self.under_way.push(order),
+                Effect::Look(_) | Effect::LookAway(_) => {}
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Transition(_) => transitions.push(effect),
+                Effect::Look(_) | Effect::LookAway(_) => {}
             }
         }
         transitions
