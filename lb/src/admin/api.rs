@@ -8,6 +8,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use weir_core::availability::Tier;
 use weir_core::control::Order;
 use weir_core::endpoint::Status;
 
@@ -130,13 +131,14 @@ impl<E: Env> Service<E> {
         text += &format!("{}phase: {}\n", mark(phase == Phase::Serving), phase.as_str());
         for cluster in &snapshot.clusters {
             let healthy = cluster.members.iter().filter(|member| member.status == Status::Healthy).count();
+            let all = cluster.members.len();
             // For people: an instance without healthy endpoints is no worse than its neighbours.
-            text += &format!(
-                "{}cluster {}: {healthy} of {} endpoints healthy\n",
-                mark(healthy > 0),
-                cluster.config.name,
-                cluster.members.len()
-            );
+            let none = match cluster.available.tier {
+                Tier::Nobody(reason) => format!("; using none: {}", reason.as_str()),
+                Tier::Healthy | Tier::Unknown | Tier::Panic | Tier::Trials => String::new(),
+            };
+            let (mark, name) = (mark(healthy > 0), &cluster.config.name);
+            text += &format!("{mark}cluster {name}: {healthy} of {all} endpoints healthy{none}\n");
         }
         answer(status, TEXT, text + &word + "\n")
     }

@@ -1,18 +1,13 @@
 //! The state of everything, as `GET /api/v1/status` tells it and `weir status` reads it.
 
-use std::time::{Duration, SystemTime};
+mod clusters;
+mod gather;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use weir_config::model;
-use weir_core::control::{CheckView, EndpointView};
-use weir_core::health::ProbeResult;
-use weir_core::load::EndpointLoad;
-use weir_core::reason::Reason;
-use weir_core::snapshot;
-use weir_core::time::Moment;
 
-use crate::control::{Handle, tell};
-use crate::observe::journal::{rfc3339, timestamp};
+pub(super) use gather::{Clock, of};
 
 /// The state of everything.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,10 +28,27 @@ pub struct Status {
     pub generation: u64,
     /// Where that comes from.
     pub config: Config,
+    /// Drains in force, in words.
+    #[serde(default)]
+    pub drains: Vec<Order>,
+    /// Drills whose trouble is made now, in words.
+    #[serde(default)]
+    pub drills: Vec<Order>,
     /// In the order of the configuration.
     pub listeners: Vec<Listener>,
     /// In the order of the configuration.
     pub clusters: Vec<Cluster>,
+}
+
+/// A drain or a drill in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// What.
+    pub words: String,
+    /// Who ordered it.
+    pub by: String,
+    /// Until its end; none if it has none.
+    pub left_seconds: Option<u64>,
 }
 
 /// The configuration in force.
@@ -95,31 +107,190 @@ pub struct Address {
     pub bound: Option<String>,
 }
 
-/// One cluster.
+/// One cluster. What an older instance does not tell is as if there were none.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Cluster {
     /// Its name.
     pub name: String,
     /// How an endpoint is picked.
     pub balance: String,
-    /// Which endpoints are used: `healthy`, `unknown`, or why none is.
+    /// Which endpoints are used: `healthy`, `unknown`, `panic`, `trials`, or why none is.
     pub using: String,
     /// How many endpoints are healthy.
     pub healthy: usize,
+    /// How many may be picked, in panic the worse ones included.
+    #[serde(default)]
+    pub usable: usize,
+    /// Too few are left.
+    #[serde(default)]
+    pub panic: Option<Panic>,
+    /// How many may be ejected; none without outlier detection.
+    #[serde(default)]
+    pub ejection: Option<Ejections>,
+    /// The failure-rate breaker; none where there is no such rule.
+    #[serde(default)]
+    pub breaker: Option<Breaker>,
+    /// What is limited, and how far that is used.
+    #[serde(default)]
+    pub limits: Vec<Limit>,
+    /// Requests that wait for a limit.
+    #[serde(default)]
+    pub waiting: u32,
+    /// Requests and retries so far.
+    #[serde(default)]
+    pub traffic: Traffic,
+    /// Priority levels with their zones.
+    #[serde(default)]
+    pub levels: Vec<Level>,
+    /// Names and files that tell its endpoints.
+    #[serde(default)]
+    pub sources: Vec<Source>,
     /// In the order of the configuration.
     pub endpoints: Vec<Endpoint>,
 }
 
-/// One endpoint.
+/// Too few endpoints are left.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Panic {
+    /// Since it began.
+    pub since_seconds: u64,
+    /// The counts, and what is done about it.
+    pub words: String,
+}
+
+/// How many endpoints are out by their traffic, and may be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ejections {
+    /// Ejected or on probation.
+    pub out: u32,
+    /// As many may be,
+    pub most: u32,
+    /// of so many.
+    pub of: u32,
+    /// Many turned bad at once: for so long nobody is taken out.
+    pub held_seconds: Option<f64>,
+}
+
+/// The failure-rate breaker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Breaker {
+    /// `closed`, `open` or `half_open`.
+    pub state: String,
+    /// While it is open: until it tries.
+    pub opens_seconds: Option<f64>,
+}
+
+/// Something that is limited.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Limit {
+    /// `requests`, `connections` or `retries`.
+    pub limit: String,
+    /// In use.
+    pub used: u32,
+    /// At the most.
+    pub most: u32,
+    /// Refused so far.
+    pub refused: u64,
+}
+
+/// Requests and retries so far.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Let in.
+    pub requests: u64,
+    /// Under way.
+    pub in_flight: u64,
+    /// Attempts after the first.
+    pub retries: u64,
+    /// Requests that a retry saved.
+    pub saved: u64,
+    /// Failed attempts that were not made again, by why; those that are 0 left out.
+    pub denied: BTreeMap<String, u64>,
+    /// The retry budget, in words.
+    pub retry_budget: String,
+    /// Half of the attempts of late had the head of an answer in this time,
+    pub p50_ms: Option<f64>,
+    /// and 99 of 100 in this.
+    pub p99_ms: Option<f64>,
+}
+
+/// A priority level.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Level {
+    /// 0 is asked first.
+    pub priority: u8,
+    /// Endpoints that may be picked by their status,
+    pub available: u32,
+    /// of those that count.
+    pub of: u32,
+    /// Its part of all traffic.
+    pub percent: u8,
+    /// Too few of it are available.
+    pub panic: bool,
+    /// Whether the own zone is preferred: one word,
+    pub zone_state: String,
+    /// and why.
+    pub zone_reason: String,
+    /// The own zone first.
+    pub zones: Vec<Zone>,
+}
+
+/// One zone of a level. Parts are per cent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Zone {
+    /// Its name; none: endpoints of which no zone is told.
+    pub zone: Option<String>,
+    /// Endpoints that may be picked,
+    pub usable: u32,
+    /// of those that count.
+    pub of: u32,
+    /// What its endpoints can carry, of all.
+    pub capacity_percent: f64,
+    /// What instances in it send, of all.
+    pub instances_percent: f64,
+    /// What this instance sends it, of its traffic to the level.
+    pub share_percent: f64,
+}
+
+/// A name or a file that tells endpoints.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Source {
+    /// As configured.
+    pub source: String,
+    /// `pending`, `resolved`, `stale` or `unresolved`.
+    pub state: String,
+    /// Endpoints in force.
+    pub endpoints: usize,
+    /// For how long they are fresh.
+    pub ttl_seconds: Option<f64>,
+    /// For how long looks have failed.
+    pub stale_seconds: Option<f64>,
+    /// Looks that failed in a row.
+    pub failures: u32,
+    /// How the newest failed, in words.
+    pub failure: Option<String>,
+    /// Until the next look; none while one is under way.
+    pub next_look_seconds: Option<f64>,
+    /// How the newest answer was come by.
+    pub trace: Option<serde_json::Value>,
+}
+
+/// One endpoint. What an older instance does not tell is as if there were none.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Where it listens.
     pub address: String,
     /// Where it stands.
     pub zone: Option<String>,
-    /// Its share.
+    /// Its share, as configured.
     pub weight: u16,
-    /// `unknown`, `healthy` or `unhealthy`.
+    /// How much of that it gets now, in per cent.
+    #[serde(default = "whole")]
+    pub weight_percent: f64,
+    /// Fail-over order: 0 is asked first.
+    #[serde(default)]
+    pub priority: u8,
+    /// `unknown`, `healthy`, `unhealthy`, `ejected`, `probation` or `draining`.
     pub status: String,
     /// RFC 3339.
     pub since: String,
@@ -127,16 +298,52 @@ pub struct Endpoint {
     pub since_seconds: u64,
     /// Why, in words.
     pub reason: String,
+    /// Why a request's first attempt does not go there, if it does not.
+    #[serde(default)]
+    pub not_picked: Option<String>,
+    /// It is out, or on probation, for what its traffic showed.
+    #[serde(default)]
+    pub ejection: Option<Ejection>,
     /// Attempts under way.
     pub in_flight: u64,
     /// Attempts so far.
     pub requests: u64,
     /// Attempts that failed so far.
     pub failures: u64,
+    /// Attempts ended by what they say of it; those that are 0 left out.
+    #[serde(default)]
+    pub classes: BTreeMap<String, u64>,
+    /// Time to the head of its answers of late, the slow ones counting more.
+    #[serde(default)]
+    pub latency_ms: Option<f64>,
     /// Connections open, idle ones included.
     pub connections: u64,
+    /// What is limited, and how far that is used.
+    #[serde(default)]
+    pub limits: Vec<Limit>,
     /// In the order of the configuration.
     pub checks: Vec<Check>,
+}
+
+const fn whole() -> f64 {
+    100.0
+}
+
+/// An endpoint out for what its traffic showed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ejection {
+    /// The rule, one word.
+    pub rule: String,
+    /// Until it may be tried again; 0 on probation.
+    pub left_seconds: f64,
+    /// So many ejections in a row.
+    pub times: u32,
+    /// On probation: good requests in a row,
+    pub good: Option<u32>,
+    /// of so many that end it.
+    pub needed: u32,
+    /// The evidence, as in events.
+    pub evidence: serde_json::Value,
 }
 
 /// One check of one endpoint.
@@ -169,147 +376,4 @@ pub struct LastProbe {
     pub words: String,
     /// How long it took.
     pub took_ms: f64,
-}
-
-/// Gathers the state of everything.
-pub(super) fn of(handle: &Handle, instance: &str, clock: Clock) -> Status {
-    let wall = clock.wall;
-    let snapshot = handle.snapshot();
-    let (in_force, last) = (handle.in_force(), handle.last_reload());
-    let bound = handle.bound();
-    let address = |listener: &model::Listener, configured| Address {
-        configured: format!("{configured}"),
-        bound: bound
-            .iter()
-            .find(|one| one.name == listener.name && one.configured == configured)
-            .map(|one| one.actual.to_string()),
-    };
-    let listener = |listener: &snapshot::Listener| Listener {
-        name: listener.config.name.to_string(),
-        addresses: listener.config.bind.iter().map(|&configured| address(&listener.config, configured)).collect(),
-        routes: listener.config.routes.len(),
-        connections: settled(listener.load.sum(|load| &load.open)),
-        accepted: listener.load.sum(|load| &load.accepted),
-        rejected: listener.load.sum(|load| &load.rejected),
-    };
-    Status {
-        instance: instance.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        phase: handle.phase().as_str().to_owned(),
-        started: rfc3339(timestamp(handle.started())),
-        uptime_seconds: wall.duration_since(handle.started()).unwrap_or_default().as_secs(),
-        zone: snapshot.config.zone.as_ref().map(ToString::to_string),
-        generation: snapshot.generation,
-        config: Config {
-            path: handle.source().path().display().to_string(),
-            hash: in_force.hash,
-            generation: in_force.generation,
-            since: rfc3339(timestamp(in_force.since)),
-            age_seconds: wall.duration_since(in_force.since).unwrap_or_default().as_secs(),
-            last_reload: LastReload {
-                at: rfc3339(timestamp(last.at)),
-                trigger: last.trigger.as_str().to_owned(),
-                result: last.result.to_owned(),
-                message: last.message,
-            },
-        },
-        listeners: snapshot.listeners.iter().map(|one| listener(one)).collect(),
-        clusters: clusters(handle, &snapshot, clock),
-    }
-}
-
-fn clusters(handle: &Handle, snapshot: &snapshot::Snapshot, clock: Clock) -> Vec<Cluster> {
-    handle.view(|control| {
-        // The core tells endpoints in the order of the configuration, cluster by cluster.
-        let mut endpoints = control.endpoints().peekable();
-        let cluster = |cluster: &std::sync::Arc<snapshot::Cluster>| {
-            let name = &cluster.config.name;
-            let mut own = Vec::with_capacity(cluster.members.len());
-            while let Some(view) = endpoints.next_if(|view| view.key.cluster == *name) {
-                own.push(endpoint(&view, clock));
-            }
-            Cluster {
-                name: name.to_string(),
-                balance: balance(cluster.config.balance).to_owned(),
-                using: cluster.available.tier.as_str().to_owned(),
-                healthy: own.iter().filter(|endpoint| endpoint.status == "healthy").count(),
-                endpoints: own,
-            }
-        };
-        snapshot.clusters.iter().map(cluster).collect()
-    })
-}
-
-fn endpoint(view: &EndpointView<'_>, clock: Clock) -> Endpoint {
-    let failures = Reason::ALL.into_iter().map(|reason| view.load.sum(|load| &load.failures[reason])).sum();
-    Endpoint {
-        address: view.key.address.to_string(),
-        zone: view.zone.map(ToString::to_string),
-        weight: view.weight.get(),
-        status: view.status.as_str().to_owned(),
-        since: clock.wall_at(view.since),
-        since_seconds: clock.now.since(view.since).as_secs(),
-        reason: view.evidence.to_string(),
-        in_flight: EndpointLoad::active(view.load),
-        requests: view.load.sum(|load| &load.requests),
-        failures,
-        connections: settled(view.load.sum(|load| &load.connections)),
-        checks: view.checks.iter().map(|view| check(view, clock)).collect(),
-    }
-}
-
-fn check(view: &CheckView<'_>, clock: Clock) -> Check {
-    let last = view.last.map(|(at, outcome)| LastProbe {
-        at: clock.wall_at(at),
-        passed: outcome.result.conclusion(),
-        result: outcome.result.as_str().to_owned(),
-        words: match outcome.result {
-            ProbeResult::Inconclusive(cause) => format!("inconclusive: {cause}"),
-            result => result.to_string(),
-        },
-        took_ms: tell::millis(outcome.took),
-    });
-    Check {
-        asks: tell::check(view.check),
-        verdict: view.verdict.as_str().to_owned(),
-        streak: view.streak,
-        threshold: view.threshold,
-        last,
-        next_seconds: view.next_due.map(|due| tell::millis(due.since(clock.now)) / 1000.0),
-    }
-}
-
-/// Translates the core's time for people.
-#[derive(Clone, Copy)]
-pub(super) struct Clock {
-    pub(super) now: Moment,
-    pub(super) wall: SystemTime,
-}
-
-impl Clock {
-    pub(super) fn wall_at(self, moment: Moment) -> String {
-        let ago = self.wall.checked_sub(self.now.since(moment)).unwrap_or(self.wall);
-        rfc3339(timestamp(ago.checked_add(self.until(moment)).unwrap_or(ago)))
-    }
-
-    /// How long it is until then; zero if that is past.
-    pub(super) fn until(self, moment: Moment) -> Duration {
-        moment.since(self.now)
-    }
-}
-
-const fn balance(balance: model::Balance) -> &'static str {
-    match balance {
-        model::Balance::RoundRobin => "round_robin",
-        model::Balance::LeastRequest => "least_request",
-        model::Balance::Random => "random",
-        model::Balance::Ewma => "ewma",
-        model::Balance::RingHash => "ring_hash",
-        model::Balance::Maglev => "maglev",
-    }
-}
-
-/// A gauge whose shards were read at different moments can seem negative; then it was near 0.
-const fn settled(sum: u64) -> u64 {
-    if sum > i64::MAX as u64 { 0 } else { sum }
 }

@@ -283,6 +283,46 @@ async fn a_wrong_order_is_told_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn x3_that_nobody_is_used_has_its_cause() {
+    play(async |stage| {
+        stage.ask("POST", "/api/v1/drain?zone=az-a&force").await;
+        let status: status::Status = serde_json::from_str(&stage.ask("GET", "/api/v1/status").await.body).unwrap();
+        let cluster = &status.clusters[0];
+        assert_eq!((&*cluster.using, cluster.usable), ("all_draining", 0));
+        let endpoint = &cluster.endpoints[0];
+        assert_eq!(endpoint.not_picked.as_deref(), Some("it is being drained"));
+        assert_eq!(endpoint.reason, "the admin API drained zone az-a");
+        assert_eq!(status.drains[0].words, "zone az-a");
+        let verbose = stage.ask("GET", "/readyz?verbose").await.body;
+        assert!(verbose.contains("[-]cluster app: 0 of 1 endpoints healthy; using none: all_draining\n"), "{verbose}");
+        // None of this makes the process unready: its neighbours are no better.
+        assert_eq!(stage.ask("GET", "/readyz").await.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn e1_x4_the_status_says_how_many_may_be_out_and_why_zones_do_not_count() {
+    play(async |stage| {
+        let status: status::Status = serde_json::from_str(&stage.ask("GET", "/api/v1/status").await.body).unwrap();
+        let cluster = &status.clusters[0];
+        let ejection = cluster.ejection.as_ref().unwrap();
+        assert_eq!((ejection.out, ejection.most, ejection.of), (0, 1, 1));
+        let level = &cluster.levels[0];
+        assert_eq!((level.available, level.of, level.percent), (1, 1, 100));
+        assert_eq!(level.zone_state, "no_own_zone");
+        assert!(level.zone_reason.contains("does not tell which zone"), "{}", level.zone_reason);
+        assert_eq!((level.zones[0].zone.as_deref(), level.zones[0].share_percent), (Some("az-a"), 100.0));
+        assert_eq!(
+            cluster.traffic.retry_budget,
+            "20 % of requests under way (or 3), and 10 % of those within 10s (or 10)"
+        );
+        assert!(cluster.panic.is_none() && cluster.breaker.is_none() && cluster.limits.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn strangers_are_refused() {
     play(async |stage| {
         for (fields, status) in

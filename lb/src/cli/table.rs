@@ -42,8 +42,8 @@ impl Table {
         Self { right, rows: vec![heads] }
     }
 
-    pub(super) fn row<const N: usize>(&mut self, cells: [Cell; N]) {
-        self.rows.push(cells.into());
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        self.rows.push(cells.into_iter().collect());
     }
 
     pub(super) fn render(&self, indent: &str, paint: Paint) -> String {

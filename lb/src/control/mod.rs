@@ -347,6 +347,10 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     }
 
     fn step(&mut self, event: Event) {
+        if let Event::Found(found) = &event {
+            let failure = found.answer.result.as_ref().err().map(|failure| failure.kind);
+            self.shared.metrics.answered(&found.key, failure, self.env.wall());
+        }
         self.shared.control.borrow_mut().step(self.env.now(), event, &mut self.effects);
         self.carry_out();
     }

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use serde_json::json;
+use weir_core::control::discovered::DiscoveryNotice;
 use weir_core::control::{Evidence, Notice, Transition};
 use weir_core::endpoint::Status;
 use weir_core::time::Moment;
@@ -36,6 +37,10 @@ impl Shared {
 
     pub(super) fn note(&self, notice: &Notice, now: Moment) {
         self.metrics.noticed(notice);
+        if let Notice::Discovery(DiscoveryNotice { key, .. }) = notice {
+            let control = self.control.borrow();
+            control.sources().filter(|view| view.key == key).for_each(|view| self.metrics.stands(&view));
+        }
         let (kind, level, fields) = tell::notice(notice, now);
         self.journal.record(kind, level, notice.to_string(), fields);
     }

@@ -6,6 +6,7 @@
 
 mod clusters;
 pub mod control;
+mod discovery;
 mod family;
 mod process;
 mod snapshot;

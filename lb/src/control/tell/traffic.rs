@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use weir_core::breaker::{self, Change};
-use weir_core::control::{BreakerNotice, Cause, Ejection, Limits, TrafficNotice};
+use weir_core::control::{BreakerNotice, Cause, Ejection, Limits, PanicNotice, TrafficNotice};
 use weir_core::health::outlier::charge::Rule;
 use weir_core::health::outlier::{Charge, Counts, What};
 use weir_core::live::Sample;
@@ -115,6 +115,34 @@ pub(super) fn traffic(notice: &TrafficNotice, now: Moment) -> Value {
         }),
     };
     with(fields, json!({ "what": notice.as_str() }))
+}
+
+pub(super) fn panic(notice: &PanicNotice) -> (Level, Value) {
+    match notice {
+        PanicNotice::Began { cluster, why, others, zone } => {
+            let others = others.iter().map(|(status, count)| (status.as_str().to_owned(), (*count).into()));
+            let fields = json!({
+                "cluster": cluster.as_str(),
+                "state": "began",
+                "available": why.available,
+                "of": why.of,
+                "threshold": why.threshold,
+                "others": Value::Object(others.collect()),
+                "zone": zone.as_ref().map(|zone| zone.as_str()),
+            });
+            (Level::Error, fields)
+        }
+        PanicNotice::Ended { cluster, lasted, available, of } => {
+            let fields = json!({
+                "cluster": cluster.as_str(),
+                "state": "ended",
+                "lasted_seconds": lasted.as_secs_f64(),
+                "available": available,
+                "of": of,
+            });
+            (Level::Info, fields)
+        }
+    }
 }
 
 pub(super) fn breaker(notice: &BreakerNotice) -> (Level, Value) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use prometheus::proto::MetricFamily;
+use weir_core::availability::WHOLE;
 use weir_core::load::{ClusterLoad, Count};
 use weir_core::retry::Denied;
 use weir_core::snapshot::Cluster;
@@ -18,7 +19,11 @@ pub(super) const OURS: &[Metric] = &[
     table::RETRIES,
     table::RETRIES_SAVED,
     table::RETRIES_DENIED,
+    table::PANIC,
     table::PANICKED,
+    table::LEVEL_LOAD,
+    table::ZONE_SHARE,
+    table::ZONE_LOCAL,
     table::LIMIT,
     table::LIMIT_USED,
     table::LIMIT_REMAINING,
@@ -54,6 +59,28 @@ pub(super) fn collect(clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily
     }
     families.extend([latency, denied].map(Family::finish));
     limits(clusters, families);
+    levels(clusters, families);
+}
+
+fn levels(clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily>) {
+    let mut panic = Family::new(&table::PANIC);
+    let mut load = Family::new(&table::LEVEL_LOAD);
+    let mut share = Family::new(&table::ZONE_SHARE);
+    let mut local = Family::new(&table::ZONE_LOCAL);
+    for cluster in clusters {
+        let name = cluster.config.name.as_str();
+        panic.count(&[name], cluster.available.panic.is_some().into());
+        for level in &cluster.available.levels {
+            let priority = level.priority.to_string();
+            load.add(&[name, &priority], f64::from(level.load.percent) / 100.0);
+            local.count(&[name, &priority, level.zones.state.as_str()], 1);
+            for row in &level.zones.rows {
+                let zone = row.zone.as_ref().map_or("", |zone| zone.as_str());
+                share.add(&[name, &priority, zone], f64::from(row.share) / f64::from(WHOLE));
+            }
+        }
+    }
+    families.extend([panic, load, share, local].map(Family::finish));
 }
 
 fn limits(clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily>) {

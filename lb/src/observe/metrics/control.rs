@@ -7,12 +7,14 @@ use std::time::{Duration, SystemTime};
 use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
 use weir_config::model::{CheckKind, Config};
 use weir_core::breaker::Change;
-use weir_core::control::{BreakerNotice, Notice, TrafficNotice};
+use weir_core::control::{BreakerNotice, Notice, SourceKey, SourceView, TrafficNotice};
+use weir_core::discovery::FailureKind;
 use weir_core::endpoint::{EndpointKey, Status};
 use weir_core::health::outlier::{Spare, What};
 use weir_core::health::{ProbeOutcome, ProbeResult};
 use weir_core::load::Histogram;
 
+use super::discovery::DiscoveryMetrics;
 use super::table::{self, Metric};
 
 /// When each endpoint's state last changed, as Unix time in seconds. Written by control, read by
@@ -59,6 +61,7 @@ pub struct ControlMetrics {
     ejections: IntCounterVec,
     spared: IntCounterVec,
     breakers: IntCounterVec,
+    discovery: DiscoveryMetrics,
 }
 
 /// Rules by which endpoints are taken out, as [`weir_core::control::Cause`] names them.
@@ -88,6 +91,7 @@ impl ControlMetrics {
             ejections: IntCounterVec::new(opts(&table::EJECTIONS), table::EJECTIONS.labels)?,
             spared: IntCounterVec::new(opts(&table::SPARED), table::SPARED.labels)?,
             breakers: IntCounterVec::new(opts(&table::BREAKER_CHANGES), table::BREAKER_CHANGES.labels)?,
+            discovery: DiscoveryMetrics::new()?,
         };
         for result in Reload::ALL {
             this.reloads.with_label_values(&[result.as_str()]);
@@ -106,7 +110,8 @@ impl ControlMetrics {
         registry.register(Box::new(self.transitions.clone()))?;
         registry.register(Box::new(self.ejections.clone()))?;
         registry.register(Box::new(self.spared.clone()))?;
-        registry.register(Box::new(self.breakers.clone()))
+        registry.register(Box::new(self.breakers.clone()))?;
+        self.discovery.register(registry)
     }
 
     pub(super) fn transitions_at(&self) -> TransitionTimes {
@@ -165,6 +170,7 @@ impl ControlMetrics {
                 }
             }
         }
+        self.discovery.adopt(previous, next);
         let mut times = self.transitions_at.lock().unwrap_or_else(PoisonError::into_inner);
         times.retain(|key, _| next.clusters.iter().any(|cluster| cluster.name == key.cluster));
     }
@@ -182,6 +188,16 @@ impl ControlMetrics {
     /// Counts one endpoint of `cluster` taken out by `rule`.
     pub fn ejected(&self, cluster: &str, rule: &str) {
         self.ejections.with_label_values(&[cluster, rule]).inc();
+    }
+
+    /// Counts an answer of a source of endpoints, which came at `wall`.
+    pub fn answered(&self, key: &SourceKey, failure: Option<FailureKind>, wall: SystemTime) {
+        self.discovery.answered(key, failure, wall);
+    }
+
+    /// Shows where a source of endpoints stands.
+    pub fn stands(&self, view: &SourceView<'_>) {
+        self.discovery.stands(view);
     }
 
     /// Counts what is told beside changes of state.
@@ -223,7 +239,7 @@ impl ControlMetrics {
     }
 }
 
-fn opts(metric: &Metric) -> Opts {
+pub(super) fn opts(metric: &Metric) -> Opts {
     Opts::new(metric.name, metric.help)
 }
 
@@ -234,6 +250,6 @@ const fn kind(check: &CheckKind) -> &'static str {
     }
 }
 
-fn unix_seconds(wall: SystemTime) -> f64 {
+pub(super) fn unix_seconds(wall: SystemTime) -> f64 {
     wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

@@ -86,6 +86,8 @@ metrics! {
         "Requests that were answered by another attempt than their first.";
     RETRIES_DENIED = "weir_retries_denied_total" COUNTER ["cluster", "reason"]
         "Failed attempts that were not made again, by why.";
+    PANIC = "weir_cluster_panic" GAUGE ["cluster"]
+        "1 while too few endpoints are available, so that worse ones are used too.";
     PANICKED = "weir_panic_requests_total" COUNTER ["cluster"]
         "Requests served while too few endpoints were available.";
     LIMIT = "weir_cluster_limit" GAUGE ["cluster", "limit"]
@@ -106,6 +108,21 @@ metrics! {
         "Endpoints taken out for what their traffic showed, by rule.";
     SPARED = "weir_ejections_spared_total" COUNTER ["cluster", "reason"]
         "Endpoints not taken out although a rule was met, by why; once for each trouble.";
+
+    LEVEL_LOAD = "weir_priority_load_ratio" GAUGE ["cluster", "priority"]
+        "The part of a cluster's traffic that goes to a priority level, 0 to 1.";
+    ZONE_SHARE = "weir_zone_share_ratio" GAUGE ["cluster", "priority", "zone"]
+        "The part of a priority level's traffic that this instance sends to a zone, 0 to 1.";
+    ZONE_LOCAL = "weir_zone_aware" GAUGE ["cluster", "priority", "state"]
+        "1, with the state of zone-aware routing as label: local, spill, or why it is inactive.";
+    DISCOVERY_STATE = "weir_discovery_state" GAUGE ["cluster", "source", "state"]
+        "1 for the state a name or file is in, 0 for the others: pending, resolved, stale, unresolved.";
+    DISCOVERY_ENDPOINTS = "weir_discovery_endpoints" GAUGE ["cluster", "source"]
+        "Endpoints of a name or file that are in force.";
+    DISCOVERY_ANSWERS = "weir_discovery_answers_total" COUNTER ["cluster", "source", "result"]
+        "Answers of a name or file, by result: told, or how they failed.";
+    DISCOVERY_TIME = "weir_discovery_last_success_timestamp_seconds" GAUGE ["cluster", "source"]
+        "When a name or file last told endpoints, Unix time.";
 
     CLUSTER_STATES = "weir_cluster_endpoint_states" GAUGE ["cluster", "state"]
         "Endpoints in each state.";

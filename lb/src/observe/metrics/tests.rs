@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use weir_config::model::{ClusterName, SourceKind};
 use weir_core::attempt::Class;
-use weir_core::control::{Control, Event};
+use weir_core::control::{Control, Event, SourceKey};
 use weir_core::dice::Dice;
+use weir_core::discovery::FailureKind;
 use weir_core::reason::Reason;
 use weir_core::retry::Denied;
 use weir_core::time::Moment;
@@ -16,7 +18,7 @@ const CONFIG: &str = "\
 listeners: [{name: web, bind: '127.0.0.1:80', cluster: app}]
 clusters:
   - name: app
-    endpoints: {az-a: ['10.0.0.1:80', '10.0.0.2:80']}
+    endpoints: [{address: '10.0.0.1:80', zone: az-a}, {address: '10.0.0.2:80', zone: az-a}, 'app.internal:80']
     health_checks: [{http_health_check: {path: /}}]
     circuit_breaker: {max_requests: 10}
 ";
@@ -39,6 +41,11 @@ fn scene(text: &str) -> Scene {
     Scene { snapshot, control, metrics }
 }
 
+fn source() -> SourceKey {
+    let kind = SourceKind::Name { host: "app.internal".into(), port: 80 };
+    SourceKey { cluster: ClusterName::new("app").unwrap(), kind }
+}
+
 fn has(text: &str, line: &str) -> bool {
     text.lines().any(|shown| shown == line)
 }
@@ -48,6 +55,7 @@ fn every_metric_of_the_table_is_shown_and_no_other() {
     let Scene { snapshot, control, metrics } = scene(CONFIG);
     let member = &snapshot.clusters[0].members[0];
     // These have no series before something happens.
+    control.answered(&source(), None, SystemTime::UNIX_EPOCH);
     member.load.of(0).classes[Class::Connect.index()].add(1);
     member.load.of(0).failures[Reason::ConnectRefused].add(1);
     control.transition(&member.key, weir_core::endpoint::Status::Healthy, SystemTime::UNIX_EPOCH);
@@ -159,6 +167,32 @@ fn x6_series_have_a_budget_over_all_clusters() {
     assert_eq!(shown.lines().filter(|line| line.starts_with("weir_endpoint_up{")).count(), 902);
     assert!(shown.lines().count() < 30_000);
     assert!(has(&shown, "weir_cluster_endpoint_states{cluster=\"a\",state=\"healthy\"} 997"));
+}
+
+#[test]
+fn a_source_shows_its_answers() {
+    let Scene { control, metrics, .. } = scene(CONFIG);
+    control.answered(&source(), Some(FailureKind::NxDomain), SystemTime::UNIX_EPOCH);
+    let text = unordered(&metrics.render().unwrap());
+    for line in [
+        "weir_discovery_answers_total{cluster=\"app\",result=\"nxdomain\",source=\"app.internal:80\"} 1",
+        "weir_discovery_answers_total{cluster=\"app\",result=\"told\",source=\"app.internal:80\"} 0",
+        "weir_discovery_state{cluster=\"app\",source=\"app.internal:80\",state=\"pending\"} 1",
+        "weir_discovery_state{cluster=\"app\",source=\"app.internal:80\",state=\"stale\"} 0",
+    ] {
+        assert!(has(&text, line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn x7_series_go_with_their_source() {
+    let Scene { snapshot, control, metrics } = scene(CONFIG);
+    control.answered(&source(), None, SystemTime::UNIX_EPOCH);
+    let next = weir_config::parse_str(&CONFIG.replace("app.internal", "shop.internal")).unwrap().config;
+    control.adopt(Some(&snapshot.config), &next);
+    let text = metrics.render().unwrap();
+    assert!(text.contains("source=\"shop.internal:80\""));
+    assert!(!text.contains("source=\"app.internal:80\""), "{text}");
 }
 
 #[test]
