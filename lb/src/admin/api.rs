@@ -247,7 +247,7 @@ fn problem(status: StatusCode, detail: &str, more: Value) -> Answer {
 
 fn refused(wrong: &Wrong) -> Answer {
     let Wrong { status, parameter, detail, remedy } = wrong;
-    problem(*status, &format!("{detail}: {remedy}"), json!({ "parameter": parameter, "remedy": remedy }))
+    problem(*status, &format!("{detail}; {remedy}"), json!({ "parameter": parameter, "remedy": remedy }))
 }
 
 fn not_found() -> Answer {

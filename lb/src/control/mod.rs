@@ -6,6 +6,7 @@
 
 mod handle;
 mod lag;
+mod notes;
 pub mod probe;
 mod reload;
 pub mod source;
@@ -23,8 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use weir_config::model::{Config, ListenerName};
 use weir_core::control::orders::{Done, Refused};
-use weir_core::control::{Control, Effect, Event, Notice, Order, Probed, TICK_AT_LEAST, Transition};
-use weir_core::endpoint::Status;
+use weir_core::control::{Control, Effect, Event, Order, Probed, TICK_AT_LEAST};
 use weir_core::snapshot::Snapshot;
 
 pub use handle::{Handle, Phase};
@@ -337,9 +337,11 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Probe(order) => self.prober.start(order, &self.shared.truth.load().drills),
-                Effect::Transition(transition) => self.note_transition(&transition),
                 Effect::Look(_) | Effect::LookAway(_) => {}
-                Effect::Notice(notice) => self.note(&notice),
+                Effect::Transition(transition) => {
+                    self.shared.note_transition(&transition, self.env.now(), self.env.wall())
+                }
+                Effect::Notice(notice) => self.shared.note(&notice, self.env.now()),
             }
         }
     }
@@ -356,31 +358,6 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         if settled && self.shared.phase.get() == Phase::Starting {
             self.shared.become_ready();
         }
-    }
-
-    fn note_transition(&self, transition: &Transition) {
-        let Transition { key, zone, from, to, evidence } = transition;
-        self.shared.metrics.transition(key, *to, self.env.wall());
-        let level = if *to == Status::Unhealthy { Level::Warn } else { Level::Info };
-        let place = zone.as_ref().map(|zone| format!(" in {zone}")).unwrap_or_default();
-        let mut fields = json!({
-            "cluster": key.cluster.as_str(),
-            "endpoint": key.address.to_string(),
-            "zone": zone.as_ref().map(|zone| zone.as_str()),
-            "from": from.as_str(),
-            "to": to.as_str(),
-            "evidence": evidence.to_string(),
-        });
-        if let Some((name, more)) = tell::evidence(evidence) {
-            fields[name] = more;
-        }
-        let message = format!("{key}{place} went from {from} to {to}: {evidence}");
-        self.shared.journal.record(Kind::EndpointTransition, level, message, fields);
-    }
-
-    fn note(&self, notice: &Notice) {
-        let (kind, level, fields) = tell::notice(notice);
-        self.shared.journal.record(kind, level, notice.to_string(), fields);
     }
 
     /// Tells the journal which addresses are served that were not, and the other way round.

@@ -26,9 +26,9 @@ pub enum Kind {
     Ready,
     /// The health of an endpoint changed.
     EndpointTransition,
-    /// An endpoint was not taken out although its traffic asks for it, or something else was
-    /// seen of it that did not change its state.
-    EjectionSpared,
+    /// A rule on traffic was met and nobody was taken out: the endpoint is spared, watched, or
+    /// gets less; or nobody is taken out for a moment.
+    Ejection,
     /// A cluster's failure-rate breaker opened, tries, or closed.
     Breaker,
     /// A cluster has too few endpoints left, or enough again.
@@ -67,7 +67,7 @@ impl Kind {
             Self::Started => "started",
             Self::Ready => "ready",
             Self::EndpointTransition => "endpoint_transition",
-            Self::EjectionSpared => "ejection_spared",
+            Self::Ejection => "ejection",
             Self::Breaker => "breaker",
             Self::Panic => "panic",
             Self::Discovery => "discovery",

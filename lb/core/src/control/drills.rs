@@ -170,7 +170,9 @@ impl fmt::Display for DrillNotice {
             Self::Reported { drill, clusters } => {
                 write!(f, "report of drill {} ({drill})", drill.id)?;
                 let few = clusters.iter().take(3);
-                few.clone().try_for_each(|cluster| write!(f, ": {cluster}"))?;
+                few.clone()
+                    .enumerate()
+                    .try_for_each(|(at, cluster)| write!(f, "{}{cluster}", if at == 0 { ": " } else { "; and " }))?;
                 match clusters.len() - few.len() {
                     0 => Ok(()),
                     more => write!(f, "; and {more} more"),

@@ -78,7 +78,7 @@ pub(crate) fn cluster(name: &str, endpoints: Vec<Endpoint>, health_checks: Vec<H
             concurrent_percent: 20,
             min_concurrent: 3,
             percent: 10,
-            min_retries: 10,
+            min_retries: 20,
             window: Duration::from_secs(10),
         },
         panic: Panic { mode: PanicMode::Off, threshold: 50 },
@@ -196,6 +196,7 @@ pub(crate) fn member(n: usize, status: Status) -> Member {
         zone: None,
         weight: Weight::ONE,
         permille: 1000,
+        reachable: true,
         priority: 0,
         status,
         trial: (status == Status::Probation).then(|| Arc::new(Trial::new(1, 1))),
@@ -214,6 +215,8 @@ pub(crate) fn seconds(n: u64) -> Moment {
 }
 
 pub(crate) const PASSED: ProbeResult = ProbeResult::Passed;
+/// It answers, and says that it is not well.
+pub(crate) const NOT_WELL: ProbeResult = ProbeResult::Failed(ProbeFailure::Status(503));
 pub(crate) const REFUSED: ProbeResult = ProbeResult::Failed(ProbeFailure::ConnectRefused);
 
 /// A control loop with its clock, and the probes that are under way.
