@@ -290,12 +290,16 @@ impl Peer {
     /// Whether the other side has closed or reset it, as far as can be seen without reading on.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        // MSG_PEEK | MSG_DONTWAIT of Linux.
-        let mut byte = [MaybeUninit::uninit()];
-        match SockRef::from(&self.stream).recv_with_flags(&mut byte, 0x02 | 0x40) {
-            Ok(got) => got == 0,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        }
+        is_gone(&self.stream)
+    }
+
+    /// Something to look at the connection by from elsewhere.
+    ///
+    /// # Panics
+    /// When the system has no descriptor left.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle(self.stream.try_clone().expect("a second handle"))
     }
 
     /// Whether its backend has stopped.
@@ -328,5 +332,26 @@ impl Drop for Peer {
         let peer = self.stream.peer_addr().ok();
         lock(&self.shared.streams).retain(|s| s.local_addr().ok() != ours || s.peer_addr().ok() != peer);
         self.shared.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A connection to be looked at. While it lives, a reset of the connection waits.
+#[derive(Debug)]
+pub struct Handle(TcpStream);
+
+impl Handle {
+    /// Whether the other side has closed or reset it, as far as can be seen without reading on.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        is_gone(&self.0)
+    }
+}
+
+fn is_gone(stream: &TcpStream) -> bool {
+    // MSG_PEEK | MSG_DONTWAIT of Linux.
+    let mut byte = [MaybeUninit::uninit()];
+    match SockRef::from(stream).recv_with_flags(&mut byte, 0x02 | 0x40) {
+        Ok(got) => got == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, Peer, ok};
+use crate::backend::{Backend, Handle, Peer, ok};
 use crate::message::{Fields, Request};
 use crate::place;
 
@@ -117,7 +117,7 @@ struct Inner {
     /// Requests for statuses by share.
     dealt: AtomicUsize,
     under_way: Vec<Arc<Gauge>>,
-    connections: Vec<Arc<Gauge>>,
+    connections: Vec<Arc<Connections>>,
     probes_pass: AtomicBool,
 }
 
@@ -131,7 +131,7 @@ pub struct Replica {
     address: SocketAddr,
     backend: Option<Backend>,
     under_way: Arc<Gauge>,
-    connections: Arc<Gauge>,
+    connections: Arc<Connections>,
     inner: Arc<Inner>,
 }
 
@@ -156,7 +156,7 @@ impl Replica {
     #[must_use]
     pub fn on(name: &str, listener: TcpListener, totals: &Totals) -> Self {
         let address = listener.local_addr().expect("a listener has an address");
-        let (under_way, connections) = (Arc::new(Gauge::default()), Arc::new(Gauge::default()));
+        let (under_way, connections) = (Arc::new(Gauge::default()), Arc::new(Connections::default()));
         let inner = Arc::new(Inner {
             name: name.to_owned(),
             mood: Mutex::new((Mood::Well, Instant::now())),
@@ -234,7 +234,7 @@ impl Replica {
 
     /// Connections open to it.
     #[must_use]
-    pub fn connections(&self) -> &Gauge {
+    pub fn connections(&self) -> &Connections {
         &self.connections
     }
 }
@@ -245,15 +245,43 @@ pub struct Totals {
     /// Requests under way.
     pub under_way: Arc<Gauge>,
     /// Connections open.
-    pub connections: Arc<Gauge>,
+    pub connections: Arc<Connections>,
+}
+
+/// Connections that are open, and how many there were at the most: one that the other side has
+/// closed is none, whether or not it was read to its end.
+#[derive(Debug, Default)]
+pub struct Connections {
+    open: Mutex<Vec<Arc<Handle>>>,
+    peak: AtomicUsize,
+}
+
+impl Connections {
+    fn add(&self, handle: &Arc<Handle>) {
+        let mut open = lock(&self.open);
+        open.retain(|other| !other.is_gone());
+        open.push(Arc::clone(handle));
+        self.peak.fetch_max(open.len(), Ordering::SeqCst);
+    }
+
+    fn remove(&self, handle: &Arc<Handle>) {
+        lock(&self.open).retain(|other| !Arc::ptr_eq(other, handle));
+    }
+
+    /// The most there were.
+    #[must_use]
+    pub fn peak(&self) -> usize {
+        self.peak.load(Ordering::SeqCst)
+    }
 }
 
 fn serve(listener: TcpListener, inner: &Arc<Inner>) -> Backend {
     let inner = Arc::clone(inner);
     Backend::raw_on(listener, move |peer| {
-        inner.connections.iter().for_each(|gauge| gauge.up());
+        let handle = Arc::new(peer.handle());
+        inner.connections.iter().for_each(|connections| connections.add(&handle));
         inner.connection(peer);
-        inner.connections.iter().for_each(|gauge| gauge.down());
+        inner.connections.iter().for_each(|connections| connections.remove(&handle));
     })
 }
 

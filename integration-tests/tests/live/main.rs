@@ -4,16 +4,25 @@
 
 mod abuse;
 mod back_pressure;
+mod balancing;
+mod breakers;
 mod conformance;
+mod dialling;
+mod discovery;
+mod drills;
 mod early_answers;
+mod ejection;
 mod forwarding;
 mod framing;
 mod health;
 mod lifecycle;
 mod limits;
 mod reload;
+mod retries;
 mod seeing;
+mod stage;
 mod upstream;
+mod zones;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;

@@ -3,8 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
 
+mod all_sick_then_well;
 mod backend_flaps;
+mod crowd;
 mod reload_during_probe_storm;
+mod retry_storm;
+mod slow_one_of_ten;
 mod town;
 mod world;
 mod zone_goes_dark;

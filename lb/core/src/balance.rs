@@ -1,21 +1,39 @@
 //! One entry for all policies: [`pick`].
 //!
-//! What can be worked out once is worked out when a snapshot is made ([`Table`], shared by all
-//! workers); what moves with each pick is the worker's own ([`Cursors`], its dice). So a pick
-//! costs the same with ten endpoints and with ten thousand, and allocates nothing.
+//! What can be worked out once is worked out when a snapshot is made ([`Table`] from who may be
+//! picked, [`Tables`] from who is configured; shared by all workers); what moves with each pick is
+//! the worker's own ([`Cursors`], its dice). So a pick costs the same with ten endpoints and with
+//! ten thousand, and allocates nothing.
 
-mod least_request;
+pub mod bounded;
+mod cursors;
+mod hashed;
+pub mod maglev;
 mod random;
+pub mod ring;
 mod round_robin;
+mod tables;
+mod tried;
+mod two;
 
-use weir_config::model::Balance;
+use std::fmt;
+use std::sync::Arc;
 
-use crate::availability::Tier;
+use weir_config::model::{self, Balance};
+
+pub use cursors::Cursors;
+pub use tables::Tables;
+pub use tried::Tried;
+
+use crate::availability::{Available, Tier};
 use crate::dice::Dice;
+use crate::endpoint::Status;
 use crate::live::TrialPermit;
 use crate::reason::Reason;
 use crate::snapshot::{Cluster, Member};
 use crate::time::Moment;
+use tables::Consistent;
+use two::By;
 
 /// The endpoint one attempt goes to, and why that one.
 #[derive(Debug)]
@@ -26,7 +44,7 @@ pub struct Pick<'c> {
     pub index: usize,
     /// Why this one.
     pub why: Why,
-    /// It is on probation, and this is its trial.
+    /// It is on probation, and this is a trial of it.
     pub trial: Option<TrialPermit>,
 }
 
@@ -35,28 +53,31 @@ pub struct Pick<'c> {
 pub struct Ask<'a> {
     /// Whom its request has tried.
     pub tried: &'a Tried,
-    /// The request's hash key, if the policy hashes and the request has one.
+    /// The request's hash key ([`crate::hash::key_of`]), if the policy hashes and the request has one.
     pub hash: Option<u64>,
     /// The endpoint its session stays on, by [`crate::hash::sticky`], if it has one.
     pub sticky: Option<u64>,
-    /// It may be the trial of an endpoint on probation: should it fail, it can go elsewhere.
+    /// It may be the trial of an endpoint on probation: should it fail, it can go elsewhere. Only a
+    /// request's first attempt ever is.
     pub may_try: bool,
+    /// The worker that asks: latencies are as it saw them.
+    pub worker: usize,
     /// When.
     pub now: Moment,
 }
 
 impl<'a> Ask<'a> {
-    /// For anybody who was not tried, at the origin of time.
+    /// For anybody who was not tried, by worker 0 at the origin of time.
     #[must_use]
     pub const fn new(tried: &'a Tried) -> Self {
-        Self { tried, hash: None, sticky: None, may_try: false, now: Moment::ZERO }
+        Self { tried, hash: None, sticky: None, may_try: false, worker: 0, now: Moment::ZERO }
     }
 }
 
 /// Why an endpoint was picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The only one that may be picked.
+    /// The only one of its group that may be picked.
     Only,
     /// Its turn in smooth weighted round robin.
     Turn,
@@ -67,6 +88,49 @@ pub enum Why {
         /// The other draw.
         over: usize,
     },
+    /// By the request's key.
+    Hash {
+        /// Looks at others before it, by the key's order: they may not be picked, were tried or
+        /// have no room. 0: the key's own.
+        passed_over: u32,
+    },
+    /// Its session stays on it.
+    Sticky,
+    /// On probation, and this request is the trial.
+    Trial,
+}
+
+impl Why {
+    /// The word in the access log and the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Only => "only",
+            Self::Turn => "turn",
+            Self::Drawn => "drawn",
+            Self::LeastOfTwo { .. } => "least_of_two",
+            Self::Hash { .. } => "hash",
+            Self::Sticky => "sticky",
+            Self::Trial => "trial",
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Only => f.write_str("the only one that may be picked"),
+            Self::Turn => f.write_str("its turn by weight"),
+            Self::Drawn => f.write_str("drawn by weight"),
+            Self::LeastOfTwo { .. } => f.write_str("the better of two drawn by weight"),
+            Self::Hash { passed_over: 0 } => f.write_str("by the request's key"),
+            Self::Hash { passed_over } => {
+                write!(f, "by the request's key, after {passed_over} others that were passed over")
+            }
+            Self::Sticky => f.write_str("its session stays on it"),
+            Self::Trial => f.write_str("on probation: this request is its trial"),
+        }
+    }
 }
 
 /// Why nobody was picked.
@@ -77,46 +141,159 @@ pub struct Refusal {
     pub reason: Reason,
     /// There are endpoints to pick, but this request has tried each of them.
     pub all_tried: bool,
-    /// There are endpoints to pick, but each has as many requests as it may: worth waiting for.
+    /// There are endpoints to pick, but each that was not tried has as many requests as it may:
+    /// worth waiting for.
     pub all_busy: bool,
 }
 
-/// Picks the endpoint for one attempt: never one that is unavailable or in `tried`.
+/// Picks the endpoint for one attempt: never one that is unavailable, full or in `tried`.
+///
+/// First the one its session stays on; then a trial of one on probation, if the attempt may be
+/// one; then by the policy, in the group drawn for it; and if there is none left in it, in another.
 ///
 /// # Errors
-/// [`Refusal`] if the cluster has no endpoint to pick, or none that was not tried.
+/// [`Refusal`] if the cluster has no endpoint to pick, or none that was not tried, or none with room.
 pub fn pick<'c>(
     cluster: &'c Cluster,
     ask: &Ask<'_>,
     cursors: &mut Cursors,
     dice: &mut Dice,
 ) -> Result<Pick<'c>, Refusal> {
-    let choice = Choice { members: &cluster.members, usable: &cluster.available.usable, tried: ask.tried };
-    let found = match (choice.usable, &cluster.table.0) {
-        ([], _) => return Err(nobody(cluster.available.tier)),
-        ([_], _) => choice.untried(0).then_some((0, Why::Only)),
-        (_, Policy::RoundRobin(turns)) => {
-            cursors.of(cluster, turns, dice).next(turns, &choice).map(|place| (place, Why::Turn))
-        }
-        (_, Policy::Random(draw)) => draw.one(&choice, None, dice).map(|place| (place, Why::Drawn)),
-        (_, Policy::LeastRequest(draw)) => least_request::pick(draw, &choice, dice),
-    };
-    let (place, why) = found.ok_or(Refusal { reason: Reason::NoHealthyEndpoint, all_tried: true, all_busy: false })?;
-    let index = choice.index(place);
-    Ok(Pick { member: &cluster.members[index], index, why, trial: None })
+    let hash = cluster.config.balance.hashes().then(|| ask.hash.unwrap_or_else(|| dice.roll()));
+    let mut picker = Picker { cluster, available: &cluster.available, ask, hash, cursors, dice };
+    if let Some(picked) = picker.stay().or_else(|| picker.first_trial()) {
+        return Ok(picked);
+    }
+    let drawn = picker.available.draw(hash, picker.dice);
+    match picker.pick_in(drawn) {
+        Some(picked) => Ok(picked),
+        None => picker.elsewhere(drawn),
+    }
 }
 
-fn nobody(tier: Tier) -> Refusal {
-    let reason = match tier {
-        Tier::Nobody(reason) => reason,
-        Tier::Healthy | Tier::Unknown => Reason::NoEndpoint,
-    };
-    Refusal { reason, all_tried: false, all_busy: false }
+/// One pick under way.
+struct Picker<'c, 'a> {
+    cluster: &'c Cluster,
+    available: &'c Available,
+    ask: &'a Ask<'a>,
+    /// The key, or chance in its place, if the policy hashes.
+    hash: Option<u64>,
+    cursors: &'a mut Cursors,
+    dice: &'a mut Dice,
+}
+
+impl<'c, 'a> Picker<'c, 'a> {
+    /// Trials looked at for one request: more of them find no room only if there is hardly any.
+    const TRIALS: usize = 4;
+
+    /// The endpoint the session stays on, if it may be picked.
+    fn stay(&self) -> Option<Pick<'c>> {
+        let index = self.cluster.tables.session(self.ask.sticky?)?;
+        let (group, place) = self.available.seat(index)?;
+        let fits = !self.available.groups[group].reserve && self.choice(group).fits(place);
+        fits.then(|| self.picked(index, Why::Sticky))
+    }
+
+    /// A trial, if the attempt may be one.
+    fn first_trial(&mut self) -> Option<Pick<'c>> {
+        if self.available.trials.is_empty() || !self.ask.may_try || !self.ask.tried.is_empty() {
+            return None;
+        }
+        self.trial(Self::TRIALS)
+    }
+
+    /// A trial of one of `most` members on probation, whichever of them has room for one.
+    fn trial(&mut self, most: usize) -> Option<Pick<'c>> {
+        let trials = &self.available.trials;
+        let start = if trials.len() > 1 { self.dice.below(trials.len() as u64) as usize } else { 0 };
+        trials[start..].iter().chain(&trials[..start]).take(most).find_map(|&index| {
+            let (index, member) = (index as usize, &self.cluster.members[index as usize]);
+            let fits = fits(member, index, self.ask.tried);
+            let permit = member.trial.as_ref().filter(|_| fits)?.take()?;
+            Some(Pick { member, index, why: Why::Trial, trial: Some(permit) })
+        })
+    }
+
+    /// By the policy, from the group at an index.
+    fn pick_in(&mut self, group: usize) -> Option<Pick<'c>> {
+        let table = &self.available.groups.get(group)?.table;
+        let choice = self.choice(group);
+        let (place, why) = match (choice.usable, &table.0) {
+            ([_], _) => choice.fits(0).then_some((0, Why::Only)),
+            (_, Policy::RoundRobin(turns)) => {
+                let cursor = self.cursors.of(self.cluster, group, turns, self.dice);
+                cursor.next(turns, &choice).map(|place| (place, Why::Turn))
+            }
+            (_, Policy::Random(draw)) => draw.one(&choice, None, self.dice).map(|place| (place, Why::Drawn)),
+            (_, Policy::LeastRequest(draw)) => two::pick(By::Requests, draw, &choice, self.ask, self.dice),
+            (_, Policy::Ewma(draw)) => two::pick(By::Latency, draw, &choice, self.ask, self.dice),
+            (_, Policy::Hashed(hashed)) => hashed.pick(self.hash.unwrap_or_default(), &choice, self.cluster),
+        }?;
+        Some(self.picked(choice.index(place), why))
+    }
+
+    /// When there is nobody in the group `drawn`: any other that gets traffic, or could; and if
+    /// those were all tried (and not only full), the ones in reserve and whoever is on probation.
+    #[cold]
+    fn elsewhere(&mut self, drawn: usize) -> Result<Pick<'c>, Refusal> {
+        let groups = &self.available.groups;
+        let others = |reserve| (0..groups.len()).filter(move |&at| at != drawn && groups[at].reserve == reserve);
+        if let Some(picked) = others(false).find_map(|group| self.pick_in(group)) {
+            return Ok(picked);
+        }
+        if self.somebody_is_full() {
+            return Err(Refusal { reason: Reason::QueueFull, all_tried: false, all_busy: true });
+        }
+        let last = others(true).find_map(|group| self.pick_in(group)).or_else(|| self.trial(usize::MAX));
+        last.ok_or_else(|| self.refusal())
+    }
+
+    /// Whether somebody in the groups was not tried, and is passed over for being full.
+    fn somebody_is_full(&self) -> bool {
+        let groups = self.available.groups.iter().filter(|group| !group.reserve);
+        groups.flat_map(|group| &group.usable).any(|&index| !self.ask.tried.contains(index as usize))
+    }
+
+    fn refusal(&self) -> Refusal {
+        let (reason, all_tried) = match self.available.tier {
+            Tier::Nobody(reason) => (reason, false),
+            Tier::Trials => (Reason::AllEjected, false),
+            Tier::Healthy | Tier::Unknown | Tier::Panic => (Reason::NoHealthyEndpoint, true),
+        };
+        Refusal { reason, all_tried, all_busy: false }
+    }
+
+    fn choice<'s>(&self, group: usize) -> Choice<'s>
+    where
+        'c: 's,
+        'a: 's,
+    {
+        Choice {
+            members: &self.cluster.members,
+            available: self.available,
+            group,
+            usable: &self.available.groups[group].usable,
+            tried: self.ask.tried,
+        }
+    }
+
+    fn picked(&self, index: usize, why: Why) -> Pick<'c> {
+        let member = &self.cluster.members[index];
+        // In panic those on probation are picked like others; what comes of it counts as a trial.
+        let trial = member.trial.as_ref().filter(|_| member.status == Status::Probation).and_then(|trial| trial.take());
+        Pick { member, index, why, trial }
+    }
+}
+
+fn fits(member: &Member, index: usize, tried: &Tried) -> bool {
+    (tried.is_empty() || !tried.contains(index)) && !member.live.requests.is_full()
 }
 
 /// Among whom a pick chooses. Policies speak of places: indices into `usable`.
 struct Choice<'a> {
     members: &'a [Member],
+    available: &'a Available,
+    group: usize,
     usable: &'a [u32],
     tried: &'a Tried,
 }
@@ -130,139 +307,65 @@ impl<'a> Choice<'a> {
         &self.members[self.index(place)]
     }
 
-    fn untried(&self, place: usize) -> bool {
-        self.tried.is_empty() || !self.tried.contains(self.index(place))
+    /// The place of the member at `index`, if it is one of these.
+    fn place(&self, index: usize) -> Option<usize> {
+        self.available.seat(index).filter(|(group, _)| *group == self.group).map(|(_, place)| place)
+    }
+
+    /// Whether it was not tried and is not full.
+    fn fits(&self, place: usize) -> bool {
+        let index = self.index(place);
+        fits(&self.members[index], index, self.tried)
     }
 }
 
 /// What a policy works out once per snapshot: depends on the usable members and their weights.
 #[derive(Clone, Debug)]
-pub struct Table(Policy);
+pub(crate) struct Table(Policy);
 
 #[derive(Clone, Debug)]
 enum Policy {
     RoundRobin(round_robin::Turns),
     LeastRequest(random::Draw),
+    Ewma(random::Draw),
     Random(random::Draw),
+    Hashed(hashed::Hashed),
 }
 
 impl Table {
-    /// The table of `policy` over the members at the indices `usable`.
-    ///
-    /// # Panics
-    /// If an index is out of range.
-    #[must_use]
-    pub fn new(policy: Balance, members: &[Member], usable: &[u32]) -> Self {
-        let share = |&index: &u32| {
-            let member = &members[index as usize];
-            (member.id, member.weight.get())
-        };
-        let shares = usable.iter().map(share);
-        Self(match policy {
-            Balance::RoundRobin => Policy::RoundRobin(round_robin::Turns::new(shares)),
-            Balance::LeastRequest => Policy::LeastRequest(random::Draw::new(shares.map(|(_, weight)| weight))),
-            Balance::Random | Balance::Ewma | Balance::RingHash | Balance::Maglev => {
-                Policy::Random(random::Draw::new(shares.map(|(_, weight)| weight)))
+    /// The table of a cluster's policy over the members at the indices `usable`; `consistent` is
+    /// their level's, if the policy hashes.
+    pub(crate) fn new(
+        cluster: &model::Cluster,
+        members: &[Member],
+        usable: &[u32],
+        consistent: Option<&Arc<Consistent>>,
+    ) -> Self {
+        let weights = weights(members, usable);
+        let draw = || random::Draw::new(weights.iter().copied());
+        Self(match (cluster.balance, consistent) {
+            (Balance::RoundRobin, _) => {
+                let ids = usable.iter().map(|&index| members[index as usize].id);
+                Policy::RoundRobin(round_robin::Turns::new(ids.zip(weights.iter().copied())))
             }
+            (Balance::LeastRequest, _) => Policy::LeastRequest(draw()),
+            (Balance::Ewma, _) => Policy::Ewma(draw()),
+            (Balance::RingHash | Balance::Maglev, Some(table)) => {
+                Policy::Hashed(hashed::Hashed::new(table, members, usable, cluster.hash.bounded_load))
+            }
+            // Every level with somebody to pick has a table.
+            (Balance::Random | Balance::RingHash | Balance::Maglev, _) => Policy::Random(draw()),
         })
     }
 }
 
-/// Members one request has tried: their indices. Allocates from the ninth on.
-#[derive(Clone, Debug, Default)]
-pub struct Tried {
-    first: [u32; Self::INLINE],
-    count: usize,
-    more: Vec<u32>,
-}
-
-impl Tried {
-    const INLINE: usize = 8;
-
-    /// Nobody yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { first: [0; Self::INLINE], count: 0, more: Vec::new() }
-    }
-
-    /// Adds the member with that index ([`Pick::index`]).
-    pub fn push(&mut self, index: usize) {
-        let index = index as u32;
-        match self.first.get_mut(self.count) {
-            Some(free) => *free = index,
-            None => self.more.push(index),
-        }
-        self.count += 1;
-    }
-
-    /// Whether the member with that index was tried.
-    #[must_use]
-    pub fn contains(&self, index: usize) -> bool {
-        let inline = &self.first[..self.count.min(Self::INLINE)];
-        inline.iter().chain(&self.more).any(|&tried| tried as usize == index)
-    }
-
-    /// How many tries there were.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.count
-    }
-
-    /// Whether nobody was tried.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-}
-
-/// Where one worker stands in each cluster's round robin. Each worker starts at an offset of its
-/// own, so that workers do not march in step; the sequence is strict within a worker, not across.
-#[derive(Debug, Default)]
-pub struct Cursors(Vec<Option<Box<round_robin::Cursor>>>);
-
-impl Cursors {
-    /// No cluster seen yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(Vec::new())
-    }
-
-    /// Frees what is kept for clusters other than these; worth a call when a generation comes.
-    pub fn keep<'c>(&mut self, clusters: impl IntoIterator<Item = &'c Cluster>) {
-        let mut kept = Self::new();
-        for cluster in clusters {
-            let id = cluster.id.0 as usize;
-            if let Some(cursor) = self.0.get_mut(id).and_then(Option::take) {
-                *kept.slot(id) = Some(cursor);
-            }
-        }
-        *self = kept;
-    }
-
-    fn of(&mut self, cluster: &Cluster, turns: &round_robin::Turns, dice: &mut Dice) -> &mut round_robin::Cursor {
-        let cursor = self.slot(cluster.id.0 as usize).get_or_insert_default();
-        cursor.follow(cluster.version, turns, dice);
-        cursor
-    }
-
-    fn slot(&mut self, id: usize) -> &mut Option<Box<round_robin::Cursor>> {
-        if id >= self.0.len() {
-            self.0.resize_with(id + 1, || None);
-        }
-        &mut self.0[id]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Tried;
-
-    #[test]
-    fn tried_remembers_more_than_fits_inline() {
-        let mut tried = Tried::new();
-        assert!(tried.is_empty() && !tried.contains(0));
-        (0..20).for_each(|index| tried.push(index));
-        assert_eq!(tried.len(), 20);
-        assert!((0..20).all(|index| tried.contains(index)) && !tried.contains(20));
+/// Weights as they count now. While nobody ramps up they are those of the configuration: the same
+/// proportions in smaller numbers, and so in the same order as ever.
+fn weights(members: &[Member], usable: &[u32]) -> Vec<u32> {
+    let usable = || usable.iter().map(|&index| &members[index as usize]);
+    if usable().all(|member| member.permille == 1000) {
+        usable().map(|member| member.weight.get().into()).collect()
+    } else {
+        usable().map(|member| member.capacity() as u32).collect()
     }
 }

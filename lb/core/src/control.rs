@@ -14,6 +14,7 @@ mod judge;
 mod known;
 pub mod notice;
 pub mod orders;
+mod panic;
 mod publish;
 mod schedule;
 pub mod tally;
@@ -31,6 +32,7 @@ pub use evidence::{Evidence, Transition};
 pub use judge::{BreakerNotice, Cause, Ejection, Limits, TrafficNotice};
 pub use notice::Notice;
 pub use orders::Order;
+pub use panic::PanicNotice;
 pub use view::{CheckView, ClusterView, EndpointView};
 
 use crate::attempt::Outcome;
@@ -57,10 +59,10 @@ pub enum Event {
     Suspected(EndpointId),
     /// A trial ended: of an endpoint on probation, or of a cluster whose breaker is half open.
     Tried(Tried),
-    /// A source was looked at.
-    Found(Box<Found>),
     /// An operator wants something. Who wants to hear what became of it calls [`Control::order`].
     Ordered(Order),
+    /// A source was looked at.
+    Found(Box<Found>),
     /// Time passed: [`Control::next_due`] has come.
     Tick,
 }
@@ -161,15 +163,17 @@ pub struct Control {
     /// What is kept of clusters by name, of those too that left not long ago.
     kept: BTreeMap<ClusterName, snapshot::Kept>,
     schedule: Schedule,
-    sources: Sources,
     judging: Judging,
     drains: orders::Drains,
     drills: drills::Drills,
     tally: tally::Tally,
+    sources: Sources,
     /// Checks that have not said anything yet; counted only until `settled`.
     open: usize,
     settled: bool,
     changed: bool,
+    /// What publishing brought up: effects of the next step, which is due at once.
+    noticed: Vec<Effect>,
     /// Numbers given so far; each only rises.
     given: Given,
 }
@@ -221,14 +225,15 @@ impl Control {
             departed: BTreeSet::new(),
             kept: BTreeMap::new(),
             schedule: Schedule::default(),
-            sources: Sources::default(),
             judging: Judging::default(),
             drains: orders::Drains::default(),
             drills: drills::Drills::default(),
             tally: tally::Tally::default(),
+            sources: Sources::default(),
             open: 0,
             settled: false,
             changed: false,
+            noticed: Vec::new(),
             given: Given::default(),
         }
     }
@@ -236,6 +241,7 @@ impl Control {
     /// Takes in one event and appends what is to be done to `effects`, what is told before probes.
     pub fn step(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
         self.now = self.now.max(now);
+        effects.append(&mut self.noticed);
         self.forget();
         self.expire_drains(effects);
         self.go_on_with_drills(effects);
@@ -262,12 +268,14 @@ impl Control {
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
         let due = self.schedule.next_due().filter(|_| self.may_ask());
+        let noticed = (!self.noticed.is_empty()).then_some(self.now);
         let others = [
             self.schedule.next_lost(),
             self.next_watch(),
             self.tally.next_due(),
             self.drains.next_due(),
             self.drills.next_due(),
+            noticed,
             self.sources.next_due(),
             self.awaited_until().filter(|_| !self.settled),
         ];
@@ -280,8 +288,7 @@ impl Control {
     }
 
     /// Whether every source of endpoints answered once or took too long, and every checked endpoint
-    /// was judged once, or its first round was given up. Stays true: endpoints that come later do
-    /// not make a serving process unready.
+    /// was judged once, or its first round was given up. Stays true: endpoints that come later do not make a serving process unready.
     #[must_use]
     pub const fn settled(&self) -> bool {
         self.settled
@@ -350,6 +357,7 @@ impl Control {
         if heard.is_some() || check.blanks >= BLANKS_MAX {
             self.first_round_over(slot);
         }
+        self.notice_reachable(id.endpoint);
         if let Some(Heard { streak, threshold, changed: true }) = heard {
             let ProbeOutcome { result, took } = outcome;
             self.judge(
@@ -357,6 +365,18 @@ impl Control {
                 Evidence::Probe { check: id.check, asked: definition, result, streak, threshold, took },
                 effects,
             );
+        }
+    }
+
+    /// An endpoint that is out answers again, if only to say that it is not well, or no longer does.
+    fn notice_reachable(&mut self, endpoint: EndpointId) {
+        let Some(known) = self.known.get_mut(&endpoint) else { return };
+        let reachable = known.is_reachable();
+        if std::mem::replace(&mut known.reachable, reachable) != reachable
+            && let Some(place) = known.place
+        {
+            self.clusters[place.cluster].note(place.member);
+            self.changed = true;
         }
     }
 

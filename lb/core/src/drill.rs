@@ -50,6 +50,9 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// Every kind's word, for metrics.
+    pub const KINDS: [&str; 4] = ["unreachable", "latency", "abort", "reset"];
+
     /// The word in events and the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -17,6 +17,7 @@ pub mod dice;
 pub mod discovery;
 pub mod drill;
 pub mod endpoint;
+pub mod hash;
 pub mod health;
 pub mod limits;
 pub mod live;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use weir_config::model::{self, Address, ClusterName, ListenerName, Weight, ZoneName};
 
 use crate::availability::{self, Available};
-use crate::balance::Table;
+use crate::balance::Tables;
 use crate::drill::Drill;
 use crate::endpoint::{ClusterId, EndpointId, EndpointKey, Status};
 use crate::live::{ClusterLive, EndpointLive, Trial};
@@ -76,10 +76,12 @@ pub struct Cluster {
     pub members: Vec<Member>,
     /// Who may be picked, and why not the others.
     pub available: Available,
-    /// What the policy worked out beforehand.
-    pub table: Table,
+    /// What was worked out from the configured members alone, whatever their health.
+    pub tables: Arc<Tables>,
     /// Changes whenever `members` or `available` do; unique in the process.
     pub version: u64,
+    /// Since when it is in panic, if it is.
+    pub panic_since: Option<Moment>,
     /// Whether it is given requests at all.
     pub breaker: Breaker,
     /// What all workers share of it.
@@ -134,13 +136,26 @@ impl Kept {
 }
 
 impl Cluster {
-    /// A cluster with what follows from its members: who may be picked, and the policy's table.
+    /// A cluster with what follows from its members: who may be picked, and how. `zone` is the one
+    /// this instance stands in; what can be kept of the version `before` is.
     #[must_use]
-    pub fn new(kept: &Kept, config: Arc<model::Cluster>, members: Vec<Member>, version: u64, breaker: Breaker) -> Self {
-        let available = availability::of(&members);
-        let table = Table::new(config.balance, &members, &available.usable);
+    pub fn new(
+        kept: &Kept,
+        config: Arc<model::Cluster>,
+        members: Vec<Member>,
+        version: u64,
+        breaker: Breaker,
+        zone: Option<&ZoneName>,
+        before: Option<&Self>,
+    ) -> Self {
+        let tables = before.filter(|before| Tables::are_same(before, &config, &members));
+        let tables = match tables {
+            Some(before) => Arc::clone(&before.tables),
+            None => Arc::new(Tables::new(&config, &members)),
+        };
+        let available = availability::of(&members, &config, zone, &tables);
         let Kept { id, live, load } = kept.clone();
-        Self { id, config, members, available, table, version, breaker, live, load }
+        Self { id, config, members, available, tables, version, panic_since: None, breaker, live, load }
     }
 }
 
@@ -161,6 +176,9 @@ pub struct Member {
     pub priority: u8,
     /// What its health comes to.
     pub status: Status,
+    /// Whether anything is known to answer there: not if its probes, or the traffic it was ejected
+    /// for, could not even connect.
+    pub reachable: bool,
     /// On probation: how many requests it may have at once.
     pub trial: Option<Arc<Trial>>,
     /// What all workers share of it.
@@ -174,5 +192,18 @@ impl Member {
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.key.address
+    }
+
+    /// Whether it has a share at all.
+    #[must_use]
+    pub const fn weighs(&self) -> bool {
+        self.weight.get() > 0
+    }
+
+    /// Its share as it counts now: weight × permille; over 0 if the weight is.
+    #[must_use]
+    pub const fn capacity(&self) -> u64 {
+        let permille = if self.permille == 0 { 1 } else { self.permille };
+        self.weight.get() as u64 * permille as u64
     }
 }

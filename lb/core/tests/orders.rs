@@ -14,6 +14,7 @@ use weir_core::control::orders::{Done, DrainScope, Refused};
 use weir_core::control::*;
 use weir_core::drill::{Scope, Trouble};
 use weir_core::endpoint::{EndpointKey, Status};
+use weir_core::retry::Safety;
 use weir_core::time::Moment;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -84,7 +85,7 @@ fn a_drained_endpoint_gets_nothing_and_comes_back() {
     let mut life = Life::of(three_zones());
     let done = life.order(drain(DrainScope::Endpoint(key(1))));
     assert!(matches!(done, Ok(Done::Drained(_, 1))), "{done:?}");
-    assert_eq!(life.publish().unwrap().clusters[0].available.usable, [0, 2, 3, 4, 5]);
+    assert_eq!(life.publish().unwrap().clusters[0].available.groups[0].usable, [0, 2, 3, 4, 5]);
     let evidence = life.control.endpoint(&key(1)).unwrap().evidence.to_string();
     assert_eq!(evidence, "ada drained endpoint shop/10.0.0.1:80");
     assert_eq!(
@@ -93,7 +94,7 @@ fn a_drained_endpoint_gets_nothing_and_comes_back() {
     );
     let done = life.order(undrain(DrainScope::Endpoint(key(1))));
     assert!(matches!(done, Ok(Done::Undrained(_, 1, 0))), "{done:?}");
-    assert_eq!(life.publish().unwrap().clusters[0].available.usable, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(life.publish().unwrap().clusters[0].available.groups[0].usable, [0, 1, 2, 3, 4, 5]);
     let evidence = life.control.endpoint(&key(1)).unwrap().evidence.to_string();
     assert_eq!(evidence, "ada ended the drain of endpoint shop/10.0.0.1:80");
 }
@@ -259,6 +260,23 @@ fn a_drill_can_be_ended_early_and_twice() {
 }
 
 #[test]
+fn a_drill_on_a_route_ends_when_a_reload_moves_the_route() {
+    let mut life = Life::of(three_zones());
+    let scope = Scope::Route(ListenerName::new("web").unwrap(), Some(0));
+    life.order(Order::Drill(wish(Trouble::Abort(503), scope))).unwrap();
+    let mut config = three_zones();
+    config.clusters.push(Arc::new(cluster("other", endpoints(&[1]), vec![])));
+    life.configure(config.clone());
+    assert_eq!(life.publish().unwrap().drills.len(), 1);
+    let path = weir_config::model::PathMatch::Exact("/x".into());
+    let first = route(weir_config::model::RouteMatch { path, ..Default::default() }, "shop");
+    config.listeners = vec![Arc::new(listener("web", vec![first, to("shop")]))];
+    life.configure(config);
+    assert_eq!(life.publish().unwrap().drills.len(), 0);
+    assert!(told(&mut life)[1].contains("by a reload that changed its route"));
+}
+
+#[test]
 fn drills_are_bounded() {
     let mut life = Life::of(three_zones());
     let drill = |lasts| Order::Drill(DrillWish { lasts, ..wish(Trouble::Reset, Scope::Cluster(name("shop"))) });
@@ -291,18 +309,18 @@ fn x5_the_retry_budget_counts_the_last_window_only() {
     let cluster = Arc::clone(&life.publish().unwrap().clusters[0]);
     let budget = cluster.config.retry_budget;
     let requests = || cluster.load.sum(|load| &load.requests);
-    let spend = || (0..1000).map_while(|_| cluster.live.retry.take(&budget, 10_000, requests())).count();
+    let spend = || (0..1000).map_while(|_| cluster.live.retry.take(&budget, Safety::Sent, 10_000, requests())).count();
     cluster.load.of(0).requests.add(1000);
     assert_eq!(spend(), 100);
     // Long after, with no traffic, the budget is its least again, not a tenth of all there ever was.
     pass(&mut life, MINUTE);
-    assert_eq!(spend(), 10);
+    assert_eq!(spend(), 20);
     pass(&mut life, Duration::from_secs(5));
     assert_eq!(spend(), 0);
     cluster.load.of(1).requests.add(300);
-    assert_eq!(spend(), 20);
-    pass(&mut life, Duration::from_secs(11));
     assert_eq!(spend(), 10);
+    pass(&mut life, Duration::from_secs(11));
+    assert_eq!(spend(), 20);
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! Published tables and vectors as oracles.
 
+mod tables {
+    mod availability;
+    mod hashing;
+}
 mod support;
 
 use std::time::Duration;

@@ -8,10 +8,13 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use weir_core::control::Order;
 use weir_core::endpoint::Status;
 
 use super::guard::{self, Refusal};
-use super::{Service, page, status};
+use super::query::{Query, Wrong};
+use super::status::Clock;
+use super::{Service, orders, page, status};
 use crate::control::{BoundListener, Phase, ReloadOutcome, Trigger};
 use crate::env::Env;
 use crate::observe::journal::{rfc3339, timestamp};
@@ -35,22 +38,16 @@ impl<E: Env> Service<E> {
         if let Err(Refusal { status, detail }) = guard::check(&head, peer) {
             return problem(status, detail, json!({}));
         }
-        let query = Query(head.uri.query().unwrap_or_default());
+        let query = Query::of(&head.uri);
         let read = matches!(head.method, Method::GET | Method::HEAD);
         match (head.uri.path(), read) {
-            ("/api/v1/config:reload", _) if head.method == Method::POST => self.reload().await,
-            ("/api/v1/config:reload", _) => not_allowed("POST"),
             ("/metrics", true) => self.metrics().await,
-            (path, true) => self.read(path, query),
-            ("/metrics", false) => not_allowed("GET, HEAD"),
-            (path, false) => match self.read(path, query).status() {
-                StatusCode::NOT_FOUND => not_found(),
-                _ => not_allowed("GET, HEAD"),
-            },
+            (path, true) => self.read(path, &query),
+            (path, false) => self.change(&head.method, path, &query).await,
         }
     }
 
-    fn read(&self, path: &str, query: Query<'_>) -> Answer {
+    fn read(&self, path: &str, query: &Query) -> Answer {
         match path {
             "/" => answer(StatusCode::OK, HTML, page::PAGE),
             // That this is answered at all is the news.
@@ -58,9 +55,56 @@ impl<E: Env> Service<E> {
             "/readyz" | "/ready" => self.ready(query.get("verbose").is_some()),
             "/api/v1/status" => self.status(),
             "/api/v1/config" => self.config(),
-            "/api/v1/events" => self.events(query),
-            _ => not_found(),
+            "/api/v1/events" => self.events(query).unwrap_or_else(|wrong| refused(&wrong)),
+            "/api/v1/drains" => json_answer(StatusCode::OK, JSON, &orders::drains(&self.handle, self.clock())),
+            "/api/v1/drills" => json_answer(StatusCode::OK, JSON, &orders::drills(&self.handle, self.clock())),
+            "/api/v1/config:reload" | "/api/v1/drain" | "/api/v1/undrain" => not_allowed("POST"),
+            _ => match drill_id(path) {
+                Some((_, true)) => not_allowed("POST"),
+                Some((id, false)) => match orders::drill_by_id(id, &self.handle, self.clock()) {
+                    Some(drill) => json_answer(StatusCode::OK, JSON, &drill),
+                    None => not_found(),
+                },
+                None => not_found(),
+            },
         }
+    }
+
+    async fn change(&self, method: &Method, path: &str, query: &Query) -> Answer {
+        let drill = drill_id(path);
+        let order = match (path, drill) {
+            ("/api/v1/config:reload", _) if method == Method::POST => return self.reload().await,
+            ("/api/v1/drain", _) if method == Method::POST => orders::drain(query),
+            ("/api/v1/undrain", _) if method == Method::POST => orders::undrain(query),
+            ("/api/v1/drills", _) if method == Method::POST => orders::drill(query, &self.handle),
+            (_, Some((id, true))) if method == Method::POST => orders::end(id, query),
+            (_, Some((id, false))) if method == Method::DELETE => orders::end(id, query),
+            ("/api/v1/config:reload" | "/api/v1/drain" | "/api/v1/undrain", _) | (_, Some((_, true))) => {
+                return not_allowed("POST");
+            }
+            ("/api/v1/drills", _) => return not_allowed("GET, HEAD, POST"),
+            (_, Some((_, false))) => return not_allowed("GET, HEAD, DELETE"),
+            ("/metrics", _) => return not_allowed("GET, HEAD"),
+            _ => match self.read(path, query).status() {
+                StatusCode::NOT_FOUND => return not_found(),
+                _ => return not_allowed("GET, HEAD"),
+            },
+        };
+        match order {
+            Ok(order) => self.order(order).await,
+            Err(wrong) => refused(&wrong),
+        }
+    }
+
+    async fn order(&self, order: Order) -> Answer {
+        match self.handle.order(order).await {
+            Ok(done) => json_answer(StatusCode::OK, JSON, &orders::done(&done, &self.handle, self.clock())),
+            Err(why) => refused(&orders::refused(&why)),
+        }
+    }
+
+    fn clock(&self) -> Clock {
+        Clock { now: self.env.now(), wall: self.env.wall() }
     }
 
     fn ready(&self, verbose: bool) -> Answer {
@@ -108,8 +152,7 @@ impl<E: Env> Service<E> {
     }
 
     fn status(&self) -> Answer {
-        let (now, wall) = (self.env.now(), self.env.wall());
-        match serde_json::to_vec(&status::of(&self.handle, &self.instance, now, wall)) {
+        match serde_json::to_vec(&status::of(&self.handle, &self.instance, self.clock())) {
             Ok(body) => answer(StatusCode::OK, JSON, body),
             Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
         }
@@ -127,18 +170,13 @@ impl<E: Env> Service<E> {
         json_answer(StatusCode::OK, JSON, &value)
     }
 
-    fn events(&self, query: Query<'_>) -> Answer {
-        let (since, limit) = match (query.number("since"), query.number("limit")) {
-            (Ok(since), Ok(limit)) => (since, limit),
-            (Err(name), _) | (_, Err(name)) => {
-                let detail = format!("The parameter {name} is no whole number.");
-                return problem(StatusCode::BAD_REQUEST, &detail, json!({}));
-            }
-        };
+    fn events(&self, query: &Query) -> Result<Answer, Wrong> {
+        let (since, limit) = (query.number("since")?, query.number("limit")?);
         let limit = limit.map_or(EVENTS_DEFAULT, |limit| usize::try_from(limit).unwrap_or(EVENTS_MAX).min(EVENTS_MAX));
         let stretch = self.handle.journal().read(since, limit);
         let events: Vec<_> = stretch.events.iter().map(|event| &**event).collect();
-        json_answer(StatusCode::OK, JSON, &json!({ "events": events, "last": stretch.last, "lost": stretch.lost }))
+        let value = json!({ "events": events, "last": stretch.last, "lost": stretch.lost });
+        Ok(json_answer(StatusCode::OK, JSON, &value))
     }
 
     async fn reload(&self) -> Answer {
@@ -172,22 +210,11 @@ impl<E: Env> Service<E> {
     }
 }
 
-/// The parameters after `?`. Names and numbers only, so nothing is ever percent-encoded.
-#[derive(Clone, Copy)]
-struct Query<'a>(&'a str);
-
-impl<'a> Query<'a> {
-    fn get(self, name: &str) -> Option<&'a str> {
-        self.0
-            .split('&')
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .find_map(|(key, value)| (key == name).then_some(value))
-    }
-
-    /// The parameter as a number, if it is there; its name if it is none.
-    fn number(self, name: &str) -> Result<Option<u64>, &str> {
-        self.get(name).map(str::parse).transpose().map_err(|_| name)
-    }
+/// The number in `/api/v1/drills/ID` or `/api/v1/drills/ID:end`, and whether it is the latter.
+fn drill_id(path: &str) -> Option<(u64, bool)> {
+    let id = path.strip_prefix("/api/v1/drills/")?;
+    let (id, ends) = id.strip_suffix(":end").map_or((id, false), |id| (id, true));
+    id.parse().ok().map(|id| (id, ends))
 }
 
 fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
@@ -216,6 +243,11 @@ fn problem(status: StatusCode, detail: &str, more: Value) -> Answer {
         value.extend(more);
     }
     json_answer(status, PROBLEM, &value)
+}
+
+fn refused(wrong: &Wrong) -> Answer {
+    let Wrong { status, parameter, detail, remedy } = wrong;
+    problem(*status, &format!("{detail}; {remedy}"), json!({ "parameter": parameter, "remedy": remedy }))
 }
 
 fn not_found() -> Answer {

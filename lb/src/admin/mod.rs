@@ -1,13 +1,15 @@
-//! The admin address: health of this process, metrics, status, events, reload. HTTP over hyper,
-//! on the control thread.
+//! The admin address: health of this process, metrics, status, events, reload, drains,
+//! rehearsals. HTTP over hyper, on the control thread.
 //!
-//! Reading changes nothing; what changes something is POST, and only from this host. Not for the
+//! Reading changes nothing; what changes something is POST (or DELETE), and only from this host. Not for the
 //! public: it is bound to loopback unless told otherwise, and refuses requests that a web page
 //! elsewhere made a browser send.
 
 mod api;
 mod guard;
+mod orders;
 mod page;
+mod query;
 pub mod status;
 
 use std::collections::VecDeque;

@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use weir_config::model;
-use weir_core::availability::Tier;
 use weir_core::control::{CheckView, EndpointView};
 use weir_core::health::ProbeResult;
 use weir_core::load::EndpointLoad;
@@ -173,11 +172,11 @@ pub struct LastProbe {
 }
 
 /// Gathers the state of everything.
-pub(super) fn of(handle: &Handle, instance: &str, now: Moment, wall: SystemTime) -> Status {
+pub(super) fn of(handle: &Handle, instance: &str, clock: Clock) -> Status {
+    let wall = clock.wall;
     let snapshot = handle.snapshot();
     let (in_force, last) = (handle.in_force(), handle.last_reload());
     let bound = handle.bound();
-    let clock = Clock { now, wall };
     let address = |listener: &model::Listener, configured| Address {
         configured: format!("{configured}"),
         bound: bound
@@ -232,11 +231,7 @@ fn clusters(handle: &Handle, snapshot: &snapshot::Snapshot, clock: Clock) -> Vec
             Cluster {
                 name: name.to_string(),
                 balance: balance(cluster.config.balance).to_owned(),
-                using: match cluster.available.tier {
-                    Tier::Healthy => "healthy".to_owned(),
-                    Tier::Unknown => "unknown".to_owned(),
-                    Tier::Nobody(reason) => reason.as_str().to_owned(),
-                },
+                using: cluster.available.tier.as_str().to_owned(),
                 healthy: own.iter().filter(|endpoint| endpoint.status == "healthy").count(),
                 endpoints: own,
             }
@@ -286,15 +281,20 @@ fn check(view: &CheckView<'_>, clock: Clock) -> Check {
 
 /// Translates the core's time for people.
 #[derive(Clone, Copy)]
-struct Clock {
-    now: Moment,
-    wall: SystemTime,
+pub(super) struct Clock {
+    pub(super) now: Moment,
+    pub(super) wall: SystemTime,
 }
 
 impl Clock {
-    fn wall_at(self, moment: Moment) -> String {
-        let ago: Duration = self.now.since(moment);
-        rfc3339(timestamp(self.wall.checked_sub(ago).unwrap_or(self.wall)))
+    pub(super) fn wall_at(self, moment: Moment) -> String {
+        let ago = self.wall.checked_sub(self.now.since(moment)).unwrap_or(self.wall);
+        rfc3339(timestamp(ago.checked_add(self.until(moment)).unwrap_or(ago)))
+    }
+
+    /// How long it is until then; zero if that is past.
+    pub(super) fn until(self, moment: Moment) -> Duration {
+        moment.since(self.now)
     }
 }
 

@@ -107,20 +107,27 @@ async fn everything_listed_is_there() {
             ("/api/v1/status", "application/json"),
             ("/api/v1/config", "application/json"),
             ("/api/v1/events", "application/json"),
+            ("/api/v1/drains", "application/json"),
+            ("/api/v1/drills", "application/json"),
         ] {
             let heard = stage.ask("GET", path).await;
             assert_eq!(heard.status, 200, "{path}");
             assert!(heard.head.contains(&format!("content-type: {content_type}")), "{path}: {}", heard.head);
             assert!(!heard.body.is_empty());
             assert_eq!(stage.ask("HEAD", path).await.body, "");
-            let refused = stage.ask("POST", path).await;
+            let refused = stage.ask("PUT", path).await;
             assert_eq!(refused.status, 405, "{path}");
             assert!(refused.head.contains("allow: get, head"), "{path}");
         }
         assert_eq!(stage.ask("GET", "/nothing").await.status, 404);
         assert_eq!(stage.ask("POST", "/nothing").await.json()["status"], 404);
-        let refused = stage.ask("GET", "/api/v1/config:reload").await;
-        assert_eq!((refused.status, refused.head.contains("allow: post")), (405, true));
+        for path in ["/api/v1/config:reload", "/api/v1/drain", "/api/v1/undrain", "/api/v1/drills/1:end"] {
+            let refused = stage.ask("GET", path).await;
+            assert_eq!((refused.status, refused.head.contains("allow: post")), (405, true), "{path}");
+            assert_eq!(stage.ask("DELETE", path).await.status, 405, "{path}");
+        }
+        let refused = stage.ask("POST", "/api/v1/status").await;
+        assert_eq!(refused.status, 405);
         assert!(refused.head.contains("application/problem+json"));
     })
     .await;
@@ -177,6 +184,100 @@ async fn a_reload_returns_its_verdict() {
         assert_eq!((&verdict["result"], &verdict["count"]), (&"rejected".into(), &1.into()));
         assert_eq!(verdict["mistakes"][0]["code"], "unknown_cluster");
         assert!(verdict["text"].as_str().unwrap().contains("weir.yaml:1:"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn endpoints_are_drained_and_undrained() {
+    play(async |stage| {
+        let refused = stage.ask("POST", "/api/v1/drain?endpoint=app/10.0.0.1:80").await;
+        assert_eq!((refused.status, &refused.json()["parameter"]), (409, &"force".into()));
+        let drained = stage.ask("POST", "/api/v1/drain?endpoint=app%2F10.0.0.1%3A80&for=10m&force&by=ada").await;
+        assert_eq!(drained.status, 200, "{}", drained.body);
+        assert_eq!(drained.json()["text"], "endpoint app/10.0.0.1:80 is drained for 10m: 1 endpoint given no new work");
+        let drains = stage.ask("GET", "/api/v1/drains").await.json();
+        let drain = &drains["drains"][0];
+        assert_eq!((&drain["endpoint"], &drain["by"]), (&"app/10.0.0.1:80".into(), &"ada".into()));
+        assert!((590.0..=600.0).contains(&drain["left_seconds"].as_f64().unwrap()), "{drain}");
+        let status: status::Status = serde_json::from_str(&stage.ask("GET", "/api/v1/status").await.body).unwrap();
+        assert_eq!(status.clusters[0].endpoints[0].status, "draining");
+        let back = stage.ask("POST", "/api/v1/undrain?endpoint=app/10.0.0.1:80").await.json();
+        assert_eq!(back["text"], "endpoint app/10.0.0.1:80 is drained no longer: 1 endpoint back");
+        assert_eq!(stage.ask("POST", "/api/v1/undrain?endpoint=app/10.0.0.1:80").await.status, 409);
+        assert_eq!(stage.ask("GET", "/api/v1/drains").await.json()["drains"], serde_json::json!([]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_drill_is_begun_looked_at_and_ended() {
+    play(async |stage| {
+        let begun =
+            stage.ask("POST", "/api/v1/drills?kind=latency&cluster=app&delay=200ms&percent=50&header=x-who%3Dme").await;
+        assert_eq!(begun.status, 200, "{}", begun.body);
+        let begun = begun.json();
+        assert_eq!(begun["text"], "drill 1 runs for 1m: 200ms more latency at cluster app for 50 % with x-who: me");
+        assert_eq!(stage.handle.snapshot().drills[0].share, 5000);
+        let running = stage.ask("GET", "/api/v1/drills/1").await.json();
+        assert_eq!((&running["stage"], &running["delay_ms"]), (&"running".into(), &200.0.into()));
+        assert_eq!(running["clusters"][0]["during"]["requests"], 0);
+        for (method, path) in [("POST", "/api/v1/drills/1:end?by=bob"), ("DELETE", "/api/v1/drills/1")] {
+            let ended = stage.ask(method, path).await.json();
+            assert_eq!((&ended["drill"]["stage"], &ended["drill"]["ended_by"]), (&"after".into(), &"bob".into()));
+        }
+        assert_eq!(stage.handle.snapshot().drills.len(), 0);
+        let drills = stage.ask("GET", "/api/v1/drills").await.json();
+        assert_eq!(drills["drills"].as_array().unwrap().len(), 1);
+        assert_eq!(stage.ask("GET", "/api/v1/drills/2").await.status, 404);
+        assert_eq!(stage.ask("POST", "/api/v1/drills/2:end").await.status, 404);
+        let zone = stage.ask("POST", "/api/v1/drills?kind=zone&zone=az-a").await.json();
+        assert_eq!(zone["warnings"][0], "cluster app has no other endpoint that can be used");
+        assert_eq!(stage.ask("POST", "/api/v1/drills?kind=abort&route=web/1&status=418").await.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wrong_order_is_told_what_is_wrong() {
+    play(async |stage| {
+        for (path, status, parameter, words) in [
+            ("drain", 400, "endpoint", "what shall be drained?"),
+            ("drain?endpoint=app", 400, "endpoint", "CLUSTER/ADDRESS"),
+            ("drain?endpoint=app/x:80", 400, "endpoint", "is no address"),
+            ("drain?endpoint=ap/10.0.0.1:80", 422, "cluster", "did you mean app?"),
+            ("drain?zone=az-b", 422, "zone", "did you mean az-a?"),
+            ("drain?zone=a%20b", 400, "zone", "letters, digits"),
+            ("drain?cluster=app", 400, "cluster", "a whole cluster is not drained"),
+            ("drain?zone=az-a&for=10", 400, "for", "10 has no unit"),
+            ("drain?zone=az-a&for=0s", 400, "for", "must be over 0"),
+            ("drain?zone=az-a&fro=10m", 400, "", "did you mean for?"),
+            ("drain?zone=az-a&by=%01", 400, "by", "without control characters"),
+            ("drills", 400, "kind", "kinds are: zone"),
+            ("drills?kind=fire", 400, "kind", "kinds are: zone"),
+            ("drills?kind=zone", 400, "zone", "zone=az-b"),
+            ("drills?kind=latency&cluster=app", 400, "delay", "delay=200ms"),
+            ("drills?kind=reset&cluster=app&delay=1s", 400, "", "no parameter \"delay\""),
+            ("drills?kind=reset", 400, "endpoint", "a drill is at one place"),
+            ("drills?kind=reset&route=web/0", 400, "route", "numbered from 1"),
+            ("drills?kind=reset&route=web/2", 422, "route", "routes 1 to 1"),
+            ("drills?kind=reset&route=web/shop", 400, "route", "no route named"),
+            ("drills?kind=reset&route=wob", 422, "route", "did you mean web?"),
+            ("drills?kind=unreachable&route=web", 400, "", "no connections to cut"),
+            ("drills?kind=abort&cluster=app&status=99", 400, "status", "200 to 599"),
+            ("drills?kind=reset&cluster=app&percent=0", 400, "percent", "0.01 to 100"),
+            ("drills?kind=reset&cluster=app&header=a%20b", 400, "header", "no name of a header"),
+            ("drills?kind=reset&cluster=app&for=25h", 400, "for", "longer than a day"),
+            ("drills?kind=reset&cluster=app&after=1h", 400, "after", "at most 10m"),
+        ] {
+            let heard = stage.ask("POST", &format!("/api/v1/{path}")).await;
+            let problem = heard.json();
+            assert_eq!(heard.status, status, "{path}: {}", heard.body);
+            assert_eq!(problem["parameter"].as_str().unwrap_or_default(), parameter, "{path}: {}", heard.body);
+            assert!(problem["detail"].as_str().unwrap().contains(words), "{path}: {}", heard.body);
+            assert!(!problem["remedy"].as_str().unwrap().is_empty(), "{path}");
+        }
+        assert_eq!(stage.handle.snapshot().drills.len(), 0);
     })
     .await;
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +11,12 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{sleep, timeout};
+
+use super::paint::harmless;
 
 /// Where an instance is asked unless told otherwise.
 pub(super) const DEFAULT_ADMIN: &str = "127.0.0.1:9900";
@@ -31,16 +36,81 @@ pub(super) enum ClientError {
     Connect { address: String, why: String },
     #[error("{0} does not answer as weir's admin address does: {1}")]
     Answer(String, String),
+    #[error("{0}")]
+    Wrong(String),
     #[error("{address} says: {status}: {detail}")]
     Refused { address: String, status: StatusCode, detail: String },
     #[error("cannot start: {0}")]
     Runtime(io::Error),
 }
 
+impl ClientError {
+    /// An answer that cannot be read.
+    pub(super) fn answer(error: &serde_json::Error) -> Self {
+        Self::Answer("the instance".into(), error.to_string())
+    }
+
+    /// Says it, with the exit code that goes with it.
+    pub(super) fn exit(&self) -> ExitCode {
+        match self {
+            Self::Wrong(_) => super::usage(&harmless(&self.to_string())),
+            _ => super::failed(&harmless(&self.to_string())),
+        }
+    }
+}
+
+/// Parameters of an order, for the part of a URL after `?`.
+pub(super) struct Parameters(String);
+
+impl Parameters {
+    /// With the name of who asks, if the environment tells it.
+    pub(super) fn by_me() -> Self {
+        let mut parameters = Self(String::new());
+        let me = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+        parameters.add_if("by", me.filter(|me| !me.is_empty()));
+        parameters
+    }
+
+    pub(super) fn add(&mut self, name: &'static str, value: impl AsRef<str>) {
+        if !self.0.is_empty() {
+            self.0.push('&');
+        }
+        self.0.push_str(name);
+        self.0.push('=');
+        for byte in value.as_ref().bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => self.0.push(byte.into()),
+                _ => self.0.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
+
+    pub(super) fn add_if(&mut self, name: &'static str, value: Option<impl AsRef<str>>) {
+        if let Some(value) = value {
+            self.add(name, value);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn without_me(self) -> String {
+        self.0.split('&').filter(|pair| !pair.starts_with("by=")).collect::<Vec<_>>().join("&")
+    }
+}
+
+/// Signals that ask a command to end.
+pub(super) struct Interrupts([Signal; 3]);
+
 /// An answer: its status and its body.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
+}
+
+/// Why it is refused, as the answer says.
+fn detail(reply: &Reply) -> String {
+    let problem: Option<Value> = serde_json::from_slice(&reply.body).ok();
+    let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
+    detail.unwrap_or("(no reason given)").to_owned()
 }
 
 /// Asks one instance, as often as wanted.
@@ -75,6 +145,45 @@ impl Client {
         self.ask(Method::POST, path)
     }
 
+    /// Gives an order; the answer says what became of it.
+    pub(super) fn order(&self, path: &str, parameters: &Parameters) -> Result<Value, ClientError> {
+        let reply = self.post(&format!("{path}?{}", parameters.0))?;
+        match reply.status {
+            StatusCode::OK => self.read(&reply),
+            // What we say comes from the command line.
+            StatusCode::BAD_REQUEST => Err(ClientError::Wrong(detail(&reply))),
+            _ => Err(self.refused(&reply)),
+        }
+    }
+
+    /// From now on signals that would end this process are told by [`Self::pause`].
+    pub(super) fn interrupts(&self) -> Result<Interrupts, ClientError> {
+        let _inside = self.runtime.enter();
+        let signals = || {
+            let of = |kind| signal(kind);
+            Ok(Interrupts([of(SignalKind::interrupt())?, of(SignalKind::terminate())?, of(SignalKind::hangup())?]))
+        };
+        signals().map_err(ClientError::Runtime)
+    }
+
+    /// Waits; whether a signal came meanwhile.
+    pub(super) fn pause(&self, time: Duration, Interrupts([one, two, three]): &mut Interrupts) -> bool {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = one.recv() => true,
+                _ = two.recv() => true,
+                _ = three.recv() => true,
+                () = sleep(time) => false,
+            }
+        })
+    }
+
+    /// An answer, understood.
+    pub(super) fn understand<T: DeserializeOwned>(&self, value: Value) -> Result<T, ClientError> {
+        serde_json::from_value(value).map_err(|error| ClientError::Answer(self.name.clone(), error.to_string()))
+    }
+
     /// The body of an answer, understood.
     pub(super) fn read<T: DeserializeOwned>(&self, reply: &Reply) -> Result<T, ClientError> {
         serde_json::from_slice(&reply.body).map_err(|error| ClientError::Answer(self.name.clone(), error.to_string()))
@@ -82,9 +191,7 @@ impl Client {
 
     /// An answer that is none.
     pub(super) fn refused(&self, reply: &Reply) -> ClientError {
-        let problem: Option<serde_json::Value> = serde_json::from_slice(&reply.body).ok();
-        let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str()).unwrap_or("(no reason given)");
-        ClientError::Refused { address: self.name.clone(), status: reply.status, detail: detail.to_owned() }
+        ClientError::Refused { address: self.name.clone(), status: reply.status, detail: detail(reply) }
     }
 
     fn ask(&self, method: Method, path: &str) -> Result<Reply, ClientError> {

@@ -5,10 +5,13 @@
 
 mod check;
 mod client;
+mod drain;
+mod drill;
 mod events;
 mod paint;
 mod reload;
 mod status;
+mod table;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -68,6 +71,22 @@ enum Verb {
     /// Make a running instance read its configuration again, and wait for the verdict
     #[command(after_help = "Example:\n  weir reload && echo taken")]
     Reload(reload::Reload),
+    /// Give an endpoint, or a whole zone, no new work; without arguments: show what is drained
+    ///
+    /// Work under way is finished. A drain is kept over reloads, not over restarts.
+    #[command(after_help = "Example:\n  weir drain app/10.0.1.11:8080 --for 10m\n  weir drain zone az-b\n  weir drain")]
+    Drain(drain::Drain),
+    /// End a drain
+    #[command(after_help = "Example:\n  weir undrain app/10.0.1.11:8080\n  weir undrain zone az-b")]
+    Undrain(drain::Undrain),
+    /// Rehearse: make something fail on purpose, for a time, and see what clients notice
+    ///
+    /// Follows the drill and prints its report: requests, errors and latency before, during and
+    /// after. Whatever ends this command ends the drill, and every drill ends by itself.
+    #[command(
+        after_help = "Example:\n  weir drill zone az-b --for 60s\n  weir drill latency --cluster app --delay 200ms --percent 50\n  weir drill abort --status 503 --route web/1\n  weir drill list"
+    )]
+    Drill(drill::Drill),
     /// See it work: embedded replicas in three zones, a steady load, and a balancer between them
     #[command(after_help = "Example:\n  weir demo\n  weir demo --listen 127.0.0.1:8888")]
     Demo(Demo),
@@ -151,6 +170,9 @@ pub fn main() -> ExitCode {
         Verb::Status(show) => show.run(),
         Verb::Events(show) => show.run(),
         Verb::Reload(reload) => reload.run(),
+        Verb::Drain(drain) => drain.run(),
+        Verb::Undrain(undrain) => undrain.run(),
+        Verb::Drill(drill) => drill.run(),
         Verb::Demo(demo) => demo.run(),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
@@ -261,6 +283,11 @@ mod tests {
             assert!(verb.get_about().is_some(), "{}", verb.get_name());
             let example = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(example.contains(&format!("weir {}", verb.get_name())), "{}", verb.get_name());
+            for under in verb.get_subcommands() {
+                let example = under.get_after_help().map(ToString::to_string).unwrap_or_default();
+                let line = format!("weir {} {}", verb.get_name(), under.get_name());
+                assert!(example.contains(&line), "{line}");
+            }
         }
     }
 }

@@ -40,8 +40,10 @@ impl Paint {
     pub(super) fn state(self, word: &str, text: &str) -> String {
         match word {
             "healthy" | "serving" | "applied" | "info" => self.with("32", text),
-            "unknown" | "starting" | "draining" | "warn" => self.with("33", text),
-            "unhealthy" | "rejected" | "error" => self.with("31", text),
+            "unknown" | "starting" | "draining" | "probation" | "half_open" | "running" | "warn" => {
+                self.with("33", text)
+            }
+            "unhealthy" | "ejected" | "open" | "rejected" | "error" => self.with("31", text),
             _ => text.to_owned(),
         }
     }
@@ -58,4 +60,9 @@ fn wanted() -> bool {
 /// Text from a running instance, free of terminal control.
 pub(super) fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+/// Our own colours are the only control characters that may pass.
+pub(super) fn harmless_but_colours(text: &str) -> String {
+    text.split('\x1b').map(harmless).collect::<Vec<_>>().join("\x1b")
 }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::client::Client;
-use super::paint::{Paint, harmless};
+use super::paint::{Paint, harmless_but_colours};
+use super::table::{Cell, Table, age};
 use super::{Format, Instance, emit, failed};
 use crate::admin::status::{Cluster, Endpoint, Listener, Status};
 
@@ -42,11 +43,6 @@ impl Show {
             Format::Text => emit(&harmless_but_colours(&render(&status, Paint::for_stdout()))),
         }
     }
-}
-
-/// Our own colours are the only control characters that may pass.
-fn harmless_but_colours(text: &str) -> String {
-    text.split('\x1b').map(harmless).collect::<Vec<_>>().join("\x1b")
 }
 
 fn render(status: &Status, paint: Paint) -> String {
@@ -145,76 +141,6 @@ fn reason(endpoint: &Endpoint) -> String {
     }
 }
 
-/// A duration as people say it: the two largest units.
-fn age(seconds: u64) -> String {
-    let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, minutes) => format!("{minutes}m{:02}s", seconds % 60),
-        (0, hours, minutes) => format!("{hours}h{minutes:02}m"),
-        (days, hours, _) => format!("{days}d{hours:02}h"),
-    }
-}
-
-/// Columns of equal width.
-struct Table {
-    right: Vec<bool>,
-    rows: Vec<Vec<Cell>>,
-}
-
-struct Cell {
-    text: String,
-    state: bool,
-}
-
-impl Cell {
-    fn plain(text: impl ToString) -> Self {
-        Self { text: text.to_string(), state: false }
-    }
-
-    fn state(word: &str) -> Self {
-        Self { text: word.to_owned(), state: true }
-    }
-}
-
-impl Table {
-    /// A head that begins with `>` makes its column flush right.
-    fn new(heads: &[&str]) -> Self {
-        let right = heads.iter().map(|head| head.starts_with('>')).collect();
-        let heads = heads.iter().map(|head| Cell::plain(head.trim_start_matches('>'))).collect();
-        Self { right, rows: vec![heads] }
-    }
-
-    fn row<const N: usize>(&mut self, cells: [Cell; N]) {
-        self.rows.push(cells.into());
-    }
-
-    fn render(&self, indent: &str, paint: Paint) -> String {
-        let width = |column: usize| self.rows.iter().map(|row| row[column].text.chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
-        let mut text = String::new();
-        for (at, row) in self.rows.iter().enumerate() {
-            text.push_str(indent);
-            for (column, cell) in row.iter().enumerate() {
-                let last = column + 1 == row.len();
-                let width = if last && !self.right[column] { 0 } else { widths[column] };
-                let padded = if self.right[column] {
-                    format!("{:>width$}", cell.text)
-                } else {
-                    format!("{:<width$}", cell.text)
-                };
-                text.push_str(&match (at, cell.state) {
-                    (0, _) => paint.dim(&padded),
-                    (_, true) => paint.state(&cell.text, &padded),
-                    (_, false) => padded,
-                });
-                text.push_str(if last { "\n" } else { "  " });
-            }
-        }
-        text
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -265,12 +191,5 @@ CLUSTER orders · round_robin · 2 of 3 healthy
   -     10.0.0.2:8080  unhealthy  1m05s       1       0      1234         2  the probe passed
 ";
         assert_eq!(render(&status(), Paint::plain()), expected);
-    }
-
-    #[test]
-    fn ages_have_two_units() {
-        for (seconds, text) in [(0, "0s"), (59, "59s"), (60, "1m00s"), (3600, "1h00m"), (90_000, "1d01h")] {
-            assert_eq!(age(seconds), text);
-        }
     }
 }

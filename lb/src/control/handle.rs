@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
-use weir_core::control::Control;
+use weir_core::control::orders::{Done, Refused};
+use weir_core::control::{Control, Order};
 use weir_core::snapshot::Snapshot;
 
 use super::reload::{InForce, LastReload, Rejection, ReloadOutcome, Trigger};
@@ -56,6 +57,17 @@ impl Handle {
         // Either fails only once the loop has ended.
         let _ = self.commands.send(Command::Reload { trigger, reply }).await;
         verdict.await.unwrap_or_else(|_| ReloadOutcome::Rejected(Rejection::stopping()))
+    }
+
+    /// Gives an order; waits for what became of it.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub async fn order(&self, order: Order) -> Result<Done, Refused> {
+        let (reply, verdict) = oneshot::channel();
+        // Either fails only once the loop has ended.
+        let _ = self.commands.send(Command::Order { order: Box::new(order), reply }).await;
+        verdict.await.unwrap_or(Err(Refused::Stopping))
     }
 
     /// As if the file had been seen to change.

@@ -7,6 +7,7 @@
 pub mod discover;
 mod handle;
 mod lag;
+mod notes;
 pub mod probe;
 mod reload;
 pub mod source;
@@ -24,8 +25,8 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use weir_config::model::{Config, ListenerName};
-use weir_core::control::{Control, Effect, Event, Found, Notice, Probed, Transition};
-use weir_core::endpoint::Status;
+use weir_core::control::orders::{Done, Refused};
+use weir_core::control::{Control, Effect, Event, Found, Order, Probed, TICK_AT_LEAST};
 use weir_core::snapshot::Snapshot;
 
 pub use handle::{Handle, Phase};
@@ -103,6 +104,7 @@ pub struct BoundListener {
 /// What the loop is asked to do.
 enum Command {
     Reload { trigger: Trigger, reply: oneshot::Sender<ReloadOutcome> },
+    Order { order: Box<Order>, reply: oneshot::Sender<Result<Done, Refused>> },
     FileChanged,
     Stop,
 }
@@ -114,7 +116,7 @@ const BATCH_MAX: usize = 1024;
 /// Between two ticks: the grain of the timers underneath.
 const TICK_MIN: Duration = Duration::from_millis(1);
 /// Between two ticks when the core wants none.
-const TICK_MAX: Duration = Duration::from_secs(60);
+const TICK_MAX: Duration = TICK_AT_LEAST;
 
 /// What the loop and its handles share. Written by the loop (and `phase` by handles), read by the
 /// admin API; all on one thread, borrowed for moments.
@@ -298,6 +300,12 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                         // Whoever asked may have gone; the journal has it.
                         let _ = reply.send(outcome);
                     }
+                    Command::Order { order, reply } => {
+                        let verdict = self.order(*order);
+                        // Whoever asked may look at once: what was ordered is the truth by then.
+                        self.publish();
+                        let _ = reply.send(verdict);
+                    }
                     Command::FileChanged => self.look_at_file(),
                     Command::Stop => return,
                 },
@@ -343,18 +351,22 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         self.carry_out();
     }
 
+    fn order(&mut self, order: Order) -> Result<Done, Refused> {
+        let verdict = self.shared.control.borrow_mut().order(self.env.now(), order, &mut self.effects);
+        self.carry_out();
+        verdict
+    }
+
     fn carry_out(&mut self) {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
-                Effect::Probe(order) => self.prober.start(order),
+                Effect::Probe(order) => self.prober.start(order, &self.shared.truth.load().drills),
                 Effect::Look(look) => self.discoverer.start(look),
                 Effect::LookAway(key) => self.discoverer.stop(&key),
-                Effect::Transition(transition) => self.note_transition(&transition),
-                Effect::Notice(Notice::Discovery(notice)) => {
-                    let (level, fields) = discover::notice(&notice);
-                    self.shared.journal.record(Kind::Discovery, level, notice.to_string(), fields);
+                Effect::Transition(transition) => {
+                    self.shared.note_transition(&transition, self.env.now(), self.env.wall())
                 }
-                Effect::Notice(notice) => tracing::info!("{notice}"),
+                Effect::Notice(notice) => self.shared.note(&notice, self.env.now()),
             }
         }
     }
@@ -371,27 +383,6 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         if settled && self.shared.phase.get() == Phase::Starting {
             self.shared.become_ready();
         }
-    }
-
-    fn note_transition(&self, transition: &Transition) {
-        let Transition { key, zone, from, to, evidence } = transition;
-        self.shared.metrics.transition(key, *to, self.env.wall());
-        let level = if *to == Status::Unhealthy { Level::Warn } else { Level::Info };
-        let place = zone.as_ref().map(|zone| format!(" in {zone}")).unwrap_or_default();
-        self.shared.journal.record(
-            Kind::EndpointTransition,
-            level,
-            format!("{key}{place} went from {from} to {to}: {evidence}"),
-            json!({
-                "cluster": key.cluster.as_str(),
-                "endpoint": key.address.to_string(),
-                "zone": zone.as_ref().map(|zone| zone.as_str()),
-                "from": from.as_str(),
-                "to": to.as_str(),
-                "evidence": evidence.to_string(),
-                "probe": tell::evidence(evidence),
-            }),
-        );
     }
 
     /// Tells the journal which addresses are served that were not, and the other way round.

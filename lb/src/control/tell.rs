@@ -1,13 +1,25 @@
-//! Probes and their outcomes in JSON: the same form in events and in the status.
+//! What people are told, in JSON: the same form in events and in the API.
+
+mod orders;
+mod traffic;
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_config::model::{CheckKind, HealthCheck};
-use weir_core::control::Evidence;
+use weir_core::control::drills::DrillNotice;
+use weir_core::control::{Evidence, Notice, TrafficNotice};
 use weir_core::health::{ProbeOutcome, ProbeResult};
+use weir_core::time::Moment;
 
-/// The evidence of a transition, as far as it is more than words; null where it is not.
+pub use orders::{cluster_report, drain_scope, drill};
+pub use traffic::{ejection, limits};
+
+use crate::observe::journal::{Kind, Level};
+
+/// The evidence of a transition, as far as it is more than words, and what to call it.
 #[must_use]
-pub fn evidence(evidence: &Evidence) -> Value {
+pub fn evidence(evidence: &Evidence, now: Moment) -> Option<(&'static str, Value)> {
     match evidence {
         Evidence::Probe { check, asked, result, streak, threshold, took } => {
             let mut value = outcome(&ProbeOutcome { result: *result, took: *took });
@@ -15,10 +27,58 @@ pub fn evidence(evidence: &Evidence) -> Value {
             value["asked"] = asked.kind.to_string().into();
             value["streak"] = (*streak).into();
             value["threshold"] = (*threshold).into();
-            value
+            Some(("probe", value))
         }
-        _ => Value::Null,
+        Evidence::Drained(drain) => {
+            let lasts = drain.until.map(|until| until.since(drain.began).as_secs_f64());
+            Some(("drain", with(drain_scope(&drain.scope), json!({ "by": &*drain.by, "for_seconds": lasts }))))
+        }
+        Evidence::Undrained { scope, by } => {
+            Some(("drain", with(drain_scope(scope), json!({ "ended_by": by.as_deref() }))))
+        }
+        Evidence::Traffic(its) | Evidence::TimeServed(its) | Evidence::Proved { ejection: its, .. } => {
+            Some(("traffic", ejection(its, now)))
+        }
+        Evidence::NoChecks
+        | Evidence::Added
+        | Evidence::ChecksRemoved
+        | Evidence::Undiscovered
+        | Evidence::Rediscovered
+        | Evidence::RuleRemoved => None,
     }
+}
+
+/// What kind of news it is, how much it matters, and its fields.
+#[must_use]
+pub fn notice(notice: &Notice, now: Moment) -> (Kind, Level, Value) {
+    match notice {
+        Notice::Order(notice) => (Kind::Drain, Level::Info, orders::order(notice)),
+        Notice::Drill(notice) => {
+            let level = if matches!(notice, DrillNotice::Began { .. }) { Level::Warn } else { Level::Info };
+            (Kind::Drill, level, orders::rehearsal(notice))
+        }
+        Notice::Traffic(notice) => {
+            let level = if matches!(notice, TrafficNotice::Restored { .. }) { Level::Info } else { Level::Warn };
+            (Kind::Ejection, level, traffic::traffic(notice, now))
+        }
+        Notice::Breaker(notice) => {
+            let (level, fields) = traffic::breaker(notice);
+            (Kind::Breaker, level, fields)
+        }
+        Notice::Panic(_) => (Kind::Panic, Level::Warn, json!({})),
+        Notice::Discovery(notice) => {
+            let (level, fields) = super::discover::notice(notice);
+            (Kind::Discovery, level, fields)
+        }
+    }
+}
+
+/// An object with the members of another.
+fn with(mut value: Value, more: Value) -> Value {
+    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+        value.extend(more);
+    }
+    value
 }
 
 /// How a probe ended: `{result, layer, status, took_ms, words}`.
@@ -51,14 +111,12 @@ pub fn check(check: &HealthCheck) -> String {
 
 /// Milliseconds, to the microsecond.
 #[must_use]
-pub fn millis(duration: std::time::Duration) -> f64 {
+pub fn millis(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use weir_core::health::{Inconclusive, ProbeFailure};
 
     use super::*;

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
+use weir_config::model::ZoneName;
 use weir_core::availability::Tier;
+use weir_core::control::drills::DrillWish;
+use weir_core::control::orders::DrainScope;
+use weir_core::drill::{self, Trouble};
 
 use super::testing::{List, Manner, World};
 use super::*;
@@ -176,13 +180,97 @@ async fn verdicts_follow_the_thresholds() {
                 "{}",
                 told[2]
             );
-            assert_eq!(stage.handle.snapshot().clusters[0].available.usable, [0]);
+            assert_eq!(stage.handle.snapshot().clusters[0].available.groups[0].usable, [0]);
 
             stage.world.at("10.0.0.2:80", up());
             seconds(13).await;
-            assert_eq!(stage.handle.snapshot().clusters[0].available.usable, [0, 1]);
+            assert_eq!(stage.handle.snapshot().clusters[0].available.groups[0].usable, [0, 1]);
             let events = stage.handle.journal().read(None, 1).events;
             assert_eq!(events[0].fields["probe"]["streak"], 2);
+        },
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rehearsed_zone_is_gone_for_its_time_and_for_probes_too() {
+    let up = || Manner::Says(vec!["HTTP/1.1 200 OK\r\n\r\n"]);
+    play(
+        CHECKED,
+        |world| _ = ["10.0.0.1:80", "10.0.0.2:80"].map(|address| world.at(address, up())),
+        async |stage| {
+            let seconds = async |n| sleep(Duration::from_secs(n)).await;
+            seconds(6).await;
+            let zone = ZoneName::new("az-b").unwrap();
+            let wish = DrillWish {
+                trouble: Trouble::Unreachable,
+                scope: drill::Scope::Zone(zone.clone()),
+                share: 10_000,
+                header: None,
+                lasts: Duration::from_secs(20),
+                after: Duration::from_secs(5),
+                by: "ada".into(),
+            };
+            let heard = stage.world.heard().len();
+            let done = stage.handle.order(Order::Drill(wish)).await;
+            assert!(matches!(&done, Ok(Done::Began(_, warnings)) if warnings.is_empty()), "{done:?}");
+            assert_eq!(stage.handle.snapshot().drills.len(), 1);
+            seconds(15).await;
+            assert_eq!(stage.handle.snapshot().clusters[0].available.usable().collect::<Vec<_>>(), [0]);
+            let fell = stage.told(Kind::EndpointTransition).pop().unwrap();
+            assert!(fell.contains("10.0.0.2:80 in az-b went from healthy to unhealthy"), "{fell}");
+            assert!(fell.contains("connection not taken in time"), "{fell}");
+            assert!(stage.world.heard().len() > heard, "the other zone is probed as ever");
+            seconds(30).await;
+            assert_eq!(stage.handle.snapshot().drills.len(), 0);
+            assert_eq!(stage.handle.snapshot().clusters[0].available.usable().collect::<Vec<_>>(), [0, 1]);
+            let told = stage.told(Kind::Drill);
+            assert_eq!(told[0], "drill 1 by ada for 20s: no connection at zone az-b");
+            assert!(told[1].starts_with("drill 1 ended after 20.0s, its time was up"), "{told:?}");
+            assert!(told[2].starts_with("report of drill 1"), "{told:?}");
+
+            let scope = DrainScope::Zone(zone, None);
+            let drain = Order::Drain { scope, lasts: None, force: false, by: "ada".into() };
+            let done = stage.handle.order(drain).await;
+            assert!(matches!(done, Ok(Done::Drained(_, 1))), "{done:?}");
+            let event = stage.handle.journal().read(None, 1).events.remove(0);
+            assert_eq!((&event.fields["to"], &event.fields["drain"]["by"]), (&"draining".into(), &"ada".into()));
+            assert_eq!(
+                stage.told(Kind::Drain),
+                ["zone az-b is drained by ada until told otherwise: 1 endpoint given no new work"]
+            );
+        },
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rehearsed_delay_delays_probes() {
+    let up = Manner::Says(vec!["HTTP/1.1 200 OK\r\n\r\n"]);
+    play(
+        CHECKED,
+        |world| _ = ["10.0.0.1:80", "10.0.0.2:80"].map(|address| world.at(address, up.clone())),
+        async |stage| {
+            sleep(Duration::from_secs(6)).await;
+            let delay = async |millis, seconds| {
+                let wish = DrillWish {
+                    trouble: Trouble::Delay(Duration::from_millis(millis)),
+                    scope: drill::Scope::Cluster(weir_config::model::ClusterName::new("app").unwrap()),
+                    share: 10_000,
+                    header: None,
+                    lasts: Duration::from_secs(seconds),
+                    after: Duration::from_secs(1),
+                    by: "ada".into(),
+                };
+                stage.handle.order(Order::Drill(wish)).await.unwrap();
+                sleep(Duration::from_secs(seconds - 1)).await;
+                let view = |control: &Control| control.endpoints().next().unwrap().checks[0].last.unwrap().1;
+                stage.handle.view(view)
+            };
+            assert_eq!(delay(300, 10).await.took, Duration::from_millis(300));
+            assert!(delay(300, 10).await.result.conclusion().unwrap());
+            let late = delay(1500, 10).await;
+            assert_eq!((late.result.as_str(), late.took), ("timeout", Duration::from_secs(1)));
         },
     )
     .await;

@@ -26,8 +26,19 @@ pub enum Kind {
     Ready,
     /// The health of an endpoint changed.
     EndpointTransition,
+    /// A rule on traffic was met and nobody was taken out: the endpoint is spared, watched, or
+    /// gets less; or nobody is taken out for a moment.
+    Ejection,
+    /// A cluster's failure-rate breaker opened, tries, or closed.
+    Breaker,
+    /// A cluster has too few endpoints left, or enough again.
+    Panic,
     /// What a name or a file tells of endpoints changed, or cannot be had.
     Discovery,
+    /// Endpoints were drained by an operator, or are no longer.
+    Drain,
+    /// A rehearsal began, ended, or has its report.
+    Drill,
     /// A new configuration is in force.
     ConfigApplied,
     /// The configuration was read again and says the same.
@@ -56,7 +67,12 @@ impl Kind {
             Self::Started => "started",
             Self::Ready => "ready",
             Self::EndpointTransition => "endpoint_transition",
+            Self::Ejection => "ejection",
+            Self::Breaker => "breaker",
+            Self::Panic => "panic",
             Self::Discovery => "discovery",
+            Self::Drain => "drain",
+            Self::Drill => "drill",
             Self::ConfigApplied => "config_applied",
             Self::ConfigUnchanged => "config_unchanged",
             Self::ConfigRejected => "config_rejected",

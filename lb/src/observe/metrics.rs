@@ -4,6 +4,7 @@
 //! request. A scrape walks the snapshot in force and sums the shards. What control counts lies in
 //! [`control::ControlMetrics`]. The registry is a parameter: there is no global one.
 
+mod clusters;
 pub mod control;
 mod family;
 mod process;
@@ -22,8 +23,8 @@ use control::ControlMetrics;
 /// The content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// Clusters with more endpoints than this get one set of endpoint series a zone, not one an
-/// endpoint: a scrape must stay a scrape.
+/// So many endpoints have series of their own, over all clusters, the small ones first; the rest
+/// get one set a zone and cluster: a scrape must stay a scrape. Details of each are in the API.
 pub const ENDPOINT_SERIES_MAX: usize = 1000;
 
 /// Everything a scrape shows. Clones show the same.

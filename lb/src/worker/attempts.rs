@@ -19,12 +19,13 @@ use weir_core::retry::{self, Denied, Nature, RetryPermit, Safety};
 use weir_core::route::Headers as _;
 use weir_core::snapshot::{Cluster, Listener, Member};
 
+use super::affinity::Affinity;
 use super::exchange::{self, Answered};
 use super::forward::{Inbound, Refused, Routed};
 use super::room::{self, Admitted};
 use super::story::Story;
 use super::{Worker, World};
-use crate::env::Env;
+use crate::env::{Env, Stream};
 use crate::http1::head::ResponseHead;
 
 /// An attempt that has found its endpoint.
@@ -74,6 +75,11 @@ const TRY_SHARE: (u32, u32) = (2, 5);
 const USUAL_TIMES: u32 = 3;
 /// But never sooner than this: a pause of a moment is no failure.
 const USUAL_MIN: Duration = Duration::from_millis(200);
+/// And a connection this long: the kernel sends its first packet again after a second, and till
+/// then somebody else has answered.
+const DIAL_MIN: Duration = Duration::from_millis(250);
+/// Endpoints looked at to find one in another zone.
+const ZONE_DRAWS: usize = 4;
 /// Of requests that must not be repeated, one in so many may be the trial of an endpoint on
 /// probation: a service that is only written to must get its endpoints back too.
 const UNSAFE_TRIALS: u64 = 10;
@@ -85,8 +91,7 @@ pub(crate) struct Tries<'w> {
     policy: &'w Retry,
     /// Executing it twice is as executing it once.
     repeatable: bool,
-    hash: Option<u64>,
-    sticky: Option<u64>,
+    affinity: Affinity,
     tried: Tried,
     /// For the attempt that is under way: where it goes if it takes too long.
     next: Option<Picked<'w>>,
@@ -102,7 +107,7 @@ pub(crate) async fn until_settled<'w, E: Env>(
     admitted: &'w Admitted<'w>,
     inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<Answered<'w, E>, Refused> {
-    let mut tries = Tries::new(worker, world, listener, &admitted.routed, inbound);
+    let mut tries = Tries::new(world, listener, &admitted.routed, inbound);
     let mut picked = tries.first(worker, inbound).await?;
     loop {
         let index = picked.index;
@@ -111,7 +116,10 @@ pub(crate) async fn until_settled<'w, E: Env>(
         let attempt = tries.attempt(worker, listener, picked, inbound).await;
         picked = match tries.settle(worker, index, attempt, inbound).await {
             Verdict::Again(next) => next,
-            Verdict::Done(answered) => return Ok(answered),
+            Verdict::Done(answered) => {
+                inbound.story.cookie = answered.cookie(tries.affinity);
+                return Ok(answered);
+            }
             Verdict::GiveUp(refused) => return Err(refused),
         };
     }
@@ -125,12 +133,11 @@ enum Verdict<'w, E: Env> {
 }
 
 impl<'w> Tries<'w> {
-    fn new<E: Env>(
-        worker: &Worker<E>,
+    fn new<S: Stream>(
         world: &'w World,
         listener: &'w Listener,
         routed: &'w Routed<'w>,
-        inbound: &mut Inbound<'_, E::Stream>,
+        inbound: &mut Inbound<'_, S>,
     ) -> Self {
         let request = &inbound.heads.request;
         let repeatable = request.is_idempotent() || request.fields.get("idempotency-key").is_some();
@@ -139,8 +146,8 @@ impl<'w> Tries<'w> {
             inbound.upload.keep(policy.body_bytes as usize);
         }
         let deadline = inbound.upload.is_whole().then(|| inbound.story.began + routed.timeout);
-        let (hash, sticky) = worker.affinity(routed.cluster, inbound);
-        Self { world, routed, policy, repeatable, hash, sticky, tried: Tried::default(), next: None, deadline }
+        let affinity = Affinity::of(routed.cluster, &listener.config, inbound);
+        Self { world, routed, policy, repeatable, affinity, tried: Tried::default(), next: None, deadline }
     }
 
     /// The first endpoint; waits for one with room if all have as much as they may.
@@ -151,9 +158,9 @@ impl<'w> Tries<'w> {
     ) -> Result<Picked<'w>, Refused> {
         let now = inbound.story.began;
         let cluster = self.routed.cluster;
-        match self.pick(worker, now) {
+        match self.pick(worker, &self.tried, now) {
             Err(Refusal { all_busy: true, .. }) => {
-                let take = || self.pick(worker, Instant::now()).ok();
+                let take = || self.pick(worker, &self.tried, Instant::now()).ok();
                 room::wait(worker, cluster, &cluster.live.room, inbound.client, take).await
             }
             picked => picked.map_err(|refusal| refusal.reason.into()),
@@ -161,13 +168,14 @@ impl<'w> Tries<'w> {
     }
 
     /// Step 8: an endpoint that has not been tried, with room at it.
-    fn pick<E: Env>(&self, worker: &Worker<E>, now: Instant) -> Result<Picked<'w>, Refusal> {
+    fn pick<E: Env>(&self, worker: &Worker<E>, tried: &Tried, now: Instant) -> Result<Picked<'w>, Refusal> {
         let (mut cursors, mut dice) = (worker.cursors.borrow_mut(), worker.dice.borrow_mut());
         let ask = Ask {
-            tried: &self.tried,
-            hash: self.hash,
-            sticky: self.sticky,
+            tried,
+            hash: self.affinity.hash,
+            sticky: self.affinity.session,
             may_try: self.may_try(&mut dice),
+            worker: worker.index,
             now: worker.env.at(now),
         };
         let cluster = self.routed.cluster;
@@ -181,8 +189,29 @@ impl<'w> Tries<'w> {
         }
     }
 
+    /// Another endpoint than those tried, and if it can be had, in another zone than the one that
+    /// just failed: it may not be the endpoint that is at fault.
+    fn pick_elsewhere<E: Env>(&self, worker: &Worker<E>, failed: usize, now: Instant) -> Option<Picked<'w>> {
+        let zone = self.routed.cluster.members[failed].zone.as_ref();
+        let mut avoiding = self.tried.clone();
+        let mut spare = None;
+        for _ in 0..ZONE_DRAWS {
+            match self.pick(worker, &avoiding, now) {
+                Ok(picked) if zone.is_some() && picked.member.zone.as_ref() == zone => {
+                    avoiding.push(picked.index);
+                    spare.get_or_insert(picked);
+                }
+                Ok(picked) => return Some(picked),
+                Err(_) => break,
+            }
+        }
+        spare
+    }
+
     fn may_try(&self, dice: &mut Dice) -> bool {
-        self.tried.is_empty() && ((self.repeatable && self.policy.attempts.get() > 1) || dice.below(UNSAFE_TRIALS) == 0)
+        !self.routed.cluster.available.trials.is_empty()
+            && self.tried.is_empty()
+            && ((self.repeatable && self.policy.attempts.get() > 1) || dice.below(UNSAFE_TRIALS) == 0)
     }
 
     /// Steps 9 and 10, and what an operator made up of them.
@@ -232,8 +261,23 @@ impl<'w> Tries<'w> {
         *self.deadline.get_or_insert(now + self.routed.timeout)
     }
 
-    /// An attempt takes longer than such attempts do. Whether another may be made in its place; if
-    /// so, it has its endpoint and its share of the budget already.
+    /// How long a connection may take to come about, where another endpoint may be asked instead.
+    pub(crate) fn dial_patience(&self, attempts: u16) -> Option<Duration> {
+        let another = self.policy.on.connect_failure && attempts < self.policy.attempts.get();
+        let usual = self.routed.cluster.live.usual().filter(|_| another)?;
+        Some((usual * USUAL_TIMES).max(DIAL_MIN))
+    }
+
+    /// A connection takes longer than it should. Whether another endpoint may be asked instead; if
+    /// so, it is picked, and has its share of the budget, already.
+    pub(crate) fn give_up_dial<E: Env>(&mut self, worker: &Worker<E>, at: usize, story: &Story) -> bool {
+        let nature = Nature { repeatable: self.repeatable, replayable: true };
+        let outcome = Outcome::Failed(Reason::ConnectTimeout);
+        self.next = self.reserve(worker, at, nature, outcome, Safety::NothingSent, story.attempts).ok();
+        self.next.is_some()
+    }
+
+    /// An answer takes longer than such answers do. The same.
     pub(crate) fn give_up_slow<E: Env>(
         &mut self,
         worker: &Worker<E>,
@@ -353,12 +397,12 @@ impl<'w> Tries<'w> {
             return Err(Denied::Deadline);
         }
         self.tried.push(index);
-        let picked = self.pick(worker, now).map_err(|_| Denied::NobodyElse)?;
+        let picked = self.pick_elsewhere(worker, index, now).ok_or(Denied::NobodyElse)?;
         let config = &self.routed.cluster.config;
         let load = &self.routed.cluster.load;
         let active = load.sum(|load| &load.in_flight).min(i64::MAX as u64);
         let own = live.retries.take().ok_or(Denied::Budget)?;
-        let shared = live.retry.take(&config.retry_budget, active, load.sum(|load| &load.requests));
+        let shared = live.retry.take(&config.retry_budget, safety, active, load.sum(|load| &load.requests));
         Ok(Picked { retry: Some((shared.ok_or(Denied::Budget)?, own)), ..picked })
     }
 

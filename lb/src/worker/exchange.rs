@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use weir_core::retry::Safety;
 use weir_core::snapshot::{Cluster, Listener, Member};
 
 use super::Worker;
+use super::affinity::Affinity;
 use super::attempts::{self, Failure, Patience, Picked, Tries};
 use super::budget::Place;
 use super::client::{Client, Heads};
@@ -54,6 +56,11 @@ impl<'w, E: Env> Answered<'w, E> {
         self.0
     }
 
+    /// The cookie that keeps the session here, if one is wanted.
+    pub(crate) fn cookie(&self, affinity: Affinity) -> Option<Vec<u8>> {
+        affinity.cookie(self.0.cluster, self.0.member)
+    }
+
     /// Gives the answer up for another attempt; the connection is kept if the rest of the answer
     /// is here already.
     pub(crate) fn discard(self, worker: &Worker<E>, response: &ResponseHead, sent: bool) {
@@ -82,11 +89,6 @@ impl<E: Env> Leased<'_, E> {
             worker.pool.borrow_mut().give(self.member.id, self.upstream, Instant::now(), most);
         }
     }
-
-    /// Whether the answer's endpoint is another than the one its session was on.
-    pub(crate) const fn member(&self) -> &Member {
-        self.member
-    }
 }
 
 /// Step 9: an idle connection to the endpoint, or a new one.
@@ -94,7 +96,7 @@ pub(crate) async fn lease<'w, E: Env>(
     worker: &'w Worker<E>,
     picked: Picked<'w>,
     injected: Injected,
-    tries: &Tries<'_>,
+    tries: &mut Tries<'_>,
     inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<Leased<'w, E>, Failure> {
     let Picked { cluster, member, index, room, trial, retry, fresh, .. } = picked;
@@ -116,7 +118,7 @@ pub(crate) async fn lease<'w, E: Env>(
             flight.load().reuses.add(1);
             Ok((upstream, true))
         }
-        None => dial(worker, cluster, member, tries, inbound).await.map(|upstream| (upstream, false)),
+        None => dial(worker, cluster, index, tries, inbound).await.map(|upstream| (upstream, false)),
     };
     match connection {
         Ok((upstream, reused)) => Ok(Leased { upstream, reused, member, index, cluster, flight }),
@@ -131,15 +133,24 @@ pub(crate) async fn lease<'w, E: Env>(
 async fn dial<E: Env>(
     worker: &Worker<E>,
     cluster: &Cluster,
-    member: &Member,
-    tries: &Tries<'_>,
+    index: usize,
+    tries: &mut Tries<'_>,
     inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<Box<Upstream<E::Stream>>, Failure> {
+    let member = &cluster.members[index];
     let permits = permits(worker, cluster, member, inbound).await?;
     let place = place(worker).ok_or(LOCAL_FAILURE)?;
     let how = &cluster.config.connect;
     let most = how.timeout.min(tries.left(Instant::now()));
-    let reason = match timeout(most, worker.env.connect(member.address(), how)).await {
+    let mut connecting = pin!(worker.env.connect(member.address(), how));
+    let soon = tries.dial_patience(inbound.story.attempts).filter(|soon| *soon < most);
+    let mut connected = timeout(soon.unwrap_or(most), &mut connecting).await;
+    if let (Err(_), Some(soon)) = (&connected, soon)
+        && !tries.give_up_dial(worker, index, &inbound.story)
+    {
+        connected = timeout(most - soon, connecting).await;
+    }
+    let reason = match connected {
         Ok(Ok(stream)) => return Ok(Upstream::new(stream, Arc::clone(&member.load), worker.index, place, permits)),
         Ok(Err(error)) => connect_failure(&error),
         Err(_) => Reason::ConnectTimeout,
@@ -489,7 +500,8 @@ impl<'l> Sending<'l> {
             self.moved = self.began;
         }
         if version == Version::Http11 {
-            let backward = Backward { head: response, framing: Framing::None, version, closing: false, id: None };
+            let backward =
+                Backward { head: response, framing: Framing::None, version, closing: false, id: None, cookie: None };
             headers::response(client.wire.outbox.tail(), &backward);
         }
         self.informational <= INFORMATIONAL_MAX

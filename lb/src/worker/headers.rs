@@ -215,6 +215,8 @@ pub(crate) struct Backward<'a> {
     pub(crate) version: Version,
     pub(crate) closing: bool,
     pub(crate) id: Option<&'a RequestId>,
+    /// A whole field of ours, with its line end.
+    pub(crate) cookie: Option<&'a [u8]>,
 }
 
 /// Appends the answer's head as the client gets it.
@@ -244,6 +246,9 @@ pub(crate) fn response(out: &mut Vec<u8>, backward: &Backward<'_>) {
     if !head.is_informational() {
         if let Some(id) = backward.id {
             push(out, &[b"X-Request-Id: ", id.as_bytes(), b"\r\n"]);
+        }
+        if let Some(cookie) = backward.cookie {
+            out.extend_from_slice(cookie);
         }
         connection(out, backward.version, backward.closing);
     }
@@ -380,7 +385,7 @@ mod tests {
         let id = RequestId::given(b"id-1").unwrap();
         let render = |framing, version, closing| {
             let mut out = Vec::new();
-            response(&mut out, &Backward { head: &head, framing, version, closing, id: Some(&id) });
+            response(&mut out, &Backward { head: &head, framing, version, closing, id: Some(&id), cookie: None });
             String::from_utf8(out).unwrap()
         };
         assert_eq!(

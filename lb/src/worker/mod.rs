@@ -5,6 +5,7 @@
 //! [`exchange`] (9, 10), [`reply`] (12).
 
 pub(crate) mod accept;
+mod affinity;
 mod attempts;
 pub(crate) mod budget;
 mod client;
@@ -38,7 +39,7 @@ use weir_core::balance::Cursors;
 use weir_core::control::Event;
 use weir_core::dice::Dice;
 use weir_core::endpoint::{EndpointId, Status};
-use weir_core::snapshot::{Cluster, Snapshot};
+use weir_core::snapshot::Snapshot;
 
 use crate::env::Env;
 use crate::http1::wire::Scratch;
@@ -47,7 +48,6 @@ use crate::observe::access::AccessWriter;
 use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
-use forward::Inbound;
 use pool::Pool;
 
 /// What a worker is told to do.
@@ -226,11 +226,6 @@ impl<E: Env> Worker<E> {
         drop(world);
         *self.world.borrow_mut() = Rc::clone(&newer);
         newer
-    }
-
-    /// What keeps a request on one endpoint: its hash key, and the endpoint its session is on.
-    pub(crate) fn affinity(&self, _cluster: &Cluster, _inbound: &Inbound<'_, E::Stream>) -> (Option<u64>, Option<u64>) {
-        (None, None)
     }
 
     /// Tells control what was seen. Lost if control has more to hear than it can: what matters is

@@ -62,7 +62,14 @@ pub(crate) async fn finish<E: Env>(
         || framing == Framing::UntilClose
         || worker.is_draining()
         || client.bound.is_closed();
-    let backward = Backward { head: response, framing, version: request.version, closing, id: story.id.as_ref() };
+    let backward = Backward {
+        head: response,
+        framing,
+        version: request.version,
+        closing,
+        id: story.id.as_ref(),
+        cookie: story.cookie.as_deref(),
+    };
     headers::response(client.wire.outbox.tail(), &backward);
     story.status = response.status;
 

@@ -26,6 +26,8 @@ pub(crate) struct Story {
     /// Why we answered ourselves, or why the answer broke off.
     pub(crate) reason: Option<Reason>,
     pub(crate) id: Option<RequestId>,
+    /// A field for the answer: the cookie of its session.
+    pub(crate) cookie: Option<Vec<u8>>,
     pub(crate) body_in: u64,
     pub(crate) body_out: u64,
 }
@@ -43,6 +45,7 @@ impl Story {
             status: 0,
             reason: None,
             id: None,
+            cookie: None,
             body_in: 0,
             body_out: 0,
         }

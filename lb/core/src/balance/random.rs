@@ -19,10 +19,14 @@ pub(super) struct Slot {
 }
 
 impl Draw {
-    /// Draws missed (somebody tried, or drawn before) until an exact count is cheaper.
+    /// Draws missed (somebody tried, full, or drawn before) until an exact count is cheaper.
     const MISSES: usize = 4;
 
-    pub(super) fn new(weights: impl ExactSizeIterator<Item = u16> + Clone) -> Self {
+    /// Among more places than this an exact count takes too long: then it is the first that fits,
+    /// from anywhere. They are missed because they are full, and whoever comes next is as good.
+    const COUNTED: usize = 256;
+
+    pub(super) fn new(weights: impl ExactSizeIterator<Item = u32> + Clone) -> Self {
         let mut rest = weights.clone();
         let first = rest.next();
         if rest.all(|weight| Some(weight) == first) {
@@ -32,18 +36,23 @@ impl Draw {
         Self::Uneven { total, slots: alias_table(weights, total) }
     }
 
-    /// A place by weight that was not tried and is not `except`; `None` if there is none.
+    /// A place by weight that fits and is not `except`; `None` if there is none.
     pub(super) fn one(&self, choice: &Choice<'_>, except: Option<usize>, dice: &mut Dice) -> Option<usize> {
-        let fits = |place: usize| Some(place) != except && choice.untried(place);
+        let fits = |place: usize| Some(place) != except && choice.fits(place);
         for _ in 0..Self::MISSES {
             let place = self.any(dice);
             if fits(place) {
                 return Some(place);
             }
         }
+        let places = choice.usable.len();
+        if places > Self::COUNTED {
+            let start = dice.below(places as u64) as usize;
+            return (start..places).chain(0..start).find(|&place| fits(place));
+        }
         // Whom the draws miss has most of the weight: count out the others.
-        let weight = |place: usize| u64::from(choice.member(place).weight.get());
-        let left = || (0..choice.usable.len()).filter(|&place| fits(place));
+        let weight = |place: usize| choice.member(place).capacity();
+        let left = || (0..places).filter(|&place| fits(place));
         let mut mark = dice.below(left().map(weight).sum());
         left().find(|&place| match mark.checked_sub(weight(place)) {
             Some(rest) => {
@@ -68,7 +77,7 @@ impl Draw {
 
 /// Every column has the height `total`; each weight counts once per column, so that an average
 /// weight fills exactly one. Small ones are filled up with what large ones have over.
-fn alias_table(weights: impl ExactSizeIterator<Item = u16>, total: u64) -> Box<[Slot]> {
+fn alias_table(weights: impl ExactSizeIterator<Item = u32>, total: u64) -> Box<[Slot]> {
     let columns = weights.len() as u64;
     let mut slots: Box<[Slot]> =
         (0u32..).zip(weights).map(|(place, weight)| Slot { mark: u64::from(weight) * columns, other: place }).collect();

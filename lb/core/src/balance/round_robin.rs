@@ -64,20 +64,20 @@ impl Turns {
     const SINGLES: usize = 32;
 
     /// Turns over `shares` (weight over 0), in the order of their places.
-    pub(super) fn new(shares: impl ExactSizeIterator<Item = (EndpointId, u16)> + Clone) -> Self {
+    pub(super) fn new(shares: impl ExactSizeIterator<Item = (EndpointId, u32)> + Clone) -> Self {
         let first = shares.clone().next().map(|(_, weight)| weight);
         let classes: Box<[Class]> = if shares.clone().all(|(_, weight)| Some(weight) == first) {
             let count = shares.len() as u32;
             Box::new([Class { of: Of::All, weight: i64::from(count), places: Places::All(count) }])
         } else if shares.len() <= Self::SINGLES {
-            let single = |(place, (id, weight)): (u32, (EndpointId, u16))| Class {
+            let single = |(place, (id, weight)): (u32, (EndpointId, u32))| Class {
                 of: Of::One(id),
                 weight: weight.into(),
                 places: Places::One(place),
             };
             (0..).zip(shares).map(single).collect()
         } else {
-            (0..u16::BITS).filter_map(|digit| Class::of_digit(digit, shares.clone())).collect()
+            (0..u32::BITS).filter_map(|digit| Class::of_digit(digit, shares.clone())).collect()
         };
         let total = classes.iter().map(|class| class.weight).sum();
         Self { classes, total }
@@ -85,7 +85,7 @@ impl Turns {
 }
 
 impl Class {
-    fn of_digit(digit: u32, shares: impl Iterator<Item = (EndpointId, u16)>) -> Option<Self> {
+    fn of_digit(digit: u32, shares: impl Iterator<Item = (EndpointId, u32)>) -> Option<Self> {
         let places: Box<[u32]> =
             (0..).zip(shares).filter(|(_, (_, weight))| weight >> digit & 1 == 1).map(|(place, _)| place).collect();
         let weight = (places.len() as i64) << digit;
@@ -111,6 +111,9 @@ struct Hand {
 impl Cursor {
     /// Turns a cursor is advanced by at the most when it starts.
     const HEAD_START: u64 = 256;
+
+    /// Turns of endpoints that are full which are passed over in order.
+    const FULL: usize = 8;
 
     /// Makes the cursor fit `turns`. Classes that were there before keep their claim, so that a
     /// cluster which changes all the time is still served fairly.
@@ -146,15 +149,16 @@ impl Cursor {
         self.hands.iter_mut().for_each(|hand| hand.current -= mean);
     }
 
-    /// The place whose turn it is among those not tried; `None` if all were.
+    /// The place whose turn it is among those that fit; `None` if none does.
     pub(super) fn next(&mut self, turns: &Turns, choice: &Choice<'_>) -> Option<usize> {
-        for _ in 0..=choice.tried.len() {
-            let place = self.turn(turns);
-            if choice.untried(place) {
-                return Some(place);
+        let mut last = 0;
+        for _ in 0..=choice.tried.len() + Self::FULL {
+            last = self.turn(turns);
+            if choice.fits(last) {
+                return Some(last);
             }
         }
-        (0..choice.usable.len()).find(|&place| choice.untried(place))
+        (last..choice.usable.len()).chain(0..last).find(|&place| choice.fits(place))
     }
 
     fn turn(&mut self, turns: &Turns) -> usize {
@@ -177,8 +181,8 @@ impl Cursor {
 mod tests {
     use super::*;
 
-    fn turns(weights: &[u16]) -> Turns {
-        let shares: Vec<(EndpointId, u16)> = (0..).map(EndpointId).zip(weights.iter().copied()).collect();
+    fn turns(weights: &[u32]) -> Turns {
+        let shares: Vec<(EndpointId, u32)> = (0..).map(EndpointId).zip(weights.iter().copied()).collect();
         Turns::new(shares.into_iter())
     }
 
@@ -198,18 +202,15 @@ mod tests {
 
     #[test]
     fn one_round_gives_each_exactly_its_weight() {
-        let many: Vec<u16> = (0..1000).map(|at| at % 37 + 1).collect();
+        let many: Vec<u32> = (0..1000).map(|at| at % 37 + 1).collect();
         for weights in [&[1, 1, 1][..], &[3, 1, 2], &[10_000, 1], &many] {
             let turns = turns(weights);
             let mut cursor = at_zero(&turns);
             let mut got = vec![0; weights.len()];
-            let round: u32 = if weights.iter().all(|w| *w == weights[0]) {
-                weights.len() as u32
-            } else {
-                weights.iter().map(|&weight| u32::from(weight)).sum()
-            };
+            let round: u32 =
+                if weights.iter().all(|w| *w == weights[0]) { weights.len() as u32 } else { weights.iter().sum() };
             (0..round).for_each(|_| got[cursor.turn(&turns)] += 1);
-            let wanted: Vec<u16> =
+            let wanted: Vec<u32> =
                 weights.iter().map(|w| if round as usize == weights.len() { 1 } else { *w }).collect();
             assert_eq!(got, wanted);
         }

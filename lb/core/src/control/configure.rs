@@ -26,15 +26,20 @@ impl Control {
             return;
         }
         self.given.rounds += 1;
+        let moved = self.config.as_ref().is_some_and(|before| before.zone != config.zone);
         self.adopt_sources(&config, effects);
         let old = std::mem::take(&mut self.clusters);
         let mut old: BTreeMap<ClusterName, ClusterState> =
             old.into_iter().map(|cluster| (cluster.config.name.clone(), cluster)).collect();
         for (at, wanted) in config.clusters.iter().enumerate() {
-            let cluster = match old.remove(&wanted.name) {
+            let mut cluster = match old.remove(&wanted.name) {
                 Some(same) if same.config == *wanted => same,
                 before => self.adopt_cluster(wanted, before, effects),
             };
+            if moved {
+                // Which zone is the own one decides who is picked.
+                cluster.stale = Stale::Members;
+            }
             self.place(at, &cluster);
             self.clusters.push(cluster);
         }
@@ -48,6 +53,7 @@ impl Control {
         self.config = Some(config);
         self.changed = true;
         self.apply_drains(&Evidence::Added, effects);
+        self.end_moved_drills(effects);
         self.tally.keep(self.kept.values().map(|kept| kept.id));
         self.count_open();
     }

@@ -268,7 +268,7 @@ impl SourceView<'_> {
 }
 
 /// News of a source. Displays as one sentence.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DiscoveryNotice {
     /// Which source.
     pub key: Arc<SourceKey>,

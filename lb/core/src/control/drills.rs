@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_config::model::{ClusterName, HeaderMatch, Target};
+use weir_config::model::{ClusterName, HeaderMatch, RouteMatch, Target};
 use weir_config::words;
 
 use super::notice::Notice;
@@ -126,7 +126,7 @@ impl fmt::Display for ClusterReport {
 }
 
 /// What people hear of rehearsals.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum DrillNotice {
     /// One began.
     Began {
@@ -170,7 +170,9 @@ impl fmt::Display for DrillNotice {
             Self::Reported { drill, clusters } => {
                 write!(f, "report of drill {} ({drill})", drill.id)?;
                 let few = clusters.iter().take(3);
-                few.clone().try_for_each(|cluster| write!(f, ": {cluster}"))?;
+                few.clone()
+                    .enumerate()
+                    .try_for_each(|(at, cluster)| write!(f, "{}{cluster}", if at == 0 { ": " } else { "; and " }))?;
                 match clusters.len() - few.len() {
                     0 => Ok(()),
                     more => write!(f, "; and {more} more"),
@@ -187,6 +189,8 @@ struct Rehearsal {
     after: Duration,
     stage: Stage,
     touched: Vec<Touched>,
+    /// What the route it is about takes, if it is about one.
+    takes: Option<RouteMatch>,
 }
 
 /// A cluster that a rehearsal concerns, with its counts at the turning points.
@@ -258,10 +262,10 @@ impl Control {
     pub(super) fn begin_drill(&mut self, wish: DrillWish, effects: &mut Vec<Effect>) -> Result<Done, Refused> {
         let DrillWish { trouble, scope, share, header, lasts, after, by } = wish;
         if lasts.is_zero() || lasts > DRILL_MAX {
-            return Err(Refused::Time("the time of a drill", DRILL_MAX));
+            return Err(Refused::Time("for", DRILL_MAX));
         }
         if after.is_zero() || after > AFTER_MAX {
-            return Err(Refused::Time("the time a drill is looked on after its end", AFTER_MAX));
+            return Err(Refused::Time("after", AFTER_MAX));
         }
         check(trouble, &scope, share)?;
         let clusters = self.touched_by(&scope)?;
@@ -275,7 +279,8 @@ impl Control {
         let drill = Arc::new(Drill { id: self.drills.given, trouble, scope, share, header, began, until });
         let touched = clusters.into_iter().map(|(cluster, kept)| self.touch(cluster, kept)).collect();
         effects.push(Effect::Notice(Notice::Drill(DrillNotice::Began { drill: Arc::clone(&drill), by: by.clone() })));
-        let rehearsal = Rehearsal { drill: Arc::clone(&drill), by, after, stage: Stage::Running, touched };
+        let takes = self.route_of(&drill.scope).cloned();
+        let rehearsal = Rehearsal { drill: Arc::clone(&drill), by, after, stage: Stage::Running, touched, takes };
         self.drills.all.push_back(rehearsal);
         self.changed = true;
         Ok(Done::Began(drill, warnings))
@@ -303,6 +308,24 @@ impl Control {
             }
         }
         self.drills.forget();
+    }
+
+    /// Ends rehearsals on routes that are not what they were: a place in a list is no identity.
+    pub(super) fn end_moved_drills(&mut self, effects: &mut Vec<Effect>) {
+        for at in 0..self.drills.all.len() {
+            let one = &self.drills.all[at];
+            if one.stage == Stage::Running && self.route_of(&one.drill.scope) != one.takes.as_ref() {
+                self.end_drill_at(at, Some("a reload that changed its route".into()), effects);
+            }
+        }
+    }
+
+    fn route_of(&self, scope: &Scope) -> Option<&RouteMatch> {
+        let Scope::Route(listener, Some(at)) = scope else {
+            return None;
+        };
+        let listener = self.listeners.iter().find(|one| one.config.name == *listener)?;
+        listener.config.routes.get(*at).map(|route| &route.matches)
     }
 
     fn end_drill_at(&mut self, at: usize, by: Option<Arc<str>>, effects: &mut Vec<Effect>) {

@@ -36,10 +36,6 @@ pub enum Evidence {
     Added,
     /// A check that stood against it was removed.
     ChecksRemoved,
-    /// Its name or file no longer tells it.
-    Undiscovered,
-    /// Its name or file tells it again.
-    Rediscovered,
     /// An operator wants it out of service.
     Drained(Drain),
     /// It is drained no longer.
@@ -49,6 +45,10 @@ pub enum Evidence {
         /// Who ended it; `None`: its time was up.
         by: Option<Arc<str>>,
     },
+    /// Its name or file no longer tells it.
+    Undiscovered,
+    /// Its name or file tells it again.
+    Rediscovered,
     /// A probe tipped the scales.
     Probe {
         /// The check's place among the cluster's health checks.
@@ -85,8 +85,6 @@ impl fmt::Display for Evidence {
             Self::NoChecks => f.write_str("its cluster has no health checks"),
             Self::Added => f.write_str("it is new and was not probed yet"),
             Self::ChecksRemoved => f.write_str("a health check that stood against it was removed"),
-            Self::Undiscovered => f.write_str("discovery no longer tells it"),
-            Self::Rediscovered => f.write_str("discovery tells it again"),
             Self::Drained(Drain { scope, began, until, by }) => {
                 write!(f, "{by} drained {scope}")?;
                 until.iter().try_for_each(|until| write!(f, " for {}", words::shown(until.since(*began))))
@@ -107,6 +105,8 @@ impl fmt::Display for Evidence {
                 write!(f, "{successes} requests in a row on probation were answered well (it was out for {what_for})")
             }
             Self::RuleRemoved => f.write_str("the outlier detection that had taken it out was switched off"),
+            Self::Undiscovered => f.write_str("discovery no longer tells it"),
+            Self::Rediscovered => f.write_str("discovery tells it again"),
             Self::Probe { asked, result, streak, threshold, took, .. } => {
                 let kind = &asked.kind;
                 let the_last = if *threshold > 1 {

@@ -6,10 +6,11 @@ use std::fmt;
 use super::discovered::DiscoveryNotice;
 use super::drills::DrillNotice;
 use super::orders::OrderNotice;
+use super::panic::PanicNotice;
 use super::{BreakerNotice, TrafficNotice};
 
 /// Something people should hear of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// An operator's wish was carried out, or is over.
     Order(OrderNotice),
@@ -19,7 +20,9 @@ pub enum Notice {
     Traffic(TrafficNotice),
     /// About a cluster's failure-rate breaker.
     Breaker(BreakerNotice),
-    /// About a source of endpoints: it tells something new, or fails.
+    /// Panic of a cluster began or ended.
+    Panic(PanicNotice),
+    /// A source of endpoints tells something new, or fails.
     Discovery(DiscoveryNotice),
 }
 
@@ -30,6 +33,7 @@ impl fmt::Display for Notice {
             Self::Drill(notice) => notice.fmt(f),
             Self::Traffic(notice) => notice.fmt(f),
             Self::Breaker(notice) => notice.fmt(f),
+            Self::Panic(notice) => notice.fmt(f),
             Self::Discovery(notice) => notice.fmt(f),
         }
     }

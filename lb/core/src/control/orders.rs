@@ -136,12 +136,15 @@ pub enum Refused {
         /// The drain that keeps it out.
         by: Option<DrainScope>,
     },
-    /// A time of zero, or too long.
+    /// A time of zero, or too long: which, and the longest.
     #[error("{0} must be over 0 and at most {most}", most = words::shown(*.1))]
     Time(&'static str, Duration),
     /// As many are kept as may be.
     #[error("there are {0} {1} already, which is the most; end one first")]
     TooMany(usize, &'static str),
+    /// The process takes no orders any more.
+    #[error("this process is stopping")]
+    Stopping,
     /// The rehearsal makes no sense there.
     #[error("{0}")]
     Senseless(&'static str),
@@ -294,7 +297,7 @@ impl Control {
         /// A drain for longer than that is one without an end.
         const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
         if lasts.is_some_and(|lasts| lasts.is_zero() || lasts > LONGEST) {
-            return Err(Refused::Time("the time of a drain", LONGEST));
+            return Err(Refused::Time("for", LONGEST));
         }
         self.know(&scope)?;
         if !force {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_config::model;
+use weir_config::model::{self, ZoneName};
 
-use super::Control;
 use super::judge::Judged;
 use super::known::Known;
+use super::{Control, Effect, Given, Notice, panic};
 use crate::endpoint::{EndpointId, Status};
 use crate::health::outlier::State;
 use crate::snapshot::{Cluster, Kept, Member, Snapshot};
@@ -53,7 +53,14 @@ impl ClusterState {
         }
     }
 
-    fn publish(&mut self, known: &BTreeMap<EndpointId, Known>, versions: &mut u64) -> Arc<Cluster> {
+    fn publish(
+        &mut self,
+        known: &BTreeMap<EndpointId, Known>,
+        zone: Option<&ZoneName>,
+        now: Moment,
+        given: &mut Given,
+        noticed: &mut Vec<Effect>,
+    ) -> Arc<Cluster> {
         let members = match (std::mem::replace(&mut self.stale, Stale::Nothing), &self.published) {
             (Stale::Nothing, Some(published)) => return Arc::clone(published),
             (Stale::Statuses(changed), Some(published)) => {
@@ -71,9 +78,21 @@ impl ClusterState {
                 self.endpoints.iter().filter_map(|id| Some(member(*id, known.get(id)?))).collect()
             }
         };
-        *versions += 1;
-        let breaker = self.judged.breaker();
-        let cluster = Arc::new(Cluster::new(&self.kept, Arc::clone(&self.config), members, *versions, breaker));
+        given.versions += 1;
+        let mut cluster = Cluster::new(
+            &self.kept,
+            Arc::clone(&self.config),
+            members,
+            given.versions,
+            self.judged.breaker(),
+            zone,
+            self.published.as_deref(),
+        );
+        let since = self.published.as_ref().and_then(|before| before.panic_since);
+        let (since, notice) = panic::follow(&cluster, since, now);
+        cluster.panic_since = since;
+        noticed.extend(notice.map(|notice| Effect::Notice(Notice::Panic(notice))));
+        let cluster = Arc::new(cluster);
         self.published = Some(Arc::clone(&cluster));
         cluster
     }
@@ -92,6 +111,7 @@ fn member(id: EndpointId, known: &Known) -> Member {
         permille: known.permille,
         priority: known.priority,
         status: known.status,
+        reachable: known.reachable,
         trial,
         live: Arc::clone(&known.live),
         load: Arc::clone(&known.load),
@@ -108,8 +128,10 @@ impl Control {
         self.changed = false;
         self.now = self.now.max(now);
         self.given.generations += 1;
-        let clusters =
-            self.clusters.iter_mut().map(|cluster| cluster.publish(&self.known, &mut self.given.versions)).collect();
+        let (known, zone, now) = (&self.known, config.zone.as_ref(), self.now);
+        let (given, noticed) = (&mut self.given, &mut self.noticed);
+        let publish = |cluster: &mut ClusterState| cluster.publish(known, zone, now, given, noticed);
+        let clusters = self.clusters.iter_mut().map(publish).collect();
         Some(Arc::new(Snapshot {
             generation: self.given.generations,
             at: self.now,

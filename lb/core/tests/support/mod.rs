@@ -1,5 +1,7 @@
 //! Configurations made by hand, with the product's defaults.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
+
+mod traffic;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -11,8 +13,14 @@ use weir_core::control::{
     Control, Effect, Event, Notice, Order, ProbeFailure, ProbeOrder, ProbeOutcome, ProbeResult, Probed,
 };
 use weir_core::dice::Dice;
-use weir_core::snapshot::Snapshot;
+use weir_core::endpoint::{ClusterId, EndpointId, EndpointKey, Status};
+use weir_core::limits::Queue;
+use weir_core::live::{EndpointLive, Trial};
+use weir_core::load::Shards;
+use weir_core::snapshot::{self, Kept, Member, Snapshot};
 use weir_core::time::Moment;
+
+pub(crate) use traffic::{bring_back, charged, eject, judged_shop, of_shop, outlier, told};
 
 pub(crate) fn config(listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Config {
     Config {
@@ -70,7 +78,7 @@ pub(crate) fn cluster(name: &str, endpoints: Vec<Endpoint>, health_checks: Vec<H
             concurrent_percent: 20,
             min_concurrent: 3,
             percent: 10,
-            min_retries: 10,
+            min_retries: 20,
             window: Duration::from_secs(10),
         },
         panic: Panic { mode: PanicMode::Off, threshold: 50 },
@@ -162,11 +170,53 @@ pub(crate) fn route(matches: RouteMatch, cluster: &str) -> Route {
     }
 }
 
+/// A cluster as workers see it, of members that are as they are told to be.
+pub(crate) fn made(config: Cluster, members: Vec<Member>, zone: Option<&str>) -> snapshot::Cluster {
+    made_after(None, config, members, zone)
+}
+
+/// The same, as the next version after another.
+pub(crate) fn made_after(
+    before: Option<&snapshot::Cluster>,
+    config: Cluster,
+    members: Vec<Member>,
+    zone: Option<&str>,
+) -> snapshot::Cluster {
+    let kept = Kept::new(ClusterId(1), 2);
+    let version = before.map_or(1, |before| before.version + 1);
+    let zone = zone.map(|zone| ZoneName::new(zone).expect("a name"));
+    snapshot::Cluster::new(&kept, config.into(), members, version, snapshot::Breaker::Closed, zone.as_ref(), before)
+}
+
+/// Member number `n`, of weight 1; on probation it may have one trial at a time.
+pub(crate) fn member(n: usize, status: Status) -> Member {
+    Member {
+        key: Arc::new(EndpointKey { cluster: ClusterName::new("shop").expect("a name"), address: address(n) }),
+        id: EndpointId(n as u32),
+        zone: None,
+        weight: Weight::ONE,
+        permille: 1000,
+        reachable: true,
+        priority: 0,
+        status,
+        trial: (status == Status::Probation).then(|| Arc::new(Trial::new(1, 1))),
+        live: Arc::new(EndpointLive::new(&Queue::new())),
+        load: Arc::new(Shards::new(2)),
+    }
+}
+
+/// Members of these states, numbered from 0.
+pub(crate) fn members(statuses: &[Status]) -> Vec<Member> {
+    statuses.iter().enumerate().map(|(n, &status)| member(n, status)).collect()
+}
+
 pub(crate) fn seconds(n: u64) -> Moment {
     Duration::from_secs(n).into()
 }
 
 pub(crate) const PASSED: ProbeResult = ProbeResult::Passed;
+/// It answers, and says that it is not well.
+pub(crate) const NOT_WELL: ProbeResult = ProbeResult::Failed(ProbeFailure::Status(503));
 pub(crate) const REFUSED: ProbeResult = ProbeResult::Failed(ProbeFailure::ConnectRefused);
 
 /// A control loop with its clock, and the probes that are under way.
@@ -175,6 +225,7 @@ pub(crate) struct Life {
     pub(crate) now: Moment,
     pub(crate) under_way: Vec<ProbeOrder>,
     pub(crate) notices: Vec<Notice>,
+    pub(crate) published: Option<Arc<Snapshot>>,
 }
 
 impl Life {
@@ -184,6 +235,7 @@ impl Life {
             now: Moment::ZERO,
             under_way: Vec::new(),
             notices: Vec::new(),
+            published: None,
         }
     }
 
@@ -203,9 +255,9 @@ impl Life {
         for effect in effects {
             match effect {
                 Effect::Probe(order) => self.under_way.push(order),
+                Effect::Look(_) | Effect::LookAway(_) => {}
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Transition(_) => transitions.push(effect),
-                Effect::Look(_) | Effect::LookAway(_) => {}
             }
         }
         transitions

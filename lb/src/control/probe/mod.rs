@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use weir_config::model::{Address, CheckKind, Connect, HealthCheck};
 use weir_core::control::{ProbeId, ProbeOrder};
+use weir_core::dice::Dice;
+use weir_core::drill::{self, Drill, Injected};
 use weir_core::endpoint::EndpointKey;
 use weir_core::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
 
@@ -42,6 +44,7 @@ pub struct Prober<E: Env> {
     env: E,
     lag: Rc<Lag>,
     results: mpsc::UnboundedSender<Finished>,
+    dice: Dice,
     // Dropped with the prober, and its probes with it.
     tasks: JoinSet<()>,
 }
@@ -50,21 +53,54 @@ impl<E: Env> Prober<E> {
     /// A prober that reports to `results`. That channel needs no bound: it holds at most one
     /// result for each probe that was ordered.
     pub fn new(env: E, lag: Rc<Lag>, results: mpsc::UnboundedSender<Finished>) -> Self {
-        Self { env, lag, results, tasks: JoinSet::new() }
+        let dice = env.dice("probes");
+        Self { env, lag, results, dice, tasks: JoinSet::new() }
     }
 
-    /// Probes as ordered, now. Should the probe panic, no result comes: the core gives it up.
-    pub fn start(&mut self, order: ProbeOrder) {
+    /// Probes as ordered, now; what is rehearsed befalls probes too. Should the probe panic, no
+    /// result comes: the core gives it up.
+    pub fn start(&mut self, order: ProbeOrder, drills: &[Arc<Drill>]) {
         // Reap, so that the set holds only what runs.
         while self.tasks.try_join_next().is_some() {}
+        let injected = drill::at_probe(drills, &order.key, order.zone.as_ref(), &mut self.dice);
         let (env, lag, results) = (self.env.clone(), Rc::clone(&self.lag), self.results.clone());
         self.tasks.spawn_local(async move {
             let ProbeOrder { id, key, address, check, cluster, .. } = order;
-            let outcome = attempt(&env, &lag, &address, &cluster.connect, &check).await;
+            let outcome = rehearsed(&env, &lag, &address, &cluster.connect, &check, injected).await;
             // Fails only when the loop has ended, and then nobody wants it.
             let _ = results.send(Finished { id, key, check, outcome });
         });
     }
+}
+
+/// One attempt, as it would be if what is injected were true.
+async fn rehearsed<E: Env>(
+    env: &E,
+    lag: &Lag,
+    address: &Address,
+    how: &Connect,
+    check: &HealthCheck,
+    injected: Injected,
+) -> ProbeOutcome {
+    if injected == Injected::default() {
+        return attempt(env, lag, address, how, check).await;
+    }
+    if injected.end.is_some() {
+        // Waiting for it would only make rehearsals slower.
+        let result = ProbeResult::Failed(ProbeFailure::ConnectTimeout);
+        return ProbeOutcome { result, took: Duration::ZERO };
+    }
+    if injected.delay >= check.timeout {
+        sleep(check.timeout).await;
+        return ProbeOutcome { result: ProbeResult::Failed(ProbeFailure::Timeout), took: check.timeout };
+    }
+    sleep(injected.delay).await;
+    let mut outcome = attempt(env, lag, address, how, check).await;
+    outcome.took += injected.delay;
+    if outcome.took > check.timeout && outcome.result == ProbeResult::Passed {
+        outcome.result = ProbeResult::Failed(ProbeFailure::Timeout);
+    }
+    outcome
 }
 
 /// One attempt: `check` at `address`.

@@ -6,7 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
 use weir_config::model::{CheckKind, Config};
+use weir_core::breaker::Change;
+use weir_core::control::{BreakerNotice, Notice, TrafficNotice};
 use weir_core::endpoint::{EndpointKey, Status};
+use weir_core::health::outlier::{Spare, What};
 use weir_core::health::{ProbeOutcome, ProbeResult};
 use weir_core::load::Histogram;
 
@@ -53,7 +56,15 @@ pub struct ControlMetrics {
     check_duration: HistogramVec,
     transitions: IntCounterVec,
     transitions_at: TransitionTimes,
+    ejections: IntCounterVec,
+    spared: IntCounterVec,
+    breakers: IntCounterVec,
 }
+
+/// Rules by which endpoints are taken out, as [`weir_core::control::Cause`] names them.
+const RULES: [&str; 5] =
+    ["consecutive_5xx", "consecutive_gateway", "consecutive_local_origin", "failure_percentage", "probation"];
+const BREAKER_STATES: [&str; 3] = ["closed", "open", "half_open"];
 
 impl ControlMetrics {
     /// New metrics, all 0, registered nowhere yet.
@@ -74,6 +85,9 @@ impl ControlMetrics {
             )?,
             transitions: IntCounterVec::new(opts(&table::TRANSITIONS), table::TRANSITIONS.labels)?,
             transitions_at: TransitionTimes::default(),
+            ejections: IntCounterVec::new(opts(&table::EJECTIONS), table::EJECTIONS.labels)?,
+            spared: IntCounterVec::new(opts(&table::SPARED), table::SPARED.labels)?,
+            breakers: IntCounterVec::new(opts(&table::BREAKER_CHANGES), table::BREAKER_CHANGES.labels)?,
         };
         for result in Reload::ALL {
             this.reloads.with_label_values(&[result.as_str()]);
@@ -89,7 +103,10 @@ impl ControlMetrics {
         registry.register(Box::new(self.lag.clone()))?;
         registry.register(Box::new(self.checks.clone()))?;
         registry.register(Box::new(self.check_duration.clone()))?;
-        registry.register(Box::new(self.transitions.clone()))
+        registry.register(Box::new(self.transitions.clone()))?;
+        registry.register(Box::new(self.ejections.clone()))?;
+        registry.register(Box::new(self.spared.clone()))?;
+        registry.register(Box::new(self.breakers.clone()))
     }
 
     pub(super) fn transitions_at(&self) -> TransitionTimes {
@@ -125,8 +142,11 @@ impl ControlMetrics {
                 }
                 self.check_duration.with_label_values(&[cluster.name.as_str()]);
             }
-            for status in Status::ALL {
-                self.transitions.with_label_values(&[cluster.name.as_str(), status.as_str()]);
+            let name = cluster.name.as_str();
+            for (counter, values) in self.by_cluster() {
+                for value in values {
+                    counter.with_label_values(&[name, value]);
+                }
             }
         }
         let gone = previous.into_iter().flat_map(|config| &config.clusters);
@@ -139,12 +159,47 @@ impl ControlMetrics {
                 }
             }
             let _ = self.check_duration.remove_label_values(&[name]);
-            for status in Status::ALL {
-                let _ = self.transitions.remove_label_values(&[name, status.as_str()]);
+            for (counter, values) in self.by_cluster() {
+                for value in values {
+                    let _ = counter.remove_label_values(&[name, value]);
+                }
             }
         }
         let mut times = self.transitions_at.lock().unwrap_or_else(PoisonError::into_inner);
         times.retain(|key, _| next.clusters.iter().any(|cluster| cluster.name == key.cluster));
+    }
+
+    /// Counters by cluster and one more label, with all values of that.
+    fn by_cluster(&self) -> [(&IntCounterVec, Vec<&'static str>); 4] {
+        [
+            (&self.transitions, Status::ALL.map(Status::as_str).to_vec()),
+            (&self.ejections, RULES.to_vec()),
+            (&self.spared, Spare::ALL.map(Spare::as_str).to_vec()),
+            (&self.breakers, BREAKER_STATES.to_vec()),
+        ]
+    }
+
+    /// Counts one endpoint of `cluster` taken out by `rule`.
+    pub fn ejected(&self, cluster: &str, rule: &str) {
+        self.ejections.with_label_values(&[cluster, rule]).inc();
+    }
+
+    /// Counts what is told beside changes of state.
+    pub fn noticed(&self, notice: &Notice) {
+        match notice {
+            Notice::Traffic(TrafficNotice::Charged { key, what: What::Spare(why), .. }) => {
+                self.spared.with_label_values(&[key.cluster.as_str(), why.as_str()]).inc();
+            }
+            Notice::Breaker(BreakerNotice { cluster, change }) => {
+                let to = match change {
+                    Change::Opened { .. } => "open",
+                    Change::HalfOpened { .. } => "half_open",
+                    Change::Closed { .. } | Change::Removed => "closed",
+                };
+                self.breakers.with_label_values(&[cluster.as_str(), to]).inc();
+            }
+            _ => {}
+        }
     }
 
     /// Counts one probe of `cluster`.

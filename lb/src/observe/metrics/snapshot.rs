@@ -6,15 +6,17 @@ use std::sync::{Arc, PoisonError};
 use arc_swap::ArcSwap;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
+use weir_core::attempt::Class;
+use weir_core::drill::{Drill, Trouble};
 use weir_core::endpoint::Status;
 use weir_core::load::{Count, EndpointLoad, LaneLoad, ListenerLoad, Shards};
 use weir_core::reason::Reason;
 use weir_core::snapshot::{Cluster, Listener, Member, Snapshot};
 
-use super::ENDPOINT_SERIES_MAX;
 use super::control::TransitionTimes;
 use super::family::{Family, describe};
 use super::table::{self, Metric};
+use super::{ENDPOINT_SERIES_MAX, clusters};
 
 const OURS: &[Metric] = &[
     table::GENERATION,
@@ -28,17 +30,21 @@ const OURS: &[Metric] = &[
     table::IN_FLIGHT,
     table::DURATION,
     table::FIRST_BYTE,
+    table::DRILLS,
+    table::CLUSTER_STATES,
     table::CLUSTER_ENDPOINTS,
     table::CLUSTER_HEALTHY,
     table::ENDPOINT_UP,
     table::ENDPOINT_STATE,
     table::ENDPOINT_WEIGHT,
+    table::ENDPOINT_SHARE,
     table::ENDPOINT_SINCE,
     table::SERIES_DROPPED,
     table::UPSTREAM_REQUESTS,
     table::UPSTREAM_IN_FLIGHT,
     table::UPSTREAM_ANSWERS,
     table::UPSTREAM_ERRORS,
+    table::UPSTREAM_ATTEMPTS,
     table::UPSTREAM_OPEN,
     table::UPSTREAM_CONNECTS,
     table::UPSTREAM_REUSES,
@@ -59,7 +65,8 @@ impl SnapshotCollector {
         truth: Arc<ArcSwap<Snapshot>>,
         transitions_at: TransitionTimes,
     ) -> Result<Self, prometheus::Error> {
-        Ok(Self { truth, transitions_at, descs: describe(OURS)? })
+        let ours = [OURS, clusters::OURS].concat();
+        Ok(Self { truth, transitions_at, descs: describe(&ours)? })
     }
 }
 
@@ -72,13 +79,24 @@ impl Collector for SnapshotCollector {
         let snapshot = self.truth.load_full();
         let mut generation = Family::new(&table::GENERATION);
         generation.count(&[], snapshot.generation);
-        let mut families = vec![generation.finish()];
+        let mut families = vec![generation.finish(), drills(&snapshot.drills)];
         listeners(&snapshot.listeners, &mut families);
         lanes(&snapshot.listeners, &mut families);
-        self.endpoints(&snapshot.clusters, &mut families);
-        upstream(&snapshot.clusters, &mut families);
+        clusters::collect(&snapshot.clusters, &mut families);
+        let crowded = crowded(&snapshot.clusters);
+        self.endpoints(&snapshot.clusters, &crowded, &mut families);
+        upstream(&snapshot.clusters, &crowded, &mut families);
         families
     }
+}
+
+fn drills(drills: &[Arc<Drill>]) -> MetricFamily {
+    let mut active = Family::new(&table::DRILLS);
+    for kind in Trouble::KINDS {
+        let count = drills.iter().filter(|drill| drill.trouble.as_str() == kind).count();
+        active.count(&[kind], count as u64);
+    }
+    active.finish()
 }
 
 fn listeners(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
@@ -135,23 +153,26 @@ fn lanes(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
 
 impl SnapshotCollector {
     /// Health and weight.
-    fn endpoints(&self, clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily>) {
+    fn endpoints(&self, clusters: &[Arc<Cluster>], crowded: &[bool], families: &mut Vec<MetricFamily>) {
+        let mut states = Family::new(&table::CLUSTER_STATES);
         let mut total = Family::new(&table::CLUSTER_ENDPOINTS);
         let mut healthy = Family::new(&table::CLUSTER_HEALTHY);
         let mut dropped = Family::new(&table::SERIES_DROPPED);
         let mut up = Family::new(&table::ENDPOINT_UP);
         let mut state = Family::new(&table::ENDPOINT_STATE);
         let mut weight = Family::new(&table::ENDPOINT_WEIGHT);
+        let mut share = Family::new(&table::ENDPOINT_SHARE);
         let mut since = Family::new(&table::ENDPOINT_SINCE);
         // A copy: control must not wait for a scrape.
         let times = self.transitions_at.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for cluster in clusters {
+        for (cluster, &crowded) in clusters.iter().zip(crowded) {
             let name = cluster.config.name.as_str();
-            let well = cluster.members.iter().filter(|member| member.status == Status::Healthy).count();
+            let with = |status| cluster.members.iter().filter(|member| member.status == status).count() as u64;
             total.count(&[name], cluster.members.len() as u64);
-            healthy.count(&[name], well as u64);
-            dropped.count(&[name], if crowded(cluster) { cluster.members.len() as u64 } else { 0 });
-            if crowded(cluster) {
+            healthy.count(&[name], with(Status::Healthy));
+            Status::ALL.iter().for_each(|status| states.count(&[name, status.as_str()], with(*status)));
+            dropped.count(&[name], if crowded { cluster.members.len() as u64 } else { 0 });
+            if crowded {
                 continue;
             }
             for member in &cluster.members {
@@ -159,6 +180,7 @@ impl SnapshotCollector {
                 let labels = [name, &address, zone];
                 up.count(&labels, u64::from(member.status == Status::Healthy));
                 weight.count(&labels, member.weight.get().into());
+                share.add(&labels, f64::from(member.weight.get()) * f64::from(member.permille) / 1000.0);
                 for status in Status::ALL {
                     state.count(&[name, &address, zone, status.as_str()], u64::from(member.status == status));
                 }
@@ -167,12 +189,12 @@ impl SnapshotCollector {
                 }
             }
         }
-        families.extend([total, healthy, dropped, up, state, weight, since].map(Family::finish));
+        families.extend([states, total, healthy, dropped, up, state, weight, share, since].map(Family::finish));
     }
 }
 
 /// Traffic to endpoints.
-fn upstream(clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily>) {
+fn upstream(clusters: &[Arc<Cluster>], crowded: &[bool], families: &mut Vec<MetricFamily>) {
     type Pick = fn(&EndpointLoad) -> &Count;
     let counts: [(Metric, Pick); 7] = [
         (table::UPSTREAM_REQUESTS, |load| &load.requests),
@@ -183,7 +205,8 @@ fn upstream(clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily>) {
         (table::UPSTREAM_SENT, |load| &load.bytes_sent),
         (table::UPSTREAM_RECEIVED, |load| &load.bytes_received),
     ];
-    let groups: Vec<Group<'_>> = clusters.iter().flat_map(|cluster| grouped(cluster)).collect();
+    let groups: Vec<Group<'_>> =
+        clusters.iter().zip(crowded).flat_map(|(cluster, &crowded)| grouped(cluster, crowded)).collect();
     for (metric, count) in counts {
         let mut family = Family::new(&metric);
         for group in &groups {
@@ -193,10 +216,17 @@ fn upstream(clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily>) {
     }
     let mut answers = Family::new(&table::UPSTREAM_ANSWERS);
     let mut errors = Family::new(&table::UPSTREAM_ERRORS);
+    let mut attempts = Family::new(&table::UPSTREAM_ATTEMPTS);
     for group in &groups {
         let [cluster, endpoint, zone] = group.labels();
         for (at, class) in CLASSES.into_iter().take(5).enumerate() {
             answers.count(&[cluster, endpoint, zone, class], group.sum(|load| &load.answers[at]));
+        }
+        for class in Class::ALL {
+            let count = group.sum(|load| &load.classes[class.index()]);
+            if count > 0 {
+                attempts.count(&[cluster, endpoint, zone, class.as_str()], count);
+            }
         }
         for reason in Reason::ALL {
             // Most endpoints never fail in most ways: a series for each would be most of a scrape.
@@ -206,7 +236,7 @@ fn upstream(clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily>) {
             }
         }
     }
-    families.extend([answers, errors].map(Family::finish));
+    families.extend([answers, errors, attempts].map(Family::finish));
 }
 
 /// Endpoints that share one series: one, or in a crowded cluster all of one zone.
@@ -227,10 +257,10 @@ impl Group<'_> {
     }
 }
 
-fn grouped(cluster: &Cluster) -> Vec<Group<'_>> {
+fn grouped(cluster: &Cluster, crowded: bool) -> Vec<Group<'_>> {
     let name = cluster.config.name.as_str();
     let group = |endpoint, zone, loads| Group { cluster: name, endpoint, zone, loads };
-    if !crowded(cluster) {
+    if !crowded {
         let one = |member| group(Member::address(member).to_string(), zone(member), vec![&*member.load]);
         return cluster.members.iter().map(one).collect();
     }
@@ -241,8 +271,17 @@ fn grouped(cluster: &Cluster) -> Vec<Group<'_>> {
     zones.into_iter().map(|(zone, loads)| group(String::new(), zone, loads)).collect()
 }
 
-fn crowded(cluster: &Cluster) -> bool {
-    cluster.members.len() > ENDPOINT_SERIES_MAX
+/// Which clusters' endpoints have no series of their own: the largest, as far as all endpoints
+/// together are more than may have them.
+fn crowded(clusters: &[Arc<Cluster>]) -> Vec<bool> {
+    let mut by_size: Vec<usize> = (0..clusters.len()).collect();
+    by_size.sort_by_key(|&at| clusters[at].members.len());
+    let (mut crowded, mut room) = (vec![true; clusters.len()], ENDPOINT_SERIES_MAX);
+    for at in by_size {
+        let Some(left) = room.checked_sub(clusters[at].members.len()) else { break };
+        (crowded[at], room) = (false, left);
+    }
+    crowded
 }
 
 fn zone(member: &Member) -> &str {
@@ -250,6 +289,6 @@ fn zone(member: &Member) -> &str {
 }
 
 /// A gauge whose shards were read at different moments can seem negative; then it was near 0.
-const fn settled(sum: u64) -> u64 {
+pub(super) const fn settled(sum: u64) -> u64 {
     if sum > i64::MAX as u64 { 0 } else { sum }
 }

@@ -71,6 +71,44 @@ metrics! {
     FIRST_BYTE = "weir_upstream_first_byte_seconds" HISTOGRAM ["listener", "cluster"]
         "From a request's head to the head of the endpoint's answer.";
 
+    DRILLS = "weir_drills" GAUGE ["kind"]
+        "Rehearsals whose trouble is made now, by kind.";
+
+    CLUSTER_REQUESTS = "weir_cluster_requests_total" COUNTER ["cluster"]
+        "Requests let in.";
+    CLUSTER_IN_FLIGHT = "weir_cluster_requests_in_flight" GAUGE ["cluster"]
+        "Requests let in that are under way.";
+    CLUSTER_LATENCY = "weir_cluster_answer_seconds" HISTOGRAM ["cluster"]
+        "From the end of a request to the head of the endpoint's answer, by attempt; without 429, 5xx and failures.";
+    RETRIES = "weir_retries_total" COUNTER ["cluster"]
+        "Attempts after the first.";
+    RETRIES_SAVED = "weir_retries_saved_total" COUNTER ["cluster"]
+        "Requests that were answered by another attempt than their first.";
+    RETRIES_DENIED = "weir_retries_denied_total" COUNTER ["cluster", "reason"]
+        "Failed attempts that were not made again, by why.";
+    PANICKED = "weir_panic_requests_total" COUNTER ["cluster"]
+        "Requests served while too few endpoints were available.";
+    LIMIT = "weir_cluster_limit" GAUGE ["cluster", "limit"]
+        "The most at once of requests, connections, retries; no series where there is no limit.";
+    LIMIT_USED = "weir_cluster_limit_used" GAUGE ["cluster", "limit"]
+        "What of a limit is in use.";
+    LIMIT_REMAINING = "weir_cluster_limit_remaining" GAUGE ["cluster", "limit"]
+        "What of a limit is left.";
+    LIMIT_REFUSED = "weir_cluster_limit_refused_total" COUNTER ["cluster", "limit"]
+        "Refused because a limit was reached and nobody could wait, or not long enough.";
+    WAITING = "weir_cluster_requests_waiting" GAUGE ["cluster"]
+        "Requests that wait for a limit.";
+    BREAKER = "weir_cluster_breaker" GAUGE ["cluster", "state"]
+        "1 for the state the failure-rate breaker is in, 0 for the others; always closed where there is none.";
+    BREAKER_CHANGES = "weir_breaker_transitions_total" COUNTER ["cluster", "to"]
+        "Changes of the failure-rate breaker, by the state it changed to.";
+    EJECTIONS = "weir_ejections_total" COUNTER ["cluster", "rule"]
+        "Endpoints taken out for what their traffic showed, by rule.";
+    SPARED = "weir_ejections_spared_total" COUNTER ["cluster", "reason"]
+        "Endpoints not taken out although a rule was met, by why; once for each trouble.";
+
+    CLUSTER_STATES = "weir_cluster_endpoint_states" GAUGE ["cluster", "state"]
+        "Endpoints in each state.";
     CLUSTER_ENDPOINTS = "weir_cluster_endpoints" GAUGE ["cluster"]
         "Endpoints configured.";
     CLUSTER_HEALTHY = "weir_cluster_healthy_endpoints" GAUGE ["cluster"]
@@ -81,10 +119,12 @@ metrics! {
         "1 for the state the endpoint is in, 0 for the others.";
     ENDPOINT_WEIGHT = "weir_endpoint_weight" GAUGE ["cluster", "endpoint", "zone"]
         "The endpoint's configured share.";
+    ENDPOINT_SHARE = "weir_endpoint_effective_weight" GAUGE ["cluster", "endpoint", "zone"]
+        "The share it gets now: less than configured while it ramps up or is reduced.";
     ENDPOINT_SINCE = "weir_endpoint_last_transition_timestamp_seconds" GAUGE ["cluster", "endpoint", "zone"]
         "When the endpoint's state last changed, Unix time.";
     SERIES_DROPPED = "weir_metric_series_dropped" GAUGE ["cluster"]
-        "Endpoints without series of their own because their cluster has too many.";
+        "Endpoints without series of their own because there are too many.";
 
     UPSTREAM_REQUESTS = "weir_upstream_requests_total" COUNTER ["cluster", "endpoint", "zone"]
         "Attempts begun at the endpoint.";
@@ -94,6 +134,8 @@ metrics! {
         "Answers of the endpoint, by class of status.";
     UPSTREAM_ERRORS = "weir_upstream_errors_total" COUNTER ["cluster", "endpoint", "zone", "reason"]
         "Attempts that failed without a whole answer, by reason; series appear with the first failure.";
+    UPSTREAM_ATTEMPTS = "weir_upstream_attempts_total" COUNTER ["cluster", "endpoint", "zone", "class"]
+        "Attempts ended, by what they say of the endpoint; series appear with the first of a class.";
     UPSTREAM_OPEN = "weir_upstream_connections" GAUGE ["cluster", "endpoint", "zone"]
         "Connections to the endpoint, idle ones included.";
     UPSTREAM_CONNECTS = "weir_upstream_connects_total" COUNTER ["cluster", "endpoint", "zone"]

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use weir_core::attempt::Class;
 use weir_core::control::{Control, Event};
 use weir_core::dice::Dice;
 use weir_core::reason::Reason;
+use weir_core::retry::Denied;
 use weir_core::time::Moment;
 
 use super::*;
@@ -16,6 +18,7 @@ clusters:
   - name: app
     endpoints: {az-a: ['10.0.0.1:80', '10.0.0.2:80']}
     health_checks: [{http_health_check: {path: /}}]
+    circuit_breaker: {max_requests: 10}
 ";
 
 struct Scene {
@@ -44,7 +47,8 @@ fn has(text: &str, line: &str) -> bool {
 fn every_metric_of_the_table_is_shown_and_no_other() {
     let Scene { snapshot, control, metrics } = scene(CONFIG);
     let member = &snapshot.clusters[0].members[0];
-    // These two have no series before something happens.
+    // These have no series before something happens.
+    member.load.of(0).classes[Class::Connect.index()].add(1);
     member.load.of(0).failures[Reason::ConnectRefused].add(1);
     control.transition(&member.key, weir_core::endpoint::Status::Healthy, SystemTime::UNIX_EPOCH);
     let text = metrics.render().unwrap();
@@ -134,6 +138,50 @@ fn a_crowded_cluster_is_shown_by_zone() {
     assert!(has(&text, "weir_metric_series_dropped{cluster=\"app\"} 1002"));
     assert!(has(&text, "weir_cluster_healthy_endpoints{cluster=\"app\"} 1002"));
     assert!(!text.contains("weir_endpoint_up"));
+}
+
+#[test]
+fn x6_series_have_a_budget_over_all_clusters() {
+    let cluster = |name: &str, n: usize| {
+        let endpoints: Vec<String> = (0..n).map(|n| format!("'10.{}.{}.1:80'", n / 250, n % 250)).collect();
+        format!("  - {{name: {name}, endpoints: {{az-a: [{}]}}}}\n", endpoints.join(", "))
+    };
+    let text = format!(
+        "listeners: [{{name: web, bind: '127.0.0.1:80', cluster: a}}]\nclusters:\n{}{}{}",
+        cluster("a", ENDPOINT_SERIES_MAX - 3),
+        cluster("b", 2),
+        cluster("c", 900)
+    );
+    let shown = unordered(&scene(&text).metrics.render().unwrap());
+    for (name, dropped) in [("a", ENDPOINT_SERIES_MAX - 3), ("b", 0), ("c", 0)] {
+        assert!(has(&shown, &format!("weir_metric_series_dropped{{cluster=\"{name}\"}} {dropped}")), "{name}");
+    }
+    assert_eq!(shown.lines().filter(|line| line.starts_with("weir_endpoint_up{")).count(), 902);
+    assert!(shown.lines().count() < 30_000);
+    assert!(has(&shown, "weir_cluster_endpoint_states{cluster=\"a\",state=\"healthy\"} 997"));
+}
+
+#[test]
+fn a_limit_shows_what_is_left_of_it() {
+    let Scene { snapshot, metrics, .. } = scene(CONFIG);
+    let live = &snapshot.clusters[0].live;
+    let _held: Vec<_> = (0..3).map(|_| live.requests.take()).collect();
+    live.requests.count_refusal();
+    snapshot.clusters[0].load.of(1).denied[Denied::Budget as usize].add(4);
+    let text = unordered(&metrics.render().unwrap());
+    for line in [
+        "weir_cluster_limit{cluster=\"app\",limit=\"requests\"} 10",
+        "weir_cluster_limit_used{cluster=\"app\",limit=\"requests\"} 3",
+        "weir_cluster_limit_remaining{cluster=\"app\",limit=\"requests\"} 7",
+        "weir_cluster_limit_refused_total{cluster=\"app\",limit=\"requests\"} 1",
+        "weir_retries_denied_total{cluster=\"app\",reason=\"budget\"} 4",
+        "weir_cluster_breaker{cluster=\"app\",state=\"closed\"} 1",
+        "weir_ejections_total{cluster=\"app\",rule=\"failure_percentage\"} 0",
+        "weir_drills{kind=\"latency\"} 0",
+    ] {
+        assert!(has(&text, line), "{line}\n{text}");
+    }
+    assert!(!text.contains("limit=\"connections\""), "no limit, no series");
 }
 
 #[test]

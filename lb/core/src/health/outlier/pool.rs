@@ -71,6 +71,9 @@ pub enum Spare {
 }
 
 impl Spare {
+    /// Every cause, for metrics.
+    pub const ALL: [Self; 3] = [Self::Last, Self::Cap, Self::Correlated];
+
     /// The word in events, metrics and the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
