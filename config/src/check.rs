@@ -30,7 +30,7 @@ pub(crate) fn check(node: &Node, kind: &Kind, path: &Path<'_>, report: &mut Repo
         Kind::Map(rule, of) => return check_map(node, rule, of, path, report),
         Kind::Any(kinds) => match fitting(node, kinds) {
             Some(kind) => return check(node, kind, path, report),
-            None => Err(wrong_type(node, kind)),
+            None => Err(none_of(node, kind, kinds)),
         },
     };
     if let Err(wrong) = result {
@@ -38,21 +38,39 @@ pub(crate) fn check(node: &Node, kind: &Kind, path: &Path<'_>, report: &mut Repo
     }
 }
 
-/// The one of `kinds` that `node` is meant to be: one of whose words it is, or else the first whose
-/// YAML type fits, or else what it comes nearest to.
+/// The one of `kinds` that `node` is: one of whose words it is, or else the first whose YAML type
+/// fits, or else a number in quotes.
 pub(crate) fn fitting<'k>(node: &Node, kinds: &'k [Kind]) -> Option<&'k Kind> {
     let is_word = |kind: &&Kind| matches!(kind, Kind::Word(words) if word_of(node, words).is_some());
     let number_as_text = |kind: &&Kind| match (kind, &node.value) {
         (Kind::Integer(_) | Kind::Number(_), Value::Text(Text { text, .. })) => text.parse::<f64>().is_ok(),
         _ => false,
     };
-    let any_word = |kind: &&Kind| matches!((kind, &node.value), (Kind::Word(_), Value::Text(_)));
     kinds
         .iter()
         .find(is_word)
         .or_else(|| kinds.iter().find(|kind| fits(node, kind)))
         .or_else(|| kinds.iter().find(number_as_text))
-        .or_else(|| kinds.iter().find(any_word))
+}
+
+/// What to say of what is none of `kinds`.
+fn none_of(node: &Node, all: &Kind, kinds: &[Kind]) -> Wrong {
+    let Value::Text(Text { text, .. }) = &node.value else {
+        return wrong_type(node, all);
+    };
+    let words = kinds.iter().filter_map(|kind| match kind {
+        Kind::Word(words) => Some(words.known.iter().map(|(word, _)| *word)),
+        _ => None,
+    });
+    let words: Vec<_> = words.flatten().collect();
+    if words.is_empty() {
+        return wrong_type(node, all);
+    }
+    let wrong = Wrong::new("unknown_word", format!("{text:?} is not {}", all.noun()));
+    match nearest(text, words) {
+        Some(near) => wrong.hint(format!("did you mean `{near}`?")),
+        None => wrong,
+    }
 }
 
 /// Whether the YAML type of `node` is that of `kind`. Words have none: they are looked for first.
@@ -121,7 +139,8 @@ fn check_choice(
         }
         (Some(first), _) => {
             if let Some(second) = given.find(|key| key.text != first.text) {
-                let message = format!("{} has one of {}, not both", object.noun, list_keys(choice.of, "and"));
+                let not = if choice.of.len() > 2 { "no two" } else { "not both" };
+                let message = format!("{} has one of {}, {not}", object.noun, list_keys(choice.of, "and"));
                 let mistake = Mistake::error(choice.both, second.span, message).hint("remove one of them");
                 report.push(mistake.related(first.span, "the other one"), path);
             }
@@ -137,7 +156,11 @@ fn has_slip(entries: &[(Key, Node)], object: &Object, names: &[&str]) -> bool {
 }
 
 fn list_keys(keys: &[&str], joint: &str) -> String {
-    keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(&format!(" {joint} "))
+    let keys: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
+    match keys.split_last() {
+        Some((last, first)) if !first.is_empty() => format!("{} {joint} {last}", first.join(", ")),
+        _ => keys.concat(),
+    }
 }
 
 fn check_duplicates(entries: &[(Key, Node)], without_case: bool, path: &Path<'_>, report: &mut Report) {
@@ -252,6 +275,7 @@ pub(crate) fn integer(node: &Node, range: &Integer) -> Result<u64, Wrong> {
     };
     Err(match special {
         Some((code, message)) if message.contains(&max.to_string()) => Wrong::new(code, message),
+        Some((code, message)) if max >= u64::from(u32::MAX) => Wrong::new(code, message),
         Some((code, message)) => Wrong::new(code, message).hint(format!("from {min} to {max}")),
         None if max == u64::MAX => Wrong::new("out_of_range", format!("{value} is out of range; it is at least {min}")),
         None => Wrong::new("out_of_range", format!("{value} is out of range; it is from {min} to {max}")),
@@ -277,7 +301,7 @@ pub(crate) fn decimal(node: &Node, range: &'static Number) -> Result<f64, Wrong>
     if range.contains(value) {
         return Ok(value);
     }
-    let wrong = Wrong::new(range.code, format!("{value} is not {}", range.range));
+    let wrong = Wrong::new(range.code, format!("{value} is out of range; it is {}", range.range));
     Err(if range.share && value > 1.0 && value <= 100.0 {
         wrong.hint(format!("for {value} % write {}", value / 100.0))
     } else {

@@ -3,8 +3,11 @@
 //! Structs are taken apart field by field without `..`, so a field that is added to the model
 //! does not compile until somebody says here what its change touches.
 
+mod balancing;
 mod cluster;
+mod health;
 mod listener;
+mod resilience;
 mod show;
 
 pub(crate) use show::duration as shown;
@@ -280,5 +283,27 @@ impl Notes {
         let before = self.list.len();
         self.field(Touches::Nothing, name, old, new, show);
         self.list[before..].iter_mut().for_each(|change| change.needs_restart = true);
+    }
+}
+
+/// The keys of one object within the subject; all of them are about how requests are handed on.
+struct Group<'n> {
+    name: &'static str,
+    notes: &'n mut Notes,
+}
+
+impl<'n> Group<'n> {
+    const fn new(name: &'static str, notes: &'n mut Notes) -> Self {
+        Self { name, notes }
+    }
+
+    fn field<T: PartialEq>(&mut self, name: &str, old: &T, new: &T, show: impl Fn(&T) -> String) {
+        self.notes.field(Touches::NewRequests, &format!("{} {name}", self.name), old, new, show);
+    }
+
+    /// For what is switched on or off as a whole; `show` says `None` when it is off.
+    fn whole<T: PartialEq>(&mut self, old: &T, new: &T, show: impl Fn(&T) -> Option<String>) {
+        let show = |value: &T| show(value).unwrap_or_else(|| "off".to_owned());
+        self.notes.field(Touches::NewRequests, self.name, old, new, show);
     }
 }

@@ -233,11 +233,14 @@ impl<'a> Fields<'a> {
 
     /// A number that may have a fraction, or its default.
     fn decimal(&self, name: &'static str) -> f64 {
-        let value = match self.typed(name) {
-            Some((node, Kind::Number(range))) => check::decimal(node, range).ok(),
+        self.decimal_if(name).unwrap_or_else(|| shape::default_decimal(self.object, name))
+    }
+
+    fn decimal_if(&self, name: &'static str) -> Option<f64> {
+        match self.typed(name)? {
+            (node, Kind::Number(range)) => check::decimal(node, range).ok(),
             _ => None,
-        };
-        value.unwrap_or_else(|| shape::default_decimal(self.object, name))
+        }
     }
 
     /// The items of a list; the one item of a short form.
@@ -272,11 +275,11 @@ fn in_order(fields: &Fields<'_>, (low, high): (&'static str, &'static str), path
     };
     if least > most {
         let told = |name: &'static str| match fields.get(name).map(|node| &node.value) {
-            Some(Value::Text(Text { text, .. })) => format!("`{name}` is {text}"),
-            Some(Value::Integer(number)) => format!("`{name}` is {number}"),
-            _ => format!("`{name}` is {} by default", fields.default_text(name).unwrap_or_default()),
+            Some(Value::Text(Text { text, .. })) => text.clone(),
+            Some(Value::Integer(number)) => number.to_string(),
+            _ => format!("{} by default", fields.default_text(name).unwrap_or_default()),
         };
-        let message = format!("{} and {}: that is less", told(low), told(high));
+        let message = format!("`{high}` is {}, which is less than `{low}` with {}", told(high), told(low));
         let mistake = Mistake::error("bounds_crossed", node.mark(), message);
         let name = if given_high.is_some() { high } else { low };
         report.push(mistake.hint(format!("raise `{high}` or lower `{low}`")), &path.key(name));

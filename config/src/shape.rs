@@ -180,6 +180,8 @@ impl Kind {
             Self::Duration { .. } => "a duration such as 5s".into(),
             Self::Size { .. } => "a size such as 64KiB".into(),
             Self::Text(rule) => rule.noun.into(),
+            // Some are named by what they are.
+            Self::Word(words) if words.noun.starts_with('`') => words.noun.into(),
             Self::Word(words) => format!("{} ({})", words.noun, list_words(words)),
             Self::Object(object) => format!("{} (a map)", object.noun),
             Self::List(list) if list.or_one => format!("{} or a list of them", list.of.noun()),

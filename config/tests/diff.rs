@@ -101,8 +101,8 @@ fn every_key_is_told_with_what_it_touches() {
         ("timeout: 10s ", "timeout: 20s ", NewRequests, format!("{canary}: timeout 10s -> 20s")),
         ("body_bytes: 100MiB", "body_bytes: 1GiB", NewRequests, format!("{canary}: body_bytes 100MiB -> 1GiB")),
         (
-            "balance: least_request ",
-            "balance: random ",
+            "balance: least_request",
+            "balance: random",
             NewRequests,
             "cluster orders-v1: balance least_request -> random".into(),
         ),
@@ -126,7 +126,7 @@ fn every_key_is_told_with_what_it_touches() {
             "cluster orders-v1: pool idle_timeout 30s -> 10s".into(),
         ),
         ("max_idle: 256", "max_idle: 0", NewRequests, "cluster orders-v1: pool max_idle 256 -> 0".into()),
-        ("timeout: 2s ", "timeout: 1s ", NewRequests, format!("{check}: timeout 2s -> 1s")),
+        ("- timeout: 2s ", "- timeout: 1s ", NewRequests, format!("{check}: timeout 2s -> 1s")),
         ("interval: 5s ", "interval: 6s ", NewRequests, format!("{check}: interval 5s -> 6s")),
         ("fast_interval: 1s", "fast_interval: 2s", NewRequests, format!("{check}: fast_interval 1s -> 2s")),
         ("down_interval: 10s", "down_interval: 20s", NewRequests, format!("{check}: down_interval 10s -> 20s")),
@@ -153,13 +153,6 @@ fn every_key_is_told_with_what_it_touches() {
         ),
         ("expected_body: ok", "expected_body: fine", NewRequests, format!("{check}: expected_body \"ok\" -> \"fine\"")),
         (
-            "    connect:",
-            "    slow_start: 30s
-    connect:",
-            Nothing,
-            "cluster orders-v1: slow_start none -> 30s".into(),
-        ),
-        (
             "bind: 127.0.0.1:8081",
             "bind: 127.0.0.1:8082",
             Connections,
@@ -172,6 +165,256 @@ fn every_key_is_told_with_what_it_touches() {
         assert!(told.contains(&(what, *touches)), "{from} -> {to}: {what:?}\n{told:#?}");
         assert_eq!(changes.touches(), *touches, "{from} -> {to}");
     }
+}
+
+/// What changes how requests are handed on: it touches new requests, and nothing else changes.
+const POLICIES: &[(&str, &str, &str)] = &[
+    ("deadline: true", "deadline: false", "listener web: headers: deadline on -> off"),
+    ("attempts: 3 ", "attempts: 2 ", "listener web: route canary-orders: retry attempts 3 -> 2"),
+    (
+        "timeout, 503]",
+        "5xx, 404, 405]",
+        "listener web: route canary-orders: retry on connect-failure, reset-before-response, timeout, 503 -> connect-failure, reset-before-response, 404-405, 500-599",
+    ),
+    ("per_try_timeout: 2s", "per_try_timeout: 1s", "listener web: route canary-orders: retry per_try_timeout 2s -> 1s"),
+    ("base: 25ms", "base: 10ms", "listener web: route canary-orders: retry backoff base 25ms -> 10ms"),
+    ("max: 250ms", "max: 1s", "listener web: route canary-orders: retry backoff max 250ms -> 1s"),
+    ("body_bytes: 64KiB ", "body_bytes: 0 ", "listener web: route canary-orders: retry body_bytes 64KiB -> 0"),
+    ("priority: 1}", "priority: 2}", "cluster orders-v1: endpoint [2001:db8::3:11]:8080 (az-c): priority 1 -> 2"),
+    ("keepalive: 30s", "keepalive: off", "cluster orders-v1: connect keepalive 30s -> off"),
+    ("user_timeout: 10s", "user_timeout: 20s", "cluster orders-v1: connect user_timeout 10s -> 20s"),
+    (
+        "[10.0.0.5, \"2001:db8::5\"]",
+        "10.0.0.5",
+        "cluster orders-v1: connect local_address 10.0.0.5, 2001:db8::5 -> 10.0.0.5",
+    ),
+    (
+        "source_ports: 20000-29999",
+        "source_ports: 30000-39999",
+        "cluster orders-v1: connect source_ports 20000-29999 -> 30000-39999",
+    ),
+    ("      window: 30s\n      aggr", "      window: 1m\n      aggr", "cluster orders-v1: slow_start window 30s -> 1m"),
+    ("aggression: 1.0", "aggression: 1.5", "cluster orders-v1: slow_start aggression 1 -> 1.5"),
+    ("minimum_percent: 5", "minimum_percent: 10", "cluster orders-v1: slow_start minimum_percent 5 -> 10"),
+    ("consecutive_5xx: 5 ", "consecutive_5xx: off ", "cluster orders-v1: outlier_detection consecutive_5xx 5 -> off"),
+    (
+        "consecutive_gateway: 4",
+        "consecutive_gateway: off",
+        "cluster orders-v1: outlier_detection consecutive_gateway 4 -> off",
+    ),
+    (
+        "consecutive_local_origin: 3",
+        "consecutive_local_origin: 2",
+        "cluster orders-v1: outlier_detection consecutive_local_origin 3 -> 2",
+    ),
+    (
+        "{threshold: 50, window: 10s, minimum_requests: 20}",
+        "{threshold: 60, window: 20s, minimum_requests: 30}",
+        "cluster orders-v1: outlier_detection failure_percentage 50 % of 20 in 10s, 30 % of 50 in 5m -> 60 % of 30 in 20s, 30 % of 50 in 5m",
+    ),
+    ("confidence: 0.95", "confidence: 0", "cluster orders-v1: outlier_detection confidence 0.95 -> 0"),
+    ("action: eject ", "action: observe ", "cluster orders-v1: outlier_detection action eject -> observe"),
+    (
+        "max_ejection_percent: 34",
+        "max_ejection_percent: 50",
+        "cluster orders-v1: outlier_detection max_ejection_percent 34 -> 50",
+    ),
+    (
+        "correlated_percent: 30",
+        "correlated_percent: 100",
+        "cluster orders-v1: outlier_detection correlated_percent 30 -> 100",
+    ),
+    (
+        "base_ejection_time: 30s",
+        "base_ejection_time: 1m",
+        "cluster orders-v1: outlier_detection base_ejection_time 30s -> 1m",
+    ),
+    (
+        "max_ejection_time: 5m",
+        "max_ejection_time: 10m",
+        "cluster orders-v1: outlier_detection max_ejection_time 5m -> 10m",
+    ),
+    ("      jitter: 20 ", "      jitter: 0 ", "cluster orders-v1: outlier_detection jitter 20 -> 0"),
+    ("        requests: 1 ", "        requests: 2 ", "cluster orders-v1: outlier_detection probation requests 1 -> 2"),
+    (
+        "        successes: 3              # in a row\n",
+        "        successes: 5\n",
+        "cluster orders-v1: outlier_detection probation successes 3 -> 5",
+    ),
+    (
+        "max_connections: 2000",
+        "max_connections: 1500",
+        "cluster orders-v1: circuit_breaker max_connections 2000 -> 1500",
+    ),
+    ("max_requests: 1000\n", "max_requests: 500\n", "cluster orders-v1: circuit_breaker max_requests 1000 -> 500"),
+    (
+        "max_pending_requests: 1024",
+        "max_pending_requests: 0",
+        "cluster orders-v1: circuit_breaker max_pending_requests 1024 -> 0",
+    ),
+    ("max_retries: 50", "max_retries: 10", "cluster orders-v1: circuit_breaker max_retries 50 -> 10"),
+    ("queue_timeout: 1s", "queue_timeout: 2s", "cluster orders-v1: circuit_breaker queue_timeout 1s -> 2s"),
+    (
+        "{max_connections: 600, ",
+        "{max_connections: 700, ",
+        "cluster orders-v1: circuit_breaker per_endpoint max_connections 600 -> 700",
+    ),
+    (
+        "max_requests: 300}",
+        "max_requests: 400}",
+        "cluster orders-v1: circuit_breaker per_endpoint max_requests 300 -> 400",
+    ),
+    (
+        "        threshold: 50 ",
+        "        threshold: 60 ",
+        "cluster orders-v1: circuit_breaker failure_rate threshold 50 -> 60",
+    ),
+    (
+        "        window: 10s\n",
+        "        window: 20s\n",
+        "cluster orders-v1: circuit_breaker failure_rate window 10s -> 20s",
+    ),
+    (
+        "        minimum_requests: 20\n",
+        "        minimum_requests: 30\n",
+        "cluster orders-v1: circuit_breaker failure_rate minimum_requests 20 -> 30",
+    ),
+    ("        open: 5s", "        open: 10s", "cluster orders-v1: circuit_breaker failure_rate open 5s -> 10s"),
+    ("max_open: 1m", "max_open: 2m", "cluster orders-v1: circuit_breaker failure_rate max_open 1m -> 2m"),
+    ("trials: 1 ", "trials: 2 ", "cluster orders-v1: circuit_breaker failure_rate trials 1 -> 2"),
+    (
+        "successes: 3              # in a row close",
+        "successes: 4              # in a row close",
+        "cluster orders-v1: circuit_breaker failure_rate successes 3 -> 4",
+    ),
+    ("concurrent_percent: 20", "concurrent_percent: 10", "cluster orders-v1: retry_budget concurrent_percent 20 -> 10"),
+    ("min_concurrent: 3", "min_concurrent: 0", "cluster orders-v1: retry_budget min_concurrent 3 -> 0"),
+    ("      percent: 10 ", "      percent: 20 ", "cluster orders-v1: retry_budget percent 10 -> 20"),
+    ("min_retries: 10", "min_retries: 5", "cluster orders-v1: retry_budget min_retries 10 -> 5"),
+    (
+        "      window: 10s\n    panic",
+        "      window: 30s\n    panic",
+        "cluster orders-v1: retry_budget window 10s -> 30s",
+    ),
+    ("{mode: least_bad, ", "{mode: all_hosts, ", "cluster orders-v1: panic mode least_bad -> all_hosts"),
+    ("threshold: 50}   #", "threshold: 40}   #", "cluster orders-v1: panic threshold 50 -> 40"),
+    ("min_endpoints: 3", "min_endpoints: 2", "cluster orders-v1: zone_aware min_endpoints 3 -> 2"),
+    (
+        "{az-a: 2, ",
+        "{az-a: 3, ",
+        "cluster orders-v1: zone_aware shares az-a 2, az-b 1, az-c 1 -> az-a 3, az-b 1, az-c 1",
+    ),
+    ("overprovisioning: 140", "overprovisioning: 200", "cluster orders-v1: overprovisioning 140 -> 200"),
+    (
+        "{header: x-user-id}, {cookie: uid}, {query: u}, ",
+        "{query: v}, ",
+        "cluster orders-v2: hash key header x-user-id, cookie uid, query u, source_address -> query v, source_address",
+    ),
+    ("bounded_load: 125", "bounded_load: off", "cluster orders-v2: hash bounded_load 125 -> off"),
+    ("table_size: 65537", "table_size: 251", "cluster orders-v2: hash table_size 65537 -> 251"),
+    (
+        "      # minimum_ring_size: 1024",
+        "      minimum_ring_size: 2048",
+        "cluster orders-v2: hash minimum_ring_size 1024 -> 2048",
+    ),
+    (
+        "      # maximum_ring_size: 8388608",
+        "      maximum_ring_size: 65536",
+        "cluster orders-v2: hash maximum_ring_size 8388608 -> 65536",
+    ),
+    ("      cookie: weir-sticky", "      cookie: other", "cluster web-v1: sticky cookie weir-sticky -> other"),
+    ("ttl: 1h ", "ttl: 2h ", "cluster web-v1: sticky ttl 1h -> 2h"),
+    ("      path: /\n", "      path: /shop\n", "cluster web-v1: sticky path / -> /shop"),
+    (
+        "{address: web.internal:8080, zone: az-a}",
+        "{address: web.internal:8080, zone: az-b}",
+        "cluster web-v1: endpoints of web.internal:8080 (az-b): zone az-a -> az-b",
+    ),
+    (
+        "{address: web.internal:8080, ",
+        "{address: web.internal:8080, weight: 3, ",
+        "cluster web-v1: endpoints of web.internal:8080 (az-a): weight 1 -> 3",
+    ),
+    (
+        "{address: web.internal:8080, ",
+        "{address: web.internal:8080, priority: 1, ",
+        "cluster web-v1: endpoints of web.internal:8080 (az-a): priority 0 -> 1",
+    ),
+    (
+        "servers: [10.0.0.2, \"10.0.0.3:5353\"]",
+        "servers: 10.0.0.2",
+        "cluster web-v1: resolve servers 10.0.0.2:53, 10.0.0.3:5353 -> 10.0.0.2:53",
+    ),
+    ("family: any ", "family: ipv6 ", "cluster web-v1: resolve family any -> ipv6"),
+    (
+        "      timeout: 2s                 # one",
+        "      timeout: 3s                 # one",
+        "cluster web-v1: resolve timeout 2s -> 3s",
+    ),
+    ("min_ttl: 1s", "min_ttl: 2s", "cluster web-v1: resolve min_ttl 1s -> 2s"),
+    ("max_ttl: 5m", "max_ttl: 1m", "cluster web-v1: resolve max_ttl 5m -> 1m"),
+    ("max_stale: 10m", "max_stale: forever", "cluster web-v1: resolve max_stale 10m -> forever"),
+    ("confirm_removal: 2", "confirm_removal: 1", "cluster web-v1: resolve confirm_removal 2 -> 1"),
+];
+
+#[test]
+fn every_key_of_a_policy_is_told() {
+    for (from, to, what) in POLICIES {
+        let changes = edited(from, to);
+        let told: Vec<_> = changes.iter().map(|change| (&*change.what, change.touches)).collect();
+        assert_eq!(told, [(*what, Touches::NewRequests)], "{from} -> {to}");
+    }
+}
+
+#[test]
+fn what_is_switched_on_is_told_with_its_rules() {
+    let table = [
+        (
+            "outlier_detection: off",
+            "outlier_detection off -> eject (5 5xx in a row, 50 % of 20 in 10s, 30 % of 50 in 5m)",
+        ),
+        ("circuit_breaker: {failure_rate: {threshold: 40}}", "circuit_breaker failure_rate 40 % of 20 in 10s -> off"),
+        ("sticky: {cookie: id}", "sticky cookie id -> off"),
+        ("slow_start: 0s", "slow_start off -> 30s"),
+        ("zone_aware: off", "zone_aware off -> on"),
+        ("connect: {local_address: 10.0.0.5}", "connect local_address 10.0.0.5 -> the system's"),
+        ("connect: {source_ports: 1024-65535}", "connect source_ports 1024-65535 -> the system's"),
+    ];
+    let text = |key: &str| {
+        format!(
+            "listeners: [{{name: web, bind: '0.0.0.0:81', cluster: app}}]\nclusters:\n  - name: app\n    endpoints: \
+             [10.0.0.1:80, 10.0.0.2:80]\n    {key}\n"
+        )
+    };
+    for (key, what) in table {
+        let changes = diff(&config(&text(key)), &config(&text("")));
+        let told: Vec<_> = changes.iter().map(|change| (change.what.clone(), change.touches)).collect();
+        assert_eq!(told, [(format!("cluster app: {what}"), Touches::NewRequests)], "{key}");
+    }
+}
+
+#[test]
+fn sources_come_and_go() {
+    let text = |endpoints: &str| {
+        format!(
+            "listeners: [{{name: web, bind: '0.0.0.0:81', cluster: app}}]\nclusters: [{{name: app, endpoints: \
+             [{endpoints}]}}]\n"
+        )
+    };
+    let old = config(&text("10.0.0.1:80, 'app.internal:80', 'srv:_http._tcp.app'"));
+    let new = config(&text("10.0.0.1:80, 'srv:_http._tcp.app', {address: 'file:more.yaml', priority: 2, weight: 3}"));
+    let told: Vec<_> = diff(&old, &new).iter().map(|change| change.what.clone()).collect();
+    assert_eq!(
+        told,
+        [
+            "cluster app: endpoints of app.internal:80: removed",
+            "cluster app: endpoints of file:more.yaml: new, weight 3, priority 2",
+        ]
+    );
+    let gone = config(&text("10.0.0.1:80").replace("app", "new"));
+    let told = diff(&old, &gone).to_string();
+    assert!(told.contains("cluster app: removed with its 1 endpoint and 2 sources"), "{told}");
+    assert!(told.contains("cluster new: new, 1 endpoint\n"), "{told}");
 }
 
 #[test]

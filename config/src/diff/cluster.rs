@@ -1,43 +1,79 @@
-//! Clusters, their endpoints and checks.
+//! Clusters and their endpoints.
 
 use std::sync::Arc;
 
-use super::{ChangeKind, Notes, Pair, Touches, pairs, show};
-use crate::model::{Balance, CheckKind, Cluster, Connect, Endpoint, HealthCheck, HttpCheck, Pool};
+use super::{Group, Notes, Pair, Touches, balancing, health, pairs, resilience, show};
+use crate::model::{Balance, Cluster, Connect, Endpoint, Family, Pool, Resolve, Source};
 
 pub(super) fn diff(pair: Pair<'_, Arc<Cluster>>, notes: &mut Notes) {
-    let endpoints = |cluster: &Cluster| match cluster.endpoints.len() {
-        1 => "1 endpoint".to_owned(),
-        n => format!("{n} endpoints"),
-    };
     match pair {
         // Traffic reaches it by a route, which is a change of its own.
         Pair::Added(new) => {
-            notes.subject("").added(Touches::Nothing, &format!("cluster {}: new, {}", new.name, endpoints(new)));
+            notes.subject("").added(Touches::Nothing, &format!("cluster {}: new, {}", new.name, size(new)));
         }
         Pair::Removed(old) => {
-            let what = format!("cluster {}: removed with its {}", old.name, endpoints(old));
+            let what = format!("cluster {}: removed with its {}", old.name, size(old));
             notes.subject("").removed(Touches::NewRequests, &what);
         }
         Pair::Both(old, new) => both(old, new, notes),
     }
 }
 
+/// As `2 endpoints and 1 source`.
+fn size(cluster: &Cluster) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let (fixed, found) = (cluster.endpoints.len(), cluster.sources.len());
+    match (fixed, found) {
+        (_, 0) => count(fixed, "endpoint"),
+        (0, _) => count(found, "source"),
+        _ => format!("{} and {}", count(fixed, "endpoint"), count(found, "source")),
+    }
+}
+
 fn both(old: &Cluster, new: &Cluster, notes: &mut Notes) {
-    let Cluster { name, balance, endpoints, health_checks, connect, pool, slow_start: _, .. } = new;
+    let Cluster {
+        name,
+        balance,
+        hash,
+        sticky,
+        endpoints,
+        sources,
+        resolve,
+        health_checks,
+        outlier,
+        breaker,
+        retry_budget,
+        panic,
+        zone_aware,
+        overprovisioning,
+        connect,
+        pool,
+        slow_start,
+    } = new;
     let subject = format!("cluster {name}");
+    let touches = Touches::NewRequests;
     notes.subject(&subject);
-    notes.field(Touches::NewRequests, "balance", &old.balance, balance, |balance| self::balance(*balance).to_owned());
-    let Connect { timeout, .. } = connect;
-    notes.field(Touches::NewRequests, "connect timeout", &old.connect.timeout, timeout, show::duration);
-    let Pool { idle_timeout, max_idle } = pool;
-    notes.field(Touches::NewRequests, "pool idle_timeout", &old.pool.idle_timeout, idle_timeout, show::duration);
-    notes.field(Touches::NewRequests, "pool max_idle", &old.pool.max_idle, max_idle, show::plain);
+    notes.field(touches, "balance", &old.balance, balance, |balance| self::balance(*balance).to_owned());
+    balancing::hash(&old.hash, hash, notes);
+    balancing::sticky(old.sticky.as_ref(), sticky.as_ref(), notes);
+    resilience::outlier(old.outlier.as_ref(), outlier.as_ref(), notes);
+    resilience::breaker(&old.breaker, breaker, notes);
+    resilience::retry_budget(old.retry_budget, *retry_budget, notes);
+    balancing::panic(old.panic, *panic, notes);
+    balancing::zone_aware(&old.zone_aware, zone_aware, notes);
+    notes.field(touches, "overprovisioning", &old.overprovisioning, overprovisioning, show::plain);
+    self::connect(&old.connect, connect, notes);
+    self::pool(&old.pool, pool, notes);
+    balancing::slow_start(old.slow_start, *slow_start, notes);
+    self::resolve(&old.resolve, resolve, notes);
     for pair in pairs(&old.endpoints, endpoints, |endpoint| endpoint.address.clone()) {
         endpoint(pair, &subject, notes);
     }
-    for pair in pairs(&old.health_checks, health_checks, |check| check_name(check)) {
-        health_check(pair, &subject, notes);
+    for pair in pairs(&old.sources, sources, |source| source.kind.clone()) {
+        source(pair, &subject, notes);
+    }
+    for pair in pairs(&old.health_checks, health_checks, |check| health::name(check)) {
+        health::diff(pair, &subject, notes);
     }
 }
 
@@ -52,6 +88,47 @@ const fn balance(balance: Balance) -> &'static str {
     }
 }
 
+/// Connections that are open stay as they are.
+fn connect(old: &Connect, new: &Connect, notes: &mut Notes) {
+    let Connect { timeout, keepalive, user_timeout, local_addresses, source_ports } = new;
+    let mut group = Group::new("connect", notes);
+    group.field("timeout", &old.timeout, timeout, show::duration);
+    group.field("keepalive", &old.keepalive, keepalive, show::duration_or("off"));
+    group.field("user_timeout", &old.user_timeout, user_timeout, show::duration_or("the system's"));
+    group.field("local_address", &old.local_addresses, local_addresses, |list| show::list_or(list, "the system's"));
+    group.field("source_ports", &old.source_ports, source_ports, |ports| match ports {
+        Some(ports) => format!("{}-{}", ports.start(), ports.end()),
+        None => "the system's".to_owned(),
+    });
+}
+
+fn pool(old: &Pool, new: &Pool, notes: &mut Notes) {
+    let Pool { idle_timeout, max_idle } = new;
+    let mut group = Group::new("pool", notes);
+    group.field("idle_timeout", &old.idle_timeout, idle_timeout, show::duration);
+    group.field("max_idle", &old.max_idle, max_idle, show::plain);
+}
+
+fn resolve(old: &Resolve, new: &Resolve, notes: &mut Notes) {
+    let Resolve { servers, family, timeout, min_ttl, max_ttl, max_stale, confirm_removal } = new;
+    let mut group = Group::new("resolve", notes);
+    group.field("servers", &old.servers, servers, |list| show::list_or(list, "the system's"));
+    group.field("family", &old.family, family, |family| self::family(*family).to_owned());
+    group.field("timeout", &old.timeout, timeout, show::duration);
+    group.field("min_ttl", &old.min_ttl, min_ttl, show::duration);
+    group.field("max_ttl", &old.max_ttl, max_ttl, show::duration);
+    group.field("max_stale", &old.max_stale, max_stale, show::duration_or("forever"));
+    group.field("confirm_removal", &old.confirm_removal, confirm_removal, show::plain);
+}
+
+const fn family(family: Family) -> &'static str {
+    match family {
+        Family::Both => "any",
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    }
+}
+
 fn endpoint(pair: Pair<'_, Endpoint>, cluster: &str, notes: &mut Notes) {
     let name = |endpoint: &Endpoint| match &endpoint.zone {
         Some(zone) => format!("endpoint {} ({zone})", endpoint.address),
@@ -59,86 +136,47 @@ fn endpoint(pair: Pair<'_, Endpoint>, cluster: &str, notes: &mut Notes) {
     };
     match pair {
         Pair::Added(new) => {
-            let what = format!("{}: new, weight {}", name(new), new.weight.get());
+            let what = format!("{}: new, weight {}{}", name(new), new.weight.get(), priority(new.priority));
             notes.subject(cluster).added(Touches::NewRequests, &what);
         }
         Pair::Removed(old) => {
             notes.subject(cluster).removed(Touches::NewRequests, &format!("{}: removed", name(old)));
         }
         Pair::Both(old, new) => {
-            let Endpoint { address: _, zone, weight, .. } = new;
+            let Endpoint { address: _, zone, weight, priority } = new;
             notes.subject(&format!("{cluster}: {}", name(new)));
             notes.field(Touches::NewRequests, "zone", &old.zone, zone, show::or("none"));
             notes.field(Touches::NewRequests, "weight", &old.weight, weight, |weight| weight.get().to_string());
+            notes.field(Touches::NewRequests, "priority", &old.priority, priority, show::plain);
         }
     }
 }
 
-/// A check is known by what it asks and where.
-fn check_name(check: &HealthCheck) -> String {
-    let kind = show::check_kind(&check.kind);
-    match check.port {
-        Some(port) => format!("health check {kind} on port {port}"),
-        None => format!("health check {kind}"),
-    }
-}
-
-fn health_check(pair: Pair<'_, Arc<HealthCheck>>, cluster: &str, notes: &mut Notes) {
+/// What is found there comes and goes by itself; this is about where it is looked for.
+fn source(pair: Pair<'_, Source>, cluster: &str, notes: &mut Notes) {
+    let name = |source: &Source| match &source.zone {
+        Some(zone) => format!("endpoints of {} ({zone})", source.kind),
+        None => format!("endpoints of {}", source.kind),
+    };
     match pair {
         Pair::Added(new) => {
-            notes.subject(cluster).added(Touches::NewRequests, &format!("{}: new", check_name(new)));
+            let what = format!("{}: new, weight {}{}", name(new), new.weight.get(), priority(new.priority));
+            notes.subject(cluster).added(Touches::NewRequests, &what);
         }
         Pair::Removed(old) => {
-            notes.subject(cluster).removed(Touches::NewRequests, &format!("{}: removed", check_name(old)));
+            notes.subject(cluster).removed(Touches::NewRequests, &format!("{}: removed", name(old)));
         }
-        Pair::Both(old, new) => check_fields(old, new, cluster, notes),
+        Pair::Both(old, new) => {
+            let Source { kind: _, zone, weight, priority } = new;
+            notes.subject(&format!("{cluster}: {}", name(new)));
+            notes.field(Touches::NewRequests, "zone", &old.zone, zone, show::or("none"));
+            notes.field(Touches::NewRequests, "weight", &old.weight, weight, |weight| weight.get().to_string());
+            notes.field(Touches::NewRequests, "priority", &old.priority, priority, show::plain);
+        }
     }
 }
 
-fn check_fields(old: &HealthCheck, new: &HealthCheck, cluster: &str, notes: &mut Notes) {
-    // The port is part of its identity.
-    let HealthCheck {
-        timeout,
-        interval,
-        fast_interval,
-        down_interval,
-        jitter_percent,
-        unhealthy_threshold,
-        healthy_threshold,
-        port: _,
-        kind,
-    } = new;
-    let touches = Touches::NewRequests;
-    notes.subject(&format!("{cluster}: {}", check_name(new)));
-    notes.field(touches, "timeout", &old.timeout, timeout, show::duration);
-    notes.field(touches, "interval", &old.interval, interval, show::duration);
-    notes.field(touches, "fast_interval", &old.fast_interval, fast_interval, show::duration);
-    notes.field(touches, "down_interval", &old.down_interval, down_interval, show::duration);
-    notes.field(touches, "jitter", &old.jitter_percent, jitter_percent, show::plain);
-    notes.field(touches, "unhealthy_threshold", &old.unhealthy_threshold, unhealthy_threshold, show::plain);
-    notes.field(touches, "healthy_threshold", &old.healthy_threshold, healthy_threshold, show::plain);
-    // TCP and HTTP differ in their identity already.
-    if let (CheckKind::Http(old), CheckKind::Http(new)) = (&old.kind, kind) {
-        http_fields(old, new, notes);
-    }
-}
-
-fn http_fields(old: &HttpCheck, new: &HttpCheck, notes: &mut Notes) {
-    // Method and path are part of its identity.
-    let HttpCheck { method: _, path: _, host, headers, expected_statuses, expected_body } = new;
-    let touches = Touches::NewRequests;
-    let statuses = |ranges: &Vec<std::ops::RangeInclusive<u16>>| {
-        let range = |range: &std::ops::RangeInclusive<u16>| match (range.start(), range.end()) {
-            (start, end) if start == end => start.to_string(),
-            (start, end) => format!("{start}-{end}"),
-        };
-        ranges.iter().map(range).collect::<Vec<_>>().join(", ")
-    };
-    notes.field(touches, "host", &old.host, host, show::or("the endpoint's address"));
-    notes.field(touches, "expected_statuses", &old.expected_statuses, expected_statuses, statuses);
-    notes.field(touches, "expected_body", &old.expected_body, expected_body, show::quoted);
-    // Their values may be secrets.
-    if old.headers != *headers {
-        notes.push(ChangeKind::Changed, touches, "the headers it sends");
-    }
+/// The first is not worth a word.
+fn priority(priority: u8) -> String {
+    if priority == 0 { String::new() } else { format!(", priority {priority}") }
 }

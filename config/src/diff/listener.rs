@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{ChangeKind, Notes, Pair, Touches, pairs, show};
+use super::{ChangeKind, Notes, Pair, Touches, pairs, resilience, show};
 use crate::model::{HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, Route};
 
 /// All listeners before and after.
@@ -138,10 +138,11 @@ fn routes(old: &[Route], new: &[Route], listener: &str, notes: &mut Notes) {
 
 fn route(old: &Route, new: &Route, listener: &str, notes: &mut Notes) {
     // The line is where it stands in the file, not what it means; the name is its identity.
-    let Route { name: _, matches, target, timeout, body_bytes, line: _, .. } = new;
+    let Route { name: _, matches, target, timeout, retry, body_bytes, line: _ } = new;
     notes.subject(&format!("{listener}: {}", identity(new)));
     notes.field(Touches::NewRequests, "match", &old.matches, matches, show::matches);
     notes.field(Touches::NewRequests, "cluster", &old.target, target, show::target);
     notes.field(Touches::NewRequests, "timeout", &old.timeout, timeout, show::duration);
+    resilience::retry(&old.retry, retry, notes);
     notes.field(Touches::NewRequests, "body_bytes", &old.body_bytes, body_bytes, show::size_or_none);
 }

@@ -29,8 +29,9 @@ pub(crate) fn duration(value: &Duration) -> String {
     if out.is_empty() { "0s".to_owned() } else { out }
 }
 
-pub(super) fn duration_or_none(value: &Option<Duration>) -> String {
-    value.as_ref().map_or_else(|| "none".to_owned(), duration)
+/// An optional duration, with a word for `None`.
+pub(super) fn duration_or(none: &'static str) -> impl Fn(&Option<Duration>) -> String {
+    move |value| value.as_ref().map_or_else(|| none.to_owned(), duration)
 }
 
 /// A size, with the largest unit that divides it.
@@ -53,8 +54,13 @@ pub(super) const fn on_off(value: bool) -> &'static str {
 }
 
 pub(super) fn list<T: Display>(values: &[T]) -> String {
+    list_or(values, "none")
+}
+
+/// A list, with words for an empty one.
+pub(super) fn list_or<T: Display>(values: &[T], empty: &str) -> String {
     if values.is_empty() {
-        return "none".to_owned();
+        return empty.to_owned();
     }
     values.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -95,9 +95,9 @@ fn file(path: &str) -> Result<PathBuf, Wrong> {
 }
 
 fn service(name: &str) -> Result<Arc<str>, Wrong> {
-    if let Some((host, port)) = name.rsplit_once(':') {
+    if let Some((host, _)) = name.rsplit_once(':') {
         return Err(Wrong::new("srv_with_port", format!("{name:?} has a port; SRV records bring their own"))
-            .hint(format!("write srv:{host}, or {host}:{port} for A and AAAA records")));
+            .hint(format!("write srv:{host}, or leave `srv:` out for A and AAAA records")));
     }
     host(name).map_err(|why| {
         Wrong::new("bad_address", format!("{name:?} is no name: {why}")).hint("as in srv:_http._tcp.orders.internal")

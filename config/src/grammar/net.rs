@@ -14,7 +14,7 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, Wrong> {
         return Ok(address);
     }
     if text.starts_with("unix:") || text.starts_with('/') {
-        return Err(Wrong::new("bad_address", "Weir does not listen on Unix sockets")
+        return Err(Wrong::new("bad_address", "Unix sockets are not supported by this version")
             .hint("give IP:port, as in 127.0.0.1:8080"));
     }
     if text.parse::<IpAddr>().is_ok() {

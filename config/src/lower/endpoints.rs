@@ -6,7 +6,7 @@ use super::Fields;
 use super::listener::scalar;
 use crate::grammar::{self, Place};
 use crate::mistake::Mistake;
-use crate::model::{Endpoint, Source, Weight, ZoneName};
+use crate::model::{Endpoint, Source, SourceKind, Weight, ZoneName};
 use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::{Node, Span, Value};
@@ -45,10 +45,12 @@ pub(super) fn lower_file(root: &Node, report: &mut Report) -> Vec<Endpoint> {
 fn check_usable(endpoints: &Endpoints, fields: &Fields<'_>, node: &Node, path: &Path<'_>, report: &mut Report) {
     let Endpoints { fixed, sources, .. } = endpoints;
     let name = fields.text("name").map_or_else(|| "this cluster".to_owned(), |name| format!("the cluster {name:?}"));
-    if !sources.is_empty() {
+    // Files and SRV records bring weights of their own.
+    let open = |source: &Source| source.weight.get() > 0 || !matches!(source.kind, SourceKind::Name { .. });
+    if sources.iter().any(open) {
         return;
     }
-    if fixed.is_empty() {
+    if fixed.is_empty() && sources.is_empty() {
         let mistake = Mistake::error("empty_cluster", node.mark(), format!("{name} has no endpoint"));
         report.push(mistake.hint("give at least one, or remove the cluster"), path);
     } else if fixed.iter().all(|endpoint| endpoint.weight.get() == 0) {
@@ -141,7 +143,7 @@ impl Entry {
                 (format!("the endpoint {address} is in this cluster twice"), "for a larger share give it a weight")
             }
             Place::Found(kind) => (
-                format!("{kind} is in this list twice"),
+                format!("{kind} is in this cluster twice"),
                 "what is found there is an endpoint once; for a larger share give it a weight",
             ),
         };

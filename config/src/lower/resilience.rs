@@ -60,6 +60,9 @@ fn windows(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Vec<Fai
             continue;
         };
         at_least(&fields, "window", MIN_WINDOW, &path, report);
+        if !is_readable(&fields) {
+            continue;
+        }
         let window = failure_window(&fields);
         if let Some((first, _)) = windows.iter().find(|(_, other)| *other == window) {
             let mistake = Mistake::error("duplicate_item", item.mark(), "this window is in the list twice");
@@ -83,6 +86,14 @@ fn default_windows() -> Vec<FailureWindow> {
         minimum_requests: super::non_zero(minimum),
     };
     vec![window(50.0, 10, 20), window(30.0, 300, 50)]
+}
+
+/// Whether every value came out as it was meant.
+fn is_readable(fields: &Fields<'_>) -> bool {
+    let given = |name| fields.get(name).is_some();
+    fields.decimal_if("threshold").is_some()
+        && given("window") == fields.duration_if("window").is_some()
+        && given("minimum_requests") == fields.integer("minimum_requests").is_some()
 }
 
 fn failure_window(fields: &Fields<'_>) -> FailureWindow {

@@ -205,7 +205,7 @@ fn x3_each_way_to_have_nobody_has_a_word_of_its_own() {
     assert_eq!(ask(&live, "/", "").reason(), Some("no_healthy_endpoint"));
     let live = Stage::of(2).start();
     for address in &live.addresses {
-        assert!(live.weir.command(&["drain", &format!("shop/{address}")]).status.success());
+        live.says(&["drain", &format!("shop/{address}"), "--force"]);
     }
     words(&live, &["draining"; 2]);
     assert_eq!(ask(&live, "/", "").reason(), Some("all_draining"));

@@ -17,7 +17,11 @@ const RATE: u32 = 150;
 
 /// Retries as they are by default, but sooner: 40 % of a second for an attempt.
 fn quick(stage: Stage) -> Stage {
-    stage.route("timeout: 1s").cluster("connect: {timeout: 300ms}").cluster("slow_start: off")
+    impatient(stage).cluster("slow_start: off")
+}
+
+fn impatient(stage: Stage) -> Stage {
+    stage.route("timeout: 1s").cluster("connect: {timeout: 300ms}")
 }
 
 /// Enough requests for the retry budget's share to be above its minimum.
@@ -52,7 +56,10 @@ fn one_of_six_is_killed_and_no_get_fails() {
     let mut live = quick(stage).cluster("outlier_detection: {base_ejection_time: 2s}").start();
     costs_nothing("one of six nginx killed (-9)", &mut live, 2, |_| shop[2].kill());
     shop[2].revive();
+    // Probation needs requests.
+    let load = Pace::gets(live.web, RATE);
     live.is_now(2, "healthy");
+    load.finish().assert_no_error();
     assert!(live.changes(2).contains(&"probation".to_owned()), "{:?}", live.changes(2));
 }
 
@@ -96,8 +103,11 @@ fn one_of_six_is_reset_by_its_firewall_and_no_get_fails() {
 #[test]
 fn one_of_six_with_a_full_backlog_costs_no_get() {
     let full = FullBacklog::new();
-    let mut live = quick(Stage::of(5).endpoint(full.address())).start();
-    costs_nothing("one of six with a full backlog", &mut live, 5, |_| {});
+    let mut live = quick(Stage::of(5)).start();
+    let last = format!("      - \"{}\"\n", live.addresses[4]);
+    let with_it = live.yaml.replace(&last, &format!("{last}      - \"{}\"\n", full.address()));
+    live.addresses.push(full.address().to_string());
+    costs_nothing("one of six with a full backlog", &mut live, 5, |live| live.weir.replace(&with_it));
 }
 
 #[test]
@@ -139,11 +149,10 @@ fn ejection_times(live: &Live, nth: usize) -> Vec<String> {
 
 #[test]
 fn one_that_answers_500_costs_a_handful_of_errors_and_comes_back_without_a_stampede() {
-    let live = quick(Stage::of(6))
+    let live = impatient(Stage::of(6))
         .cluster("outlier_detection: {base_ejection_time: 2s, jitter: 0}")
         .cluster("slow_start: {window: 4s}")
         .start();
-    // A line of its own would be there twice.
     let load = Pace::gets(live.web, RATE);
     warm(&load);
     let since = Instant::now();
@@ -169,7 +178,7 @@ fn one_that_answers_500_costs_a_handful_of_errors_and_comes_back_without_a_stamp
 }
 
 #[test]
-fn a_zone_of_three_of_nine_is_cut_off_and_no_get_fails() {
+fn a_zone_of_three_of_nine_is_cut_off_and_out_within_ten_seconds() {
     let far = Netns::new();
     let mut stage = Stage::zones(&[("az-a", 3)]);
     for nth in 0..3 {
@@ -195,11 +204,13 @@ fn a_zone_of_three_of_nine_is_cut_off_and_no_get_fails() {
     figure("a zone of three of nine cut off", &report, Some(out));
     assert!(out < SOON, "all out after {out:?}\n{}", live.journal());
     live.nobody_ejected_but(&[3, 4, 5]);
-    // A third of all requests turns bad at once: the retry budget is there to bound what is repeated.
-    // What is over it fails, and nothing fails once the zone is out.
-    let cut_at = report.failed().first().map(|shot| shot.at).unwrap_or_default();
-    let late: Vec<_> = report.failed().into_iter().filter(|shot| shot.at > cut_at + SOON).cloned().collect();
-    assert!(late.is_empty(), "{late:?}");
+    // A third of all requests turns bad at once, and for a moment nobody is taken out, for the cause
+    // might be ours: what the retry budget does not bear fails. Nothing does once they are out.
+    let since_cut = report.failed().first().map(|shot| shot.at).unwrap_or_default();
+    let late = report.between(since_cut + out + Duration::from_secs(2), Duration::MAX);
+    late.assert_no_error();
+    let meanwhile = report.between(since_cut, since_cut + out);
+    assert!(report.failed().len() * 10 <= meanwhile.total(), "{report}");
     let by = report.between(back, Duration::MAX);
     assert!(by.share("az-b-1") > 0.0, "{:?}", by.by());
 }
@@ -318,7 +329,7 @@ fn e7_a_rule_is_enforced_unless_it_says_observe() {
     let live = quick(Stage::of(3)).cluster("outlier_detection: {action: observe}").start();
     live.replicas[0].set(Mood::status(500));
     let load = Pace::gets(live.web, RATE);
-    wait::until_true("what would have been done", || live.journal().contains("observe"));
+    wait::until_true("what would have been done", || live.journal().contains("only watched"));
     load.more(RATE as usize);
     drop(load);
     live.nobody_ejected_but(&[]);
@@ -407,7 +418,7 @@ fn reduce_takes_weight_and_not_the_endpoint() {
     let load = Pace::gets(live.web, RATE);
     load.more(50);
     live.replicas[0].set(Mood::status(500));
-    wait::until_true("word of a reduced weight", || live.journal().contains("reduce"));
+    wait::until_true("word of a reduced weight", || live.journal().contains("of its weight"));
     load.more(50);
     let begun = load.elapsed();
     load.more(3 * RATE as usize);

@@ -186,6 +186,14 @@ impl Live {
         }
     }
 
+    /// Runs a command of `weir` that must succeed; what it said.
+    pub(crate) fn says(&self, arguments: &[&str]) -> String {
+        let output = self.weir.command(arguments);
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "weir {arguments:?}: {said}");
+        said
+    }
+
     /// The requests all replicas executed, as ids.
     pub(crate) fn executed(&self) -> Vec<String> {
         self.replicas.iter().flat_map(Replica::executed).map(|executed| executed.id).collect()

@@ -50,12 +50,14 @@ fn story(seed: u64) -> String {
     let others = book.transitions();
     let others = others.iter().filter(|(_, who, _, to)| !lost.contains(who) && to == "ejected");
     assert_eq!(others.count(), 0, "{story}");
-    // Nobody is asked who was found out; what is lost is what a bounded budget of retries leaves.
+    // What is lost is what a bounded budget of retries leaves, of a third that fails: little, and
+    // nothing once the light is on.
     let failed: Vec<_> = sights.all().into_iter().filter(|sight| sight.answer.is_err()).collect();
     for sight in &failed {
-        let after = sight.at - dark_at;
-        assert!((-1.0..last + 0.1).contains(&after), "{sight:?}, all were out after {last:.1} s\n{story}");
+        assert!((dark_at - 1.0..LIGHT.as_secs_f64()).contains(&sight.at), "{sight:?}\n{story}");
     }
+    let asked = sights.between(dark_at, LIGHT.as_secs_f64()).len();
+    assert!(failed.len() * 100 <= asked * 8, "{} of {asked} failed\n{story}", failed.len());
     println!(
         "figure | simulated: zone of three of nine dark | {} | {} | {last:.2} s | -",
         sights.all().len(),

@@ -357,6 +357,7 @@ impl Control {
         if heard.is_some() || check.blanks >= BLANKS_MAX {
             self.first_round_over(slot);
         }
+        self.notice_reachable(id.endpoint);
         if let Some(Heard { streak, threshold, changed: true }) = heard {
             let ProbeOutcome { result, took } = outcome;
             self.judge(
@@ -364,6 +365,18 @@ impl Control {
                 Evidence::Probe { check: id.check, asked: definition, result, streak, threshold, took },
                 effects,
             );
+        }
+    }
+
+    /// An endpoint that is out answers again, if only to say that it is not well, or no longer does.
+    fn notice_reachable(&mut self, endpoint: EndpointId) {
+        let Some(known) = self.known.get_mut(&endpoint) else { return };
+        let reachable = known.is_reachable();
+        if std::mem::replace(&mut known.reachable, reachable) != reachable
+            && let Some(place) = known.place
+        {
+            self.clusters[place.cluster].note(place.member);
+            self.changed = true;
         }
     }
 

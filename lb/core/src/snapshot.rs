@@ -176,6 +176,9 @@ pub struct Member {
     pub priority: u8,
     /// What its health comes to.
     pub status: Status,
+    /// Whether anything is known to answer there: not if its probes, or the traffic it was ejected
+    /// for, could not even connect.
+    pub reachable: bool,
     /// On probation: how many requests it may have at once.
     pub trial: Option<Arc<Trial>>,
     /// What all workers share of it.

@@ -189,7 +189,7 @@ fn e2_panic_is_told_with_its_cause() {
     };
     (0..3).for_each(|n| answer(&mut life, n, PASSED));
     assert_eq!(life.publish().unwrap().clusters[0].panic_since, None);
-    (0..3).for_each(|_| answer(&mut life, 2, REFUSED));
+    (0..3).for_each(|_| answer(&mut life, 2, NOT_WELL));
     let began = life.now;
     let cluster = Arc::clone(&life.publish().unwrap().clusters[0]);
     assert_eq!(cluster.panic_since, Some(began));
@@ -310,7 +310,7 @@ fn x4_a_matrix_for_each_zone() {
     // 0.5 of 3.5 is 14.28 %, and half of the traffic comes from here: 28.56 % of it stay.
     assert_eq!(
         rows,
-        [(Some("az-a"), 1, 2, 1428, 5000, 2856), (Some("az-b"), 2, 2, 5714, 5000, 1429), (None, 1, 1, 2858, 0, 5715),]
+        [(Some("az-a"), 1, 2, 1428, 5000, 2856), (Some("az-b"), 2, 2, 5714, 5000, 1428), (None, 1, 1, 2858, 0, 5716),]
     );
     assert_eq!(rows.iter().map(|row| row.5).sum::<u32>(), WHOLE);
     assert_eq!(zones.state, ZoneState::Spill(2856));
@@ -349,4 +349,21 @@ fn other_zones_are_there_for_who_finds_nobody_at_home() {
     assert!(pick_one(&cluster, &[0, 1]).unwrap().index >= 2);
     (0..2).for_each(|at| cluster.members[at].live.requests.set_most(Some(0)));
     assert!(pick_one(&cluster, &[]).unwrap().index >= 2, "full at home is worth a longer way");
+}
+
+/// Whom nothing answers at eases nobody's load: not the least bad, unless all are to be used.
+#[test]
+fn panic_does_not_ask_who_is_not_there() {
+    let gone = |mode| {
+        let mut members = members(&[Healthy, Unhealthy, Unhealthy, Ejected]);
+        members[1].reachable = false;
+        members[3].reachable = false;
+        usable(&made(shop_with(mode), members, None))
+    };
+    assert_eq!(gone(PanicMode::LeastBad), [0, 2]);
+    assert_eq!(gone(PanicMode::AllHosts), [0, 1, 2, 3]);
+    let mut all = members(&[Unhealthy, Unhealthy]);
+    all.iter_mut().for_each(|member| member.reachable = false);
+    let cluster = made(shop_with(PanicMode::LeastBad), all, None);
+    assert_eq!((usable(&cluster), cluster.available.tier), (vec![], Tier::Nobody(Reason::NoHealthyEndpoint)));
 }

@@ -363,7 +363,7 @@ impl<'w> Tries<'w> {
         let load = &self.routed.cluster.load;
         let active = load.sum(|load| &load.in_flight).min(i64::MAX as u64);
         let own = live.retries.take().ok_or(Denied::Budget)?;
-        let shared = live.retry.take(&config.retry_budget, active, load.sum(|load| &load.requests));
+        let shared = live.retry.take(&config.retry_budget, safety, active, load.sum(|load| &load.requests));
         Ok(Picked { retry: Some((shared.ok_or(Denied::Budget)?, own)), ..picked })
     }
 

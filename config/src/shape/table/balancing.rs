@@ -81,7 +81,7 @@ static HASH_KEYS: List = List {
 };
 
 static SOURCE_ADDRESS: Words =
-    Words { noun: "a hash key", known: &[("source_address", "The client's address, without port.")], later: &[] };
+    Words { noun: "`source_address`", known: &[("source_address", "The client's address, without port.")], later: &[] };
 
 pub(crate) static HASH_KEY: Object = Object {
     noun: "a hash key",
@@ -238,5 +238,11 @@ pub(crate) static SLOW_START: Object = Object {
     later: &[],
 };
 
-static AGGRESSION: Number =
-    Number { range: "over 0 to 100", min: 0.0, max: 100.0, without: (true, false), code: "out_of_range", share: false };
+static AGGRESSION: Number = Number {
+    range: "over 0, up to 100",
+    min: 0.0,
+    max: 100.0,
+    without: (true, false),
+    code: "out_of_range",
+    share: false,
+};

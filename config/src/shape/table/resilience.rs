@@ -127,7 +127,7 @@ pub(crate) static RETRY_BUDGET: Object = Object {
             name: "min_retries",
             doc: "So many are given within the window always.",
             kind: Kind::Integer(Integer { min: 0, max: 1_000_000, ..Integer::ANY }),
-            need: Default("10"),
+            need: Default("20"),
             example: "10",
         },
         Key {
@@ -298,7 +298,7 @@ pub(crate) static FAILURE_WINDOW: Object = Object {
 };
 
 static THRESHOLD: Number = Number {
-    range: "over 0 to 100",
+    range: "over 0, up to 100",
     min: 0.0,
     max: 100.0,
     without: (true, false),

@@ -36,9 +36,14 @@ impl fmt::Display for PanicWhy {
 }
 
 /// Who of a level in panic is used, ascending: those `available` and, by `panic`'s mode, all of
-/// the `rest` or as many of them, least bad first, as reach the threshold.
+/// the `rest` or as many of them, least bad first, as reach the threshold. Whom nothing was seen to
+/// answer at is never the least bad: load on those that are left is not eased by asking nobody.
 pub(super) fn used(panic: Panic, members: &[Member], available: &[u32], rest: &[u32]) -> Vec<u32> {
     let of = available.len() + rest.len();
+    let mut rest = rest.to_vec();
+    if panic.mode == PanicMode::LeastBad {
+        rest.retain(|&index| members[index as usize].reachable);
+    }
     let most = match panic.mode {
         PanicMode::Off => 0,
         PanicMode::AllHosts => rest.len(),
@@ -46,7 +51,6 @@ pub(super) fn used(panic: Panic, members: &[Member], available: &[u32], rest: &[
             (of * usize::from(panic.threshold)).div_ceil(100).max(1).saturating_sub(available.len()).min(rest.len())
         }
     };
-    let mut rest = rest.to_vec();
     rest.sort_by_cached_key(|&index| badness(&members[index as usize]));
     let mut used: Vec<u32> = available.iter().chain(&rest[..most]).copied().collect();
     used.sort_unstable();

@@ -6,10 +6,11 @@ use weir_config::model::{HealthCheck, Weight, ZoneName};
 
 use super::judge::Traffic;
 use super::schedule::Plan;
-use super::{Evidence, Transition};
+use super::{Cause, Evidence, Transition};
+use crate::attempt::Class;
 use crate::endpoint::{EndpointKey, Status};
 use crate::health::outlier::State;
-use crate::health::{Opinion, ProbeOutcome, Verdict, verdict};
+use crate::health::{Opinion, ProbeOutcome, ProbeResult, Verdict, verdict};
 use crate::live::EndpointLive;
 use crate::load::{EndpointLoad, Shards};
 use crate::time::Moment;
@@ -26,6 +27,8 @@ pub(super) struct Known {
     /// Whether its source no longer tells it, and has not forgotten it yet.
     pub(super) gone: bool,
     pub(super) status: Status,
+    /// As of the latest probe, or of what it is out for.
+    pub(super) reachable: bool,
     /// An operator wants it out of service.
     pub(super) drained: bool,
     pub(super) since: Moment,
@@ -98,6 +101,7 @@ impl Known {
             priority: 0,
             gone: false,
             status,
+            reachable: true,
             since: now,
             evidence,
             checks: Vec::new(),
@@ -149,6 +153,24 @@ impl Known {
         self.epochs
     }
 
+    /// Whether anything is known to answer there, as far as that was seen.
+    pub(super) fn is_reachable(&self) -> bool {
+        let refuses = |check: &Check| {
+            check.last.is_some_and(
+                |(_, outcome)| matches!(outcome.result, ProbeResult::Failed(failure) if failure.layer() == "l4"),
+            )
+        };
+        let out_for_want_of_it = || match &self.traffic.ejection.as_ref()?.cause {
+            Cause::Charge(charge) => Some(charge.counts.get(Class::Connect) >= charge.failures),
+            Cause::Trial { outcome, .. } => Some(outcome.class() == Class::Connect),
+        };
+        match self.status {
+            Status::Unhealthy => !self.checks.iter().any(refuses),
+            Status::Ejected => !out_for_want_of_it().unwrap_or(false),
+            _ => true,
+        }
+    }
+
     /// The one word that everything known comes to: what is wished goes before what probes say, and
     /// that before what traffic says.
     pub(super) const fn status_of(&self) -> Status {
@@ -178,6 +200,7 @@ impl Known {
             _ => evidence,
         };
         (self.since, self.evidence) = (now, evidence.clone());
+        self.reachable = self.is_reachable();
         Some(Transition { key: Arc::clone(&self.key), zone: self.zone.clone(), from, to, evidence })
     }
 

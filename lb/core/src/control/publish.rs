@@ -111,6 +111,7 @@ fn member(id: EndpointId, known: &Known) -> Member {
         permille: known.permille,
         priority: known.priority,
         status: known.status,
+        reachable: known.reachable,
         trial,
         live: Arc::clone(&known.live),
         load: Arc::clone(&known.load),

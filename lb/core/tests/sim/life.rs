@@ -223,7 +223,8 @@ impl Life {
 
     /// What did not change is the same as before; identities and counts stay.
     fn check_sharing(&mut self, snapshot: &Snapshot) {
-        let touched = std::mem::take(&mut self.shadow.touched);
+        let mut touched = std::mem::take(&mut self.shadow.touched);
+        touched.append(&mut self.shadow.asked_in);
         let Some(old) = &self.snapshot else { return };
         assert!(snapshot.generation > old.generation, "generations rise");
         for cluster in &snapshot.clusters {

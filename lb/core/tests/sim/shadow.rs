@@ -13,6 +13,8 @@ pub(crate) struct Shadow {
     pub(crate) config: Option<Arc<Config>>,
     /// Clusters in which something changed since the last publication.
     pub(crate) touched: BTreeSet<ClusterName>,
+    /// Where an endpoint was asked, and may have been seen to answer again, or no longer.
+    pub(crate) asked_in: BTreeSet<ClusterName>,
     people: BTreeMap<EndpointKey, Person>,
     names: BTreeMap<EndpointId, EndpointKey>,
     /// Probes under way, and when they are given up.
@@ -114,6 +116,7 @@ impl Shadow {
         self.asked.remove(&slot);
         let key = &self.names[&probed.id.endpoint];
         let person = self.people.get_mut(key).expect("whom we asked, we know");
+        self.asked_in.insert(key.cluster.clone());
         if let Some(passed) = probed.outcome.result.conclusion() {
             person.checks[usize::from(probed.id.check)].hear(passed);
             self.changes.extend(person.judge(key));

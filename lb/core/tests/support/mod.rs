@@ -1,5 +1,7 @@
 //! Configurations made by hand, with the product's defaults.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
+
+mod traffic;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use weir_core::live::{EndpointLive, Trial};
 use weir_core::load::Shards;
 use weir_core::snapshot::{self, Kept, Member, Snapshot};
 use weir_core::time::Moment;
+
+pub(crate) use traffic::{bring_back, charged, eject, judged_shop, of_shop, outlier, told};
 
 pub(crate) fn config(listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Config {
     Config {
@@ -74,7 +78,7 @@ pub(crate) fn cluster(name: &str, endpoints: Vec<Endpoint>, health_checks: Vec<H
             concurrent_percent: 20,
             min_concurrent: 3,
             percent: 10,
-            min_retries: 10,
+            min_retries: 20,
             window: Duration::from_secs(10),
         },
         panic: Panic { mode: PanicMode::Off, threshold: 50 },
@@ -192,6 +196,7 @@ pub(crate) fn member(n: usize, status: Status) -> Member {
         zone: None,
         weight: Weight::ONE,
         permille: 1000,
+        reachable: true,
         priority: 0,
         status,
         trial: (status == Status::Probation).then(|| Arc::new(Trial::new(1, 1))),
@@ -210,6 +215,8 @@ pub(crate) fn seconds(n: u64) -> Moment {
 }
 
 pub(crate) const PASSED: ProbeResult = ProbeResult::Passed;
+/// It answers, and says that it is not well.
+pub(crate) const NOT_WELL: ProbeResult = ProbeResult::Failed(ProbeFailure::Status(503));
 pub(crate) const REFUSED: ProbeResult = ProbeResult::Failed(ProbeFailure::ConnectRefused);
 
 /// A control loop with its clock, and the probes that are under way.
@@ -218,6 +225,7 @@ pub(crate) struct Life {
     pub(crate) now: Moment,
     pub(crate) under_way: Vec<ProbeOrder>,
     pub(crate) notices: Vec<Notice>,
+    pub(crate) published: Option<Arc<Snapshot>>,
 }
 
 impl Life {
@@ -227,6 +235,7 @@ impl Life {
             now: Moment::ZERO,
             under_way: Vec::new(),
             notices: Vec::new(),
+            published: None,
         }
     }
 
@@ -249,7 +258,6 @@ impl Life {
                 Effect::Look(_) | Effect::LookAway(_) => {}
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Transition(_) => transitions.push(effect),
-                Effect::Look(_) | Effect::LookAway(_) => {}
             }
         }
         transitions

@@ -17,6 +17,12 @@ impl Counts {
         Self(by_class)
     }
 
+    /// Of one class.
+    #[must_use]
+    pub const fn get(&self, class: Class) -> u32 {
+        self.0[class.index()]
+    }
+
     /// Those that say something of the endpoint.
     #[must_use]
     pub fn requests(&self) -> u32 {
