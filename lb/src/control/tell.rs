@@ -44,9 +44,15 @@ pub fn evidence(evidence: &Evidence, now: Moment) -> Option<(&'static str, Value
         Evidence::NoChecks
         | Evidence::Added
         | Evidence::ChecksRemoved
+<<<<<<< HEAD
         | Evidence::Undiscovered
         | Evidence::Rediscovered
         | Evidence::RuleRemoved => None,
+=======
+        | Evidence::RuleRemoved
+        | Evidence::Undiscovered
+        | Evidence::Rediscovered => None,
+>>>>>>> w-orders
     }
 }
 

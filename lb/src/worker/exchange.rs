@@ -76,17 +76,17 @@ impl<'w, E: Env> Answered<'w, E> {
             _ => false,
         };
         if whole && sent && response.keep_alive && leased.upstream.is_spent() {
-            leased.keep(worker);
+            leased.keep(worker, Instant::now());
         }
     }
 }
 
 impl<E: Env> Leased<'_, E> {
     /// Gives the connection back for the next request; not if others wait for one.
-    pub(crate) fn keep(self, worker: &Worker<E>) {
+    pub(crate) fn keep(self, worker: &Worker<E>, now: Instant) {
         if self.cluster.live.room.waiting() == 0 {
             let most = self.cluster.config.pool.max_idle;
-            worker.pool.borrow_mut().give(self.member.id, self.upstream, Instant::now(), most);
+            worker.pool.borrow_mut().give(self.member.id, self.upstream, now, most);
         }
     }
 }
@@ -111,7 +111,7 @@ pub(crate) async fn lease<'w, E: Env>(
     let idle = if fresh {
         None
     } else {
-        worker.pool.borrow_mut().take(member.id, Instant::now(), cluster.config.pool.idle_timeout)
+        worker.pool.borrow_mut().take(member.id, inbound.story.tried, cluster.config.pool.idle_timeout)
     };
     let connection = match idle {
         Some(upstream) => {

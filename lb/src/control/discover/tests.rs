@@ -22,7 +22,7 @@ clusters: [{name: app, endpoints: ['app.internal:80']}]
 fn usable(stage: &Stage) -> Vec<String> {
     let snapshot = stage.handle.snapshot();
     let cluster = &snapshot.clusters[0];
-    cluster.available.usable.iter().map(|&at| cluster.members[at as usize].key.address.to_string()).collect()
+    cluster.available.usable().map(|at| cluster.members[at as usize].key.address.to_string()).collect()
 }
 
 /// Waits, in virtual time, until the cluster uses exactly these; says for how long.
