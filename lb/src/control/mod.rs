@@ -365,19 +365,12 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Probe(order) => self.prober.start(order, &self.shared.truth.load().drills),
-<<<<<<< HEAD
                 Effect::Look(look) => self.discoverer.start(look),
                 Effect::LookAway(key) => self.discoverer.stop(&key),
-=======
->>>>>>> w-orders
                 Effect::Transition(transition) => {
                     self.shared.note_transition(&transition, self.env.now(), self.env.wall())
                 }
                 Effect::Notice(notice) => self.shared.note(&notice, self.env.now()),
-<<<<<<< HEAD
-=======
-                Effect::Look(_) | Effect::LookAway(_) => {}
->>>>>>> w-orders
             }
         }
     }

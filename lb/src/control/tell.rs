@@ -44,15 +44,9 @@ pub fn evidence(evidence: &Evidence, now: Moment) -> Option<(&'static str, Value
         Evidence::NoChecks
         | Evidence::Added
         | Evidence::ChecksRemoved
-<<<<<<< HEAD
         | Evidence::Undiscovered
         | Evidence::Rediscovered
         | Evidence::RuleRemoved => None,
-=======
-        | Evidence::RuleRemoved
-        | Evidence::Undiscovered
-        | Evidence::Rediscovered => None,
->>>>>>> w-orders
     }
 }
 

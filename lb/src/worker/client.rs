@@ -88,7 +88,15 @@ const LINGER_MAX: Duration = Duration::from_secs(30);
 impl<S: Stream> Client<S> {
     pub(crate) fn new(io: S, peer: SocketAddr, bound: Rc<Bound>, now: Instant) -> Self {
         let deadline = Deadline::new(now + LINGER);
-        Self { wire: Wire::new(io), peer: Peer::new(peer), bound, deadline, since: now, busy: false, half_closed: false }
+        Self {
+            wire: Wire::new(io),
+            peer: Peer::new(peer),
+            bound,
+            deadline,
+            since: now,
+            busy: false,
+            half_closed: false,
+        }
     }
 
     /// The next request's head.
