@@ -18,8 +18,7 @@ use weir_integration_tests::weir::Weir;
 use weir_integration_tests::{place, wait};
 
 /// Keys of a cluster of which nothing but its checks decides.
-const CHECKS_ALONE: &str =
-    "    outlier_detection: off\n    panic: off\n    zone_aware: off\n    slow_start: off\n";
+const CHECKS_ALONE: &str = "    outlier_detection: off\n    panic: off\n    zone_aware: off\n    slow_start: off\n";
 
 const ZONES: [&str; 3] = ["az-a", "az-b", "az-c"];
 
