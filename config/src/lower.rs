@@ -165,7 +165,7 @@ impl<'a> Fields<'a> {
 
     /// An inner object; an empty one if there is none.
     fn object(&self, name: &'static str, object: &'static Object) -> Self {
-        self.get(name).and_then(|node| Self::of(node, object)).unwrap_or(Self::empty(object))
+        self.get(name).and_then(|node| Self::of(node, object)).unwrap_or_else(|| Self::empty(object))
     }
 
     fn text(&self, name: &'static str) -> Option<String> {
@@ -352,5 +352,60 @@ mod tests {
         let expected: BTreeSet<_> =
             crate::shape::objects().iter().flat_map(|o| o.keys.iter().map(|key| (o.title, key.name))).collect();
         assert_eq!(READ.with_borrow(Clone::clone), expected);
+    }
+
+    /// A config in which the object with this title has `keys` beside what it needs.
+    fn with(title: &str, keys: &str) -> String {
+        let listener = match title {
+            "listener" => format!("cluster: shop, {keys}"),
+            "listener_timeouts" => format!("cluster: shop, timeouts: {{{keys}}}"),
+            "limits" => format!("cluster: shop, limits: {{{keys}}}"),
+            "headers" => format!("cluster: shop, headers: {{{keys}}}"),
+            "route" => format!("routes: [{{cluster: shop, {keys}}}]"),
+            "match" => format!("routes: [{{cluster: shop, match: {{{keys}}}}}]"),
+            "retry" => format!("routes: [{{cluster: shop, retry: {{{keys}}}}}]"),
+            "backoff" => format!("routes: [{{cluster: shop, retry: {{backoff: {{{keys}}}}}}}]"),
+            _ => "cluster: shop".to_owned(),
+        };
+        let endpoint = match title {
+            "endpoint" => format!("endpoints: [{{address: '10.0.1.11:80', {keys}}}]"),
+            "zoned_endpoint" => format!("endpoints: {{az-a: [{{address: '10.0.1.11:80', {keys}}}]}}"),
+            _ => "endpoints: ['10.0.1.11:80']".to_owned(),
+        };
+        let cluster = match title {
+            "cluster" => keys.to_owned(),
+            "health_check" => format!("health_checks: [{{tcp_health_check: {{}}, {keys}}}]"),
+            "http_health_check" => format!("health_checks: [{{http_health_check: {{{keys}}}}}]"),
+            "failure_window" => format!("outlier_detection: {{failure_percentage: {{threshold: 30, {keys}}}}}"),
+            "probation" => format!("outlier_detection: {{probation: {{{keys}}}}}"),
+            "failure_rate" | "per_endpoint" => format!("circuit_breaker: {{{title}: {{{keys}}}}}"),
+            "connect" | "pool" | "resolve" | "hash" | "sticky" | "panic" | "zone_aware" | "slow_start"
+            | "outlier_detection" | "circuit_breaker" | "retry_budget" => format!("{title}: {{{keys}}}"),
+            _ => String::new(),
+        };
+        let top = match title {
+            "config" => keys.to_owned(),
+            "shutdown" => format!("shutdown: {{{keys}}}"),
+            "access_log" => format!("access_log: {{path: '-', {keys}}}"),
+            _ => String::new(),
+        };
+        format!(
+            "listeners: [{{name: web, bind: '0.0.0.0:8080', {listener}}}]\n\
+             clusters: [{{name: shop, {endpoint}, {cluster}}}]\n{top}\n"
+        )
+    }
+
+    #[test]
+    fn a_default_that_is_written_out_means_the_same() {
+        for object in crate::shape::objects() {
+            let meaning = |keys: &str| crate::parse_str(&with(object.title, keys)).unwrap().config;
+            for key in object.keys {
+                if let crate::shape::Need::Default(default) = key.need {
+                    let written = format!("{}: {default}", key.name);
+                    assert!(with(object.title, &written).contains(&written), "{} is nowhere", object.title);
+                    assert_eq!(meaning(&written), meaning(""), "{}: {written}", object.title);
+                }
+            }
+        }
     }
 }

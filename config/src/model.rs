@@ -1,7 +1,8 @@
 //! What the operator wants, as plain data that is always valid.
 //!
 //! Only `lower` makes these values, and only when nothing is wrong, so nobody downstream asks
-//! again: every reference resolves, every duration is positive, every cluster has an endpoint.
+//! again: every reference resolves, every duration is positive, every cluster has an endpoint or
+//! a place where more are found.
 //! Nothing here knows YAML.
 
 use std::fmt;

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use weir_config::{MAX_DEPTH, Style, parse_bytes, parse_str};
+use weir_config::model::{Config, Endpoint, FailureWindow};
+use weir_config::{MAX_DEPTH, Style, parse_bytes, parse_endpoints, parse_str};
 
 /// Longer than any of these takes in an unoptimised build on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
@@ -152,6 +154,49 @@ proptest! {
         let _ = answer(&damaged);
     }
 
+    /// As it may be half written, or written by somebody else.
+    #[test]
+    fn any_list_of_endpoints_gets_an_answer(parts in prop::collection::vec(prop::sample::select(vec![
+        "- ", "\n", "[", "]", "{", "}", ", ", ": ", "az-a", "address", "weight", "priority", "zone", "10.0.0.1:80",
+        "[::1]:80", "unix:/run/a", "unix:", "srv:", "file:", "a.internal", ":", "1", "-1", "16", "10001", "'", "${A}",
+    ]), 0..30)) {
+        let source = weir_config::Source { name: "any", env: &|name| (name == "A").then(|| "5".to_owned()) };
+        match parse_endpoints(&parts.concat(), &source) {
+            Ok(endpoints) => are_endpoints(&endpoints),
+            Err(mistakes) => prop_assert!(mistakes.errors() > 0),
+        }
+    }
+
+    /// Keys of policies with numbers that are about right.
+    #[test]
+    fn any_numbers_in_policies_get_an_answer(
+        numbers in prop::collection::vec(prop_oneof![0..8u64, 90..110u64, 990..1010u64, Just(65_537), any::<u64>()], 8),
+        ms in prop::collection::vec(prop_oneof![0..3u64, 90..1100u64, 29_000..310_000u64], 8),
+        parts in prop::collection::vec(0.0..120.0f64, 4),
+        balance in prop::sample::select(vec!["round_robin", "ring_hash", "maglev"]),
+    ) {
+        let (n, d) = (numbers, ms);
+        let keys = [
+            format!("balance: {balance}"),
+            format!("hash: {{table_size: {}, minimum_ring_size: {}, maximum_ring_size: {}}}", n[0], n[1], n[2]),
+            format!("outlier_detection: {{base_ejection_time: {}ms, max_ejection_time: {}ms, confidence: {}, \
+                     failure_percentage: [{{threshold: {}, window: {}ms}}, {{threshold: {}, minimum_requests: {}}}]}}",
+                    d[0], d[1], parts[0] / 100.0, parts[1], d[2], parts[2], n[3]),
+            format!("circuit_breaker: {{max_requests: {}, failure_rate: {{open: {}ms, max_open: {}ms}}}}", n[4], d[3], d[4]),
+            format!("resolve: {{min_ttl: {}ms, max_ttl: {}ms}}", d[5], d[6]),
+            format!("slow_start: {{window: {}ms, aggression: {}, minimum_percent: {}}}", d[7], parts[3], n[5]),
+            format!("overprovisioning: {}", n[6]),
+            format!("retry_budget: {{percent: {}}}", n[7]),
+        ];
+        // One at a time too, or hardly any would be taken.
+        for keys in std::iter::once(keys.join(", ")).chain(keys.iter().cloned()) {
+            let _ = answer(format!(
+                "listeners: [{{name: web, bind: '0.0.0.0:80', cluster: a}}]\n\
+                 clusters: [{{name: a, endpoints: ['a.internal:80', '10.0.0.1:80'], {keys}}}]\n"
+            ).as_bytes());
+        }
+    }
+
     /// A good file with one character replaced.
     #[test]
     fn a_mistyped_file_gets_an_answer(at in 0..FULL.len(), with in any::<char>()) {
@@ -162,11 +207,54 @@ proptest! {
     }
 }
 
+/// What whoever reads a config relies on without asking again.
+fn keeps_its_promises(config: &Config) {
+    for cluster in &config.clusters {
+        assert!(!cluster.endpoints.is_empty() || !cluster.sources.is_empty());
+        are_endpoints(&cluster.endpoints);
+        let hash = &cluster.hash;
+        assert!(!hash.keys.is_empty() && hash.bounded_load.is_none_or(|percent| percent >= 100));
+        assert!(hash.minimum_ring_size <= hash.maximum_ring_size && hash.minimum_ring_size > 0);
+        assert!((2..hash.table_size).take_while(|d| d * d <= hash.table_size).all(|d| hash.table_size % d > 0));
+        let is_window = |window: &FailureWindow| {
+            window.threshold > 0.0 && window.threshold <= 100.0 && window.window >= Duration::from_secs(1)
+        };
+        if let Some(outlier) = &cluster.outlier {
+            assert!(outlier.windows.iter().all(is_window) && (0.0..1.0).contains(&outlier.confidence));
+            assert!(outlier.base_ejection_time <= outlier.max_ejection_time && !outlier.base_ejection_time.is_zero());
+            assert!((1..=100).contains(&outlier.max_ejection_percent) && outlier.jitter_percent <= 50);
+        }
+        if let Some(rate) = &cluster.breaker.failure_rate {
+            assert!(is_window(&rate.window) && rate.open <= rate.max_open && !rate.open.is_zero());
+        }
+        assert!(!cluster.breaker.queue_timeout.is_zero() && !cluster.retry_budget.window.is_zero());
+        assert!(cluster.panic.threshold <= 100 && cluster.overprovisioning >= 100);
+        assert!(cluster.resolve.min_ttl <= cluster.resolve.max_ttl && !cluster.resolve.min_ttl.is_zero());
+        assert!(cluster.connect.source_ports.as_ref().is_none_or(|ports| *ports.start() > 0 && !ports.is_empty()));
+        let ramp = cluster.slow_start;
+        assert!(ramp.is_none_or(|ramp| !ramp.window.is_zero() && ramp.aggression > 0.0 && ramp.minimum_percent > 0));
+    }
+    for route in config.listeners.iter().flat_map(|listener| &listener.routes) {
+        assert!(route.retry.backoff_base <= route.retry.backoff_max);
+        assert!(route.retry.on.statuses.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+}
+
+fn are_endpoints(endpoints: &[Endpoint]) {
+    let addresses: BTreeSet<_> = endpoints.iter().map(|endpoint| &endpoint.address).collect();
+    assert_eq!(addresses.len(), endpoints.len());
+    assert!(endpoints.iter().all(|endpoint| endpoint.priority <= 15));
+    assert!(endpoints.iter().all(|endpoint| endpoint.address.ip().is_none_or(|address| address.port() > 0)));
+}
+
 /// Parses, and renders what is said in every form.
 fn answer(bytes: &[u8]) -> bool {
     let source = weir_config::Source { name: "any", env: &|name| (name == "A").then(|| "5".to_owned()) };
     let (taken, mistakes) = match parse_bytes(bytes, &source) {
-        Ok(parsed) => (true, parsed.warnings),
+        Ok(parsed) => {
+            keeps_its_promises(&parsed.config);
+            (true, parsed.warnings)
+        }
         Err(mistakes) => (false, mistakes),
     };
     assert_eq!(mistakes.errors() == 0, taken);

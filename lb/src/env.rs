@@ -1,9 +1,10 @@
-//! The three doors to the world: network, clock, chance. One trait, so that a whole server runs
+//! The doors to the world: network and names, clock, chance. One trait, so that a whole server runs
 //! over real sockets ([`Os`]) or inside a simulation, in the same test binary.
 //!
 //! Timers use `tokio::time` directly: it is virtual wherever the world is.
 
 mod dial;
+mod dns;
 mod socket;
 mod unconnected;
 
@@ -11,6 +12,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use socket2::{Domain, Protocol, Type};
@@ -19,8 +21,10 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use weir_config::model::{Address, Connect};
 use weir_core::dice::Dice;
+use weir_core::discovery::{Answer, Failure, FailureKind};
 use weir_core::time::Moment;
 
+pub use dns::Lookup;
 pub use socket::Socket;
 pub use unconnected::{Fault, Unconnected};
 
@@ -80,6 +84,12 @@ pub trait Env: Clone + Send + 'static {
     /// Connects, as `how` says; its timeout is the caller's to keep.
     fn connect(&self, to: &Address, how: &Connect) -> impl Future<Output = io::Result<Self::Stream>>;
 
+    /// Looks a name up in DNS, within the time that is given.
+    fn lookup(&self, _what: &Lookup) -> impl Future<Output = Answer> {
+        let failure = Failure { kind: FailureKind::Unreachable, detail: "there is no DNS in this world".into() };
+        std::future::ready(Answer { result: Err(failure), trace: Arc::default() })
+    }
+
     /// The time since this world began.
     fn now(&self) -> Moment {
         self.at(Instant::now())
@@ -100,13 +110,14 @@ pub trait Env: Clone + Send + 'static {
 pub struct Os {
     origin: Instant,
     turn: dial::Turn,
+    resolvers: dns::Resolvers,
 }
 
 impl Os {
     /// The real world, beginning now.
     #[must_use]
     pub fn new() -> Self {
-        Self { origin: Instant::now(), turn: dial::Turn::default() }
+        Self { origin: Instant::now(), turn: dial::Turn::default(), resolvers: dns::Resolvers::default() }
     }
 }
 
@@ -168,6 +179,10 @@ impl Env for Os {
             Address::Ip(to) => dial::tcp(*to, how, &self.turn).await.map(Socket::Tcp),
             Address::Unix(to) => dial::unix(to).await.map(Socket::Unix),
         }
+    }
+
+    async fn lookup(&self, what: &Lookup) -> Answer {
+        dns::look_up(&self.resolvers, what).await
     }
 
     fn at(&self, instant: Instant) -> Moment {

@@ -156,6 +156,8 @@ fn host(text: &str) -> Result<Arc<str>, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn told(text: &str) -> Result<String, &'static str> {
@@ -221,6 +223,28 @@ mod tests {
         }
         assert!(told(&format!("unix:/{}", "a".repeat(106))).is_ok());
         assert!(told(&format!("unix:/{}", "a".repeat(107))).is_err());
+    }
+
+    proptest! {
+        /// What is shown can be written, and means the same; and no name can be taken for an IP.
+        #[test]
+        fn what_is_shown_can_be_written(parts in prop::collection::vec(prop::sample::select(vec![
+            "a", "B", "1", "0", "255", "300", ".", ".", ":", ":80", ":0", "-", "_", "[", "]", "::1", "%1", "unix:", "srv:",
+            "file:", "/", "//", " ", "0x1", "\u{fc}", "\0", "internal", "_http._tcp.",
+        ]), 0..8)) {
+            let text = parts.concat();
+            if let Ok(place) = endpoint_address(&text) {
+                let shown = match &place {
+                    Place::Fixed(address) => address.to_string(),
+                    Place::Found(kind) => kind.to_string(),
+                };
+                prop_assert_eq!(endpoint_address(&shown), Ok(place.clone()), "{} as {}", text, shown);
+                if let Place::Found(SourceKind::Name { host, .. }) = place {
+                    prop_assert!(host.parse::<std::net::IpAddr>().is_err());
+                    prop_assert!(!host.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
+                }
+            }
+        }
     }
 
     #[test]

@@ -225,11 +225,44 @@ mod tests {
         }
     }
 
+    /// An editor that marks what Weir takes is worse than none.
+    #[test]
+    fn the_schema_takes_what_the_parser_takes() {
+        let validator = jsonschema::draft202012::new(&schema()).unwrap();
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mistakes");
+        let mut seen = 0;
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if name.starts_with("warning_") && name.ends_with(".yaml") {
+                let config = plain(&std::fs::read_to_string(&path).unwrap()).unwrap();
+                let errors: Vec<_> = validator.iter_errors(&config).map(|error| error.to_string()).collect();
+                assert!(errors.is_empty(), "{name}: {errors:#?}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 30, "{seen}");
+        let mut shorts = plain(EXAMPLES[0]).unwrap();
+        let cluster = &mut shorts["clusters"][0];
+        for (key, value) in [
+            ("outlier_detection", json!(false)),
+            ("slow_start", json!("1m")),
+            ("zone_aware", json!(true)),
+            ("panic", json!("all_hosts")),
+            ("hash", json!({"key": "source_address", "bounded_load": "off"})),
+            ("endpoints", json!(["unix:/run/a", "a.internal:80", "srv:_a._tcp.b", "file:c.yaml", "[fe80::1%2]:80"])),
+        ] {
+            cluster[key] = value;
+        }
+        let errors: Vec<_> = validator.iter_errors(&shorts).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+    }
+
     #[test]
     fn the_schema_refuses_what_an_editor_should_mark() {
         let validator = jsonschema::draft202012::new(&schema()).unwrap();
         let example = plain(EXAMPLES[0]).unwrap();
-        let edits: [(&str, Value); 7] = [
+        let edits: [(&str, Value); 17] = [
             ("/colour", json!("blue")),
             ("/workers", json!(0)),
             ("/workers", json!("4")),
@@ -237,6 +270,16 @@ mod tests {
             ("/listeners/0/timeouts", json!({"idle": 60})),
             ("/listeners/0/routes", json!([{"cluster": "shop"}])),
             ("/clusters/0/balance", json!("fastest")),
+            ("/clusters/0/endpoints", json!(["10.0.0.1"])),
+            ("/clusters/0/outlier_detection", json!("on")),
+            ("/clusters/0/outlier_detection", json!({"confidence": 1})),
+            ("/clusters/0/outlier_detection", json!({"failure_percentage": {"threshold": 0}})),
+            ("/clusters/0/outlier_detection", json!({"failure_percentage": [{"window": "5m"}]})),
+            ("/clusters/0/hash", json!({"key": [{"header": "a", "cookie": "b"}]})),
+            ("/clusters/0/circuit_breaker", json!({"max_requests": 0})),
+            ("/clusters/0/slow_start", json!(30)),
+            ("/clusters/0/connect", json!({"source_ports": 20000})),
+            ("/clusters/0/overprovisioning", json!(72)),
         ];
         for (place, value) in edits {
             let mut edited = example.clone();

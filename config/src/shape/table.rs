@@ -7,6 +7,7 @@ mod endpoints;
 mod health;
 mod listener;
 mod resilience;
+mod retry;
 mod rules;
 
 use super::Need::{Default, Optional, Required};
@@ -19,6 +20,7 @@ pub(crate) use endpoints::*;
 pub(crate) use health::*;
 pub(crate) use listener::*;
 pub(crate) use resilience::*;
+pub(crate) use retry::*;
 pub(crate) use rules::*;
 
 /// The whole file.

@@ -1,5 +1,8 @@
 //! Active health checks: found out after exactly so many probes, back after exactly so many;
 //! replicas, zones and whole clusters that die and return.
+//!
+//! What traffic shows, panic, zones that are preferred and weights that ramp up are switched off
+//! here: they have their own tests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +16,9 @@ use weir_integration_tests::load::{Load, Plan};
 use weir_integration_tests::nginx::{Nginx, Server};
 use weir_integration_tests::weir::Weir;
 use weir_integration_tests::{place, wait};
+
+/// Keys of a cluster of which nothing but its checks decides.
+const CHECKS_ALONE: &str = "    outlier_detection: off\n    panic: off\n    zone_aware: off\n    slow_start: off\n";
 
 const ZONES: [&str; 3] = ["az-a", "az-b", "az-c"];
 
@@ -48,7 +54,7 @@ impl Patient {
         let web = place::address();
         let weir = Weir::start(&format!(
             "listeners:\n  - {{name: web, bind: {web}, protocol: http, cluster: main}}\nclusters:\n  - name: main\n    \
-             endpoints: [\"{}\"]\n    health_checks:\n      - {{timeout: 5s, {intervals}, jitter: 0, unhealthy_threshold: 3, \
+             endpoints: [\"{}\"]\n{CHECKS_ALONE}    health_checks:\n      - {{timeout: 5s, {intervals}, jitter: 0, unhealthy_threshold: 3, \
              healthy_threshold: 2, http_health_check: {{path: /healthz, expected_statuses: [200]}}}}\n",
             self.backend.address()
         ));
@@ -151,7 +157,7 @@ impl Shop {
         let web = place::address();
         let weir = Weir::start(&format!(
             "zone: az-a\nlisteners:\n  - {{name: web, bind: {web}, protocol: http, cluster: shop}}\nclusters:\n  - name: shop\n    \
-             endpoints:\n{zones}    health_checks:\n      - timeout: 2s\n        interval: 200ms\n        fast_interval: 100ms\n        \
+             endpoints:\n{zones}{CHECKS_ALONE}    health_checks:\n      - timeout: 2s\n        interval: 200ms\n        fast_interval: 100ms\n        \
              down_interval: 200ms\n        unhealthy_threshold: 3\n        healthy_threshold: 2\n        \
              http_health_check: {{path: /healthz, expected_statuses: [200]}}\n"
         ));

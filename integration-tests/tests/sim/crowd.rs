@@ -193,8 +193,11 @@ pub(crate) fn shop(zones: &[(&str, &[Moody])], route: &[&str], cluster: &[&str])
     yaml
 }
 
+/// Something that happens to the world at its time.
+pub(crate) type Happening<'a> = (Duration, Box<dyn FnOnce(&mut turmoil::Sim<'_>) + 'a>);
+
 /// Runs the world to its end; `events` happen at their times, in order.
-pub(crate) fn play(sim: &mut turmoil::Sim<'_>, events: Vec<(Duration, Box<dyn FnOnce(&mut turmoil::Sim<'_>) + '_>)>) {
+pub(crate) fn play(sim: &mut turmoil::Sim<'_>, events: Vec<Happening<'_>>) {
     let mut events = events.into_iter().peekable();
     while !sim.step().unwrap() {
         while let Some((_, event)) = events.next_if(|(at, _)| sim.elapsed() >= *at) {

@@ -165,7 +165,7 @@ pub fn pick<'c>(
         return Ok(picked);
     }
     let drawn = picker.available.draw(hash, picker.dice);
-    match picker.from_group(drawn) {
+    match picker.pick_in(drawn) {
         Some(picked) => Ok(picked),
         None => picker.elsewhere(drawn),
     }
@@ -215,7 +215,7 @@ impl<'c, 'a> Picker<'c, 'a> {
     }
 
     /// By the policy, from the group at an index.
-    fn from_group(&mut self, group: usize) -> Option<Pick<'c>> {
+    fn pick_in(&mut self, group: usize) -> Option<Pick<'c>> {
         let table = &self.available.groups.get(group)?.table;
         let choice = self.choice(group);
         let (place, why) = match (choice.usable, &table.0) {
@@ -238,13 +238,13 @@ impl<'c, 'a> Picker<'c, 'a> {
     fn elsewhere(&mut self, drawn: usize) -> Result<Pick<'c>, Refusal> {
         let groups = &self.available.groups;
         let others = |reserve| (0..groups.len()).filter(move |&at| at != drawn && groups[at].reserve == reserve);
-        if let Some(picked) = others(false).find_map(|group| self.from_group(group)) {
+        if let Some(picked) = others(false).find_map(|group| self.pick_in(group)) {
             return Ok(picked);
         }
         if self.somebody_is_full() {
             return Err(Refusal { reason: Reason::QueueFull, all_tried: false, all_busy: true });
         }
-        let last = others(true).find_map(|group| self.from_group(group)).or_else(|| self.trial(usize::MAX));
+        let last = others(true).find_map(|group| self.pick_in(group)).or_else(|| self.trial(usize::MAX));
         last.ok_or_else(|| self.refusal())
     }
 

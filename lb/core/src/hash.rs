@@ -119,7 +119,8 @@ mod tests {
             HashKey::Query("u".into()),
             HashKey::SourceAddress,
         ];
-        let table: [(&'static [(&str, &str)], Option<&str>, u64); 8] = [
+        type Row = (&'static [(&'static str, &'static str)], Option<&'static str>, u64);
+        let table: [Row; 8] = [
             (&[("x-user", "7"), ("cookie", "uid=8")], Some("u=9"), of(b"7")),
             (&[("cookie", "a=b; uid=8")], Some("u=9"), of(b"8")),
             (&[("cookie", "uid=\"8\";a=b")], None, of(b"8")),

@@ -176,6 +176,12 @@ impl PeakEwma {
     /// What is written loses to e^-1 in this time.
     pub const DECAY: Duration = Duration::from_secs(10);
 
+    /// A failure counts as so many times what was known, of at least this, and as at most that:
+    /// forgotten within half a minute by an endpoint that is well again.
+    const FAILURE: u32 = 10;
+    const FAILURE_MIN: Duration = Duration::from_millis(1);
+    const FAILURE_MAX: Duration = Duration::from_secs(5);
+
     /// Takes in one time. Only the shard's own worker may call this.
     pub fn observe(&self, now: Moment, took: Duration) {
         let took = took.as_nanos() as f64;
@@ -188,6 +194,13 @@ impl PeakEwma {
         };
         self.nanos.set(after.max(1.0) as u64);
         self.at.set(now.as_nanos());
+    }
+
+    /// Takes in a failure that took so long: it counts as ten times what was known, so that who
+    /// fails quickly is not taken for quick. Only the shard's own worker may call this.
+    pub fn fail(&self, now: Moment, took: Duration) {
+        let known = Duration::from_nanos(self.read(now).unwrap_or(0.0) as u64).max(Self::FAILURE_MIN);
+        self.observe(now, (known * Self::FAILURE).min(Self::FAILURE_MAX).max(took));
     }
 
     /// Nanoseconds as of `now`: what was written, less with time. `None`: nothing known.
@@ -290,6 +303,23 @@ mod tests {
         let buckets: Vec<u64> = histogram.buckets().collect();
         assert_eq!((buckets[0], buckets[1], buckets[15]), (1, 1, 1));
         assert!((histogram.sum_seconds() - 31.001_001).abs() < 1e-9);
+    }
+
+    #[test]
+    fn who_fails_quickly_is_not_quick() {
+        let (quick, failing) = (PeakEwma::default(), PeakEwma::default());
+        let at = |seconds| Moment::from(Duration::from_secs(seconds));
+        for ewma in [&quick, &failing] {
+            ewma.observe(at(1), Duration::from_millis(20));
+        }
+        failing.fail(at(1), Duration::from_micros(10));
+        assert_eq!(failing.read(at(1)), Some(200e6));
+        (0..20).for_each(|_| failing.fail(at(1), Duration::from_micros(10)));
+        assert_eq!(failing.read(at(1)), Some(5e9), "not for ever");
+        assert!(failing.read(at(80)) < quick.read(at(20)), "well again, it is asked again");
+        let unknown = PeakEwma::default();
+        unknown.fail(at(1), Duration::from_micros(10));
+        assert_eq!(unknown.read(at(1)), Some(10e6));
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub struct Cluster {
     /// Who may be picked, and why not the others.
     pub available: Available,
     /// What was worked out from the configured members alone, whatever their health.
-    pub(crate) tables: Arc<Tables>,
+    pub tables: Arc<Tables>,
     /// Changes whenever `members` or `available` do; unique in the process.
     pub version: u64,
     /// Since when it is in panic, if it is.

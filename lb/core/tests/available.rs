@@ -367,3 +367,23 @@ fn panic_does_not_ask_who_is_not_there() {
     let cluster = made(shop_with(PanicMode::LeastBad), all, None);
     assert_eq!((usable(&cluster), cluster.available.tier), (vec![], Tier::Nobody(Reason::NoHealthyEndpoint)));
 }
+
+/// Where this instance stands is part of the configuration: a reload may change it.
+#[test]
+fn another_own_zone_is_another_choice() {
+    let wish = |zone: &str| {
+        let mut config = shop(endpoints(&[1, 1, 1, 1]), vec![]);
+        let mut wish = Cluster::clone(&config.clusters[0]);
+        for (endpoint, zone) in wish.endpoints.iter_mut().zip(["az-a", "az-a", "az-b", "az-b"]) {
+            endpoint.zone = ZoneName::new(zone).ok();
+        }
+        (config.clusters[0], config.zone) = (wish.into(), ZoneName::new(zone).ok());
+        config
+    };
+    let mut life = Life::of(wish("az-a"));
+    assert_eq!(life.publish().unwrap().clusters[0].available.groups[0].usable, [0, 1]);
+    life.configure(wish("az-b"));
+    assert_eq!(life.publish().unwrap().clusters[0].available.groups[0].usable, [2, 3]);
+    life.configure(wish(""));
+    assert_eq!(life.publish().unwrap().clusters[0].available.groups[0].usable, [0, 1, 2, 3]);
+}

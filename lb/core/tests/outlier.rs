@@ -469,13 +469,8 @@ fn a_dead_zone_is_out_within_ten_seconds() {
         life.pass_seconds(1);
     }
     assert_eq!(life.those(Status::Ejected), [2, 5, 8]);
-    let held: Vec<String> =
-        life.notices.iter().map(ToString::to_string).filter(|told| told.contains("9 end")).collect();
-    assert_eq!(
-        held,
-        ["3 of 9 endpoints of shop turned bad at once, all of them in c: nobody is taken out for 5s, \
-          the cause may be common"]
-    );
+    let held = life.notices.iter().any(|notice| matches!(notice, Notice::Traffic(TrafficNotice::Held { .. })));
+    assert!(!held, "the zone is the cause: none other is waited for");
     // The rule by standard deviation, of 0 % and 100 %: a third of the pool is within 1.9 of it.
     let rates = [1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0_f64];
     let mean = rates.iter().sum::<f64>() / 9.0;

@@ -6,6 +6,7 @@ mod sim {
     pub(crate) mod life;
     pub(crate) mod shadow;
     pub(crate) mod story;
+    pub(crate) mod traffic;
     pub(crate) mod wishes;
 }
 mod support;
@@ -41,5 +42,7 @@ fn the_same_seed_tells_the_same_story() {
     }
     assert!(stories.windows(2).all(|two| two[0] != two[1]), "another seed tells another story");
     let transitions: usize = stories.iter().map(|story| story.transitions).sum();
+    let ejections: usize = stories.iter().map(|story| story.ejections).sum();
     assert!(transitions > 500, "something happens in these lives: {transitions} transitions");
+    assert!(ejections > 50, "traffic shows something in them: {ejections} ejections");
 }

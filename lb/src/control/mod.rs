@@ -4,6 +4,7 @@
 //! file, runs the probes, keeps the journal, and is the only one that stores a new truth.
 //! Everything here lives on one thread; [`Handle`] is how the rest of that thread talks to it.
 
+pub mod discover;
 mod handle;
 mod lag;
 mod notes;
@@ -14,6 +15,7 @@ pub mod tell;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use weir_config::model::{Config, ListenerName};
 use weir_core::control::orders::{Done, Refused};
-use weir_core::control::{Control, Effect, Event, Order, Probed, TICK_AT_LEAST};
+use weir_core::control::{Control, Effect, Event, Found, Order, Probed, TICK_AT_LEAST};
 use weir_core::snapshot::Snapshot;
 
 pub use handle::{Handle, Phase};
@@ -33,6 +35,7 @@ pub use reload::{Applied, InForce, LastReload, Rejection, ReloadOutcome, Trigger
 use crate::env::Env;
 use crate::observe::journal::{Journal, Kind, Level};
 use crate::observe::metrics::control::ControlMetrics;
+use discover::Discoverer;
 use lag::Lag;
 use probe::{Finished, Prober};
 use source::Source;
@@ -147,8 +150,10 @@ pub struct Shell<E: Env, S: Sockets> {
     shared: Rc<Shared>,
     reserved: Option<S::Reserved>,
     prober: Prober<E>,
+    discoverer: Discoverer<E>,
     lag: Rc<Lag>,
     results: mpsc::UnboundedReceiver<Finished>,
+    found: mpsc::UnboundedReceiver<Found>,
     /// What workers saw and do not decide: [`Event::Suspected`], [`Event::Tried`].
     reports: mpsc::Receiver<Event>,
     commands: mpsc::Receiver<Command>,
@@ -205,9 +210,27 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             started: env.wall(),
         };
         let prober = Prober::new(env.clone(), Rc::clone(&lag), report);
+        let (tell, found) = mpsc::unbounded_channel();
+        let folder = shared.source.path().parent().unwrap_or(Path::new("/")).to_owned();
+        let discoverer = Discoverer::new(env.clone(), folder, tell);
         let seen = Seen::Text(text);
         let (shared, reserved) = (Rc::new(shared), Some(reserved));
-        Ok(Self { env, sockets, shared, reserved, prober, lag, results, reports, commands, sender, effects, seen })
+        Ok(Self {
+            env,
+            sockets,
+            shared,
+            reserved,
+            prober,
+            discoverer,
+            lag,
+            results,
+            found,
+            reports,
+            commands,
+            sender,
+            effects,
+            seen,
+        })
     }
 
     /// Listens to what workers report.
@@ -288,6 +311,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                 },
                 Some(report) = self.reports.recv() => self.take_reports(report),
                 Some(finished) = self.results.recv() => self.take_in(finished),
+                Some(found) = self.found.recv() => self.step(Event::Found(Box::new(found))),
                 () = sleep(pause) => self.step(Event::Tick),
             }
             self.publish();
@@ -341,11 +365,12 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Probe(order) => self.prober.start(order, &self.shared.truth.load().drills),
+                Effect::Look(look) => self.discoverer.start(look),
+                Effect::LookAway(key) => self.discoverer.stop(&key),
                 Effect::Transition(transition) => {
                     self.shared.note_transition(&transition, self.env.now(), self.env.wall())
                 }
                 Effect::Notice(notice) => self.shared.note(&notice, self.env.now()),
-                Effect::Look(_) | Effect::LookAway(_) => {}
             }
         }
     }

@@ -44,9 +44,9 @@ pub fn evidence(evidence: &Evidence, now: Moment) -> Option<(&'static str, Value
         Evidence::NoChecks
         | Evidence::Added
         | Evidence::ChecksRemoved
-        | Evidence::RuleRemoved
         | Evidence::Undiscovered
-        | Evidence::Rediscovered => None,
+        | Evidence::Rediscovered
+        | Evidence::RuleRemoved => None,
     }
 }
 

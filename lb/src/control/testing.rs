@@ -7,18 +7,19 @@ use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::time::Instant;
 use weir_config::Config;
-use weir_config::model::{Address, Connect};
+use weir_config::model::{Address, Connect, Endpoint, Weight};
 use weir_core::dice::Dice;
+use weir_core::discovery::{Answer, Failure, FailureKind, Silent, Told};
 use weir_core::snapshot::Snapshot;
 use weir_core::time::Moment;
 
 use super::{BoundListener, ReserveError, Sockets};
-use crate::env::{Env, Stream};
+use crate::env::{Env, Lookup, Stream};
 
 /// How an endpoint behaves.
 #[derive(Clone, Debug)]
@@ -45,15 +46,29 @@ pub(crate) struct World {
     origin: Instant,
     manners: Arc<Mutex<BTreeMap<SocketAddr, Manner>>>,
     heard: Arc<Mutex<Vec<String>>>,
+    names: Arc<Mutex<BTreeMap<String, Answer>>>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self { origin: Instant::now(), manners: Arc::default(), heard: Arc::default() }
+        Self { origin: Instant::now(), manners: Arc::default(), heard: Arc::default(), names: Arc::default() }
     }
 
     pub(crate) fn at(&self, address: &str, manner: Manner) {
         self.manners.lock().unwrap().insert(address.parse().unwrap(), manner);
+    }
+
+    /// From now on, `source` (as displayed) tells these addresses with this TTL in seconds.
+    pub(crate) fn tells(&self, source: &str, addresses: &[&str], ttl: u64) {
+        let endpoint = |address: &&str| Endpoint {
+            address: address.parse::<SocketAddr>().unwrap().into(),
+            zone: None,
+            weight: Weight::ONE,
+            priority: 0,
+        };
+        let endpoints = addresses.iter().map(endpoint).collect();
+        let told = Told { endpoints, ttl: Some(Duration::from_secs(ttl)), silent: Silent::None };
+        self.names.lock().unwrap().insert(source.into(), Answer { result: Ok(told), trace: Arc::default() });
     }
 
     /// The requests that endpoints have read.
@@ -110,6 +125,12 @@ impl Env for World {
             }
         }
         Ok(Pipe(ours))
+    }
+
+    async fn lookup(&self, what: &Lookup) -> Answer {
+        let failure = || Failure { kind: FailureKind::NxDomain, detail: String::new() };
+        let told = self.names.lock().unwrap().get(&what.source.kind.to_string()).cloned();
+        told.unwrap_or_else(|| Answer { result: Err(failure()), trace: Arc::default() })
     }
 
     fn at(&self, instant: Instant) -> Moment {

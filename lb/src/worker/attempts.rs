@@ -75,6 +75,11 @@ const TRY_SHARE: (u32, u32) = (2, 5);
 const USUAL_TIMES: u32 = 3;
 /// But never sooner than this: a pause of a moment is no failure.
 const USUAL_MIN: Duration = Duration::from_millis(200);
+/// And a connection this long: the kernel sends its first packet again after a second, and till
+/// then somebody else has answered.
+const DIAL_MIN: Duration = Duration::from_millis(250);
+/// Endpoints looked at to find one in another zone.
+const ZONE_DRAWS: usize = 4;
 /// Of requests that must not be repeated, one in so many may be the trial of an endpoint on
 /// probation: a service that is only written to must get its endpoints back too.
 const UNSAFE_TRIALS: u64 = 10;
@@ -153,9 +158,9 @@ impl<'w> Tries<'w> {
     ) -> Result<Picked<'w>, Refused> {
         let now = inbound.story.began;
         let cluster = self.routed.cluster;
-        match self.pick(worker, now) {
+        match self.pick(worker, &self.tried, now) {
             Err(Refusal { all_busy: true, .. }) => {
-                let take = || self.pick(worker, Instant::now()).ok();
+                let take = || self.pick(worker, &self.tried, Instant::now()).ok();
                 room::wait(worker, cluster, &cluster.live.room, inbound.client, take).await
             }
             picked => picked.map_err(|refusal| refusal.reason.into()),
@@ -163,10 +168,10 @@ impl<'w> Tries<'w> {
     }
 
     /// Step 8: an endpoint that has not been tried, with room at it.
-    fn pick<E: Env>(&self, worker: &Worker<E>, now: Instant) -> Result<Picked<'w>, Refusal> {
+    fn pick<E: Env>(&self, worker: &Worker<E>, tried: &Tried, now: Instant) -> Result<Picked<'w>, Refusal> {
         let (mut cursors, mut dice) = (worker.cursors.borrow_mut(), worker.dice.borrow_mut());
         let ask = Ask {
-            tried: &self.tried,
+            tried,
             hash: self.affinity.hash,
             sticky: self.affinity.session,
             may_try: self.may_try(&mut dice),
@@ -182,6 +187,25 @@ impl<'w> Tries<'w> {
                 return Ok(Picked { cluster, member, index, room, trial, fresh: false, retry: None, _made: Made });
             }
         }
+    }
+
+    /// Another endpoint than those tried, and if it can be had, in another zone than the one that
+    /// just failed: it may not be the endpoint that is at fault.
+    fn pick_elsewhere<E: Env>(&self, worker: &Worker<E>, failed: usize, now: Instant) -> Option<Picked<'w>> {
+        let zone = self.routed.cluster.members[failed].zone.as_ref();
+        let mut avoiding = self.tried.clone();
+        let mut spare = None;
+        for _ in 0..ZONE_DRAWS {
+            match self.pick(worker, &avoiding, now) {
+                Ok(picked) if zone.is_some() && picked.member.zone.as_ref() == zone => {
+                    avoiding.push(picked.index);
+                    spare.get_or_insert(picked);
+                }
+                Ok(picked) => return Some(picked),
+                Err(_) => break,
+            }
+        }
+        spare
     }
 
     fn may_try(&self, dice: &mut Dice) -> bool {
@@ -237,8 +261,23 @@ impl<'w> Tries<'w> {
         *self.deadline.get_or_insert(now + self.routed.timeout)
     }
 
-    /// An attempt takes longer than such attempts do. Whether another may be made in its place; if
-    /// so, it has its endpoint and its share of the budget already.
+    /// How long a connection may take to come about, where another endpoint may be asked instead.
+    pub(crate) fn dial_patience(&self, attempts: u16) -> Option<Duration> {
+        let another = self.policy.on.connect_failure && attempts < self.policy.attempts.get();
+        let usual = self.routed.cluster.live.usual().filter(|_| another)?;
+        Some((usual * USUAL_TIMES).max(DIAL_MIN))
+    }
+
+    /// A connection takes longer than it should. Whether another endpoint may be asked instead; if
+    /// so, it is picked, and has its share of the budget, already.
+    pub(crate) fn give_up_dial<E: Env>(&mut self, worker: &Worker<E>, at: usize, story: &Story) -> bool {
+        let nature = Nature { repeatable: self.repeatable, replayable: true };
+        let outcome = Outcome::Failed(Reason::ConnectTimeout);
+        self.next = self.reserve(worker, at, nature, outcome, Safety::NothingSent, story.attempts).ok();
+        self.next.is_some()
+    }
+
+    /// An answer takes longer than such answers do. The same.
     pub(crate) fn give_up_slow<E: Env>(
         &mut self,
         worker: &Worker<E>,
@@ -358,7 +397,7 @@ impl<'w> Tries<'w> {
             return Err(Denied::Deadline);
         }
         self.tried.push(index);
-        let picked = self.pick(worker, now).map_err(|_| Denied::NobodyElse)?;
+        let picked = self.pick_elsewhere(worker, index, now).ok_or(Denied::NobodyElse)?;
         let config = &self.routed.cluster.config;
         let load = &self.routed.cluster.load;
         let active = load.sum(|load| &load.in_flight).min(i64::MAX as u64);

@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -95,7 +96,7 @@ pub(crate) async fn lease<'w, E: Env>(
     worker: &'w Worker<E>,
     picked: Picked<'w>,
     injected: Injected,
-    tries: &Tries<'_>,
+    tries: &mut Tries<'_>,
     inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<Leased<'w, E>, Failure> {
     let Picked { cluster, member, index, room, trial, retry, fresh, .. } = picked;
@@ -117,7 +118,7 @@ pub(crate) async fn lease<'w, E: Env>(
             flight.load().reuses.add(1);
             Ok((upstream, true))
         }
-        None => dial(worker, cluster, member, tries, inbound).await.map(|upstream| (upstream, false)),
+        None => dial(worker, cluster, index, tries, inbound).await.map(|upstream| (upstream, false)),
     };
     match connection {
         Ok((upstream, reused)) => Ok(Leased { upstream, reused, member, index, cluster, flight }),
@@ -132,15 +133,24 @@ pub(crate) async fn lease<'w, E: Env>(
 async fn dial<E: Env>(
     worker: &Worker<E>,
     cluster: &Cluster,
-    member: &Member,
-    tries: &Tries<'_>,
+    index: usize,
+    tries: &mut Tries<'_>,
     inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<Box<Upstream<E::Stream>>, Failure> {
+    let member = &cluster.members[index];
     let permits = permits(worker, cluster, member, inbound).await?;
     let place = place(worker).ok_or(LOCAL_FAILURE)?;
     let how = &cluster.config.connect;
     let most = how.timeout.min(tries.left(Instant::now()));
-    let reason = match timeout(most, worker.env.connect(member.address(), how)).await {
+    let mut connecting = pin!(worker.env.connect(member.address(), how));
+    let soon = tries.dial_patience(inbound.story.attempts).filter(|soon| *soon < most);
+    let mut connected = timeout(soon.unwrap_or(most), &mut connecting).await;
+    if let (Err(_), Some(soon)) = (&connected, soon)
+        && !tries.give_up_dial(worker, index, &inbound.story)
+    {
+        connected = timeout(most - soon, connecting).await;
+    }
+    let reason = match connected {
         Ok(Ok(stream)) => return Ok(Upstream::new(stream, Arc::clone(&member.load), worker.index, place, permits)),
         Ok(Err(error)) => connect_failure(&error),
         Err(_) => Reason::ConnectTimeout,

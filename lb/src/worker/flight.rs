@@ -125,6 +125,9 @@ impl<E: Env> Drop for Flight<'_, E> {
         if let (Class::Success | Class::ClientError, Some(took)) = (class, self.took) {
             self.cluster.load.of(self.worker.index).latency.observe(took);
             load.latency.observe(self.worker.env.at(self.began) + took, took);
+        } else if class.is_failure() {
+            let now = Instant::now();
+            load.latency.fail(self.worker.env.at(now), now.saturating_duration_since(self.began));
         }
         self.suspect(class);
         if let (Some(trial), Some(outcome)) = (&self.held.trial, self.outcome) {

@@ -3,7 +3,7 @@
 use crate::shape::Need::{Default, Optional, Required};
 use crate::shape::{Choice, Integer, Key, Kind, List, Object, Words};
 
-use super::resilience::{ATTEMPTS, RETRY};
+use super::retry::{ATTEMPTS, RETRY};
 use super::{OFF, rules::*};
 
 pub(crate) static LISTENER: Object = Object {

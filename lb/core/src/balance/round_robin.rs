@@ -207,11 +207,8 @@ mod tests {
             let turns = turns(weights);
             let mut cursor = at_zero(&turns);
             let mut got = vec![0; weights.len()];
-            let round: u32 = if weights.iter().all(|w| *w == weights[0]) {
-                weights.len() as u32
-            } else {
-                weights.iter().map(|&weight| u32::from(weight)).sum()
-            };
+            let round: u32 =
+                if weights.iter().all(|w| *w == weights[0]) { weights.len() as u32 } else { weights.iter().sum() };
             (0..round).for_each(|_| got[cursor.turn(&turns)] += 1);
             let wanted: Vec<u32> =
                 weights.iter().map(|w| if round as usize == weights.len() { 1 } else { *w }).collect();

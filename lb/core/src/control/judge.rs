@@ -159,10 +159,12 @@ impl Control {
             self.judge_breaker(at, rate, &counts, effects);
         }
         if let Some(rules) = &config.outlier {
-            let Hearing { pool, cases, clean, fresh_zone } = self.hear_all(at, rules);
+            let Hearing { pool, cases, clean, fresh_zone, zone_alone } = self.hear_all(at, rules);
             clean.into_iter().for_each(|id| self.restore(id, effects));
             if !cases.is_empty() {
-                let held = self.ask_guard(at, rules, &pool, fresh_zone, effects);
+                // A zone that is bad as a whole, while others are well, is a cause that was found: waiting
+                // for another would only cost requests.
+                let held = !zone_alone && self.ask_guard(at, rules, &pool, fresh_zone, effects);
                 let decisions = decide(rules, &pool, cases, held);
                 self.carry_out(at, rules, &pool, decisions, effects);
             }
@@ -210,6 +212,8 @@ struct Hearing {
     clean: Vec<EndpointId>,
     /// The zone of all that turned bad just now, if it is one.
     fresh_zone: Option<ZoneName>,
+    /// And others stand elsewhere, and are well: then that zone is the cause.
+    zone_alone: bool,
 }
 
 impl Control {
@@ -217,28 +221,31 @@ impl Control {
         let (mut pool, mut cases, mut clean) = (Pool::default(), Vec::new(), Vec::new());
         let (mut healthy, mut unknown) = (0, 0);
         let mut fresh: Vec<Option<ZoneName>> = Vec::new();
+        let mut elsewhere: BTreeSet<Option<ZoneName>> = BTreeSet::new();
         for (who, id) in self.clusters[at].endpoints.iter().enumerate() {
-            let Some(known) = self.known.get_mut(id).filter(|known| known.weight.get() > 0) else { continue };
+            let Some(known) = self.known.get_mut(id) else { continue };
             let traffic = &mut known.traffic;
-            pool.total += 1;
-            match known.status {
-                Status::Healthy => healthy += 1,
-                Status::Unknown => unknown += 1,
-                Status::Unhealthy | Status::Ejected | Status::Probation | Status::Draining => {}
+            let (permille, weighs) = (traffic.standing.permille(), known.weight.get() > 0);
+            let looked_at = traffic.standing.due().is_none_or(|due| due <= self.now);
+            let served = weighs && matches!(known.status, Status::Healthy | Status::Unknown);
+            let charge = if served { traffic.charge(rules, &known.live, self.now) } else { None };
+            match charge {
+                Some(charge) if looked_at => cases.push((known.status, Case { who, charge, permille })),
+                None if looked_at && permille < 1000 => clean.push(*id),
+                _ => {}
             }
-            let permille = traffic.standing.permille();
+            if !weighs {
+                continue;
+            }
+            pool.total += 1;
+            healthy += u32::from(known.status == Status::Healthy);
+            unknown += u32::from(known.status == Status::Unknown);
             pool.out += u32::from(traffic.standing.is_out());
             pool.reduced += u32::from(1000 - permille);
-            if matches!(known.status, Status::Healthy | Status::Unknown) {
-                let looked_at = traffic.standing.due().is_none_or(|due| due <= self.now);
-                match traffic.charge(rules, &known.live, self.now) {
-                    Some(charge) if looked_at => cases.push((known.status, Case { who, charge, permille })),
-                    None if looked_at && permille < 1000 => clean.push(*id),
-                    _ => {}
-                }
-            }
             if traffic.turned_bad(HOLD, self.now) {
                 fresh.push(known.zone.clone());
+            } else {
+                elsewhere.insert(known.zone.clone());
             }
         }
         // Whoever is not judged yet is used only while nobody is healthy.
@@ -246,7 +253,9 @@ impl Control {
         let cases = cases.into_iter().filter(|(status, _)| *status == serving).map(|(_, case)| case).collect();
         (pool.usable, pool.fresh) = (if healthy > 0 { healthy } else { unknown }, fresh.len() as u32);
         let one = fresh.windows(2).all(|two| two[0] == two[1]);
-        Hearing { pool, cases, clean, fresh_zone: fresh.pop().flatten().filter(|_| one) }
+        let fresh_zone = fresh.pop().flatten().filter(|_| one);
+        let zone_alone = fresh_zone.is_some() && elsewhere.iter().any(|zone| *zone != fresh_zone);
+        Hearing { pool, cases, clean, fresh_zone, zone_alone }
     }
 
     /// Whether ejections are held, since many turned bad at once; tells when that begins.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_config::model::{Balance, Config};
+use weir_config::model::{Balance, Config, EjectionAction};
+use weir_core::attempt::Class;
 use weir_core::availability::Tier;
 use weir_core::balance::{Ask, Cursors, Refusal, Tried, pick};
 use weir_core::control::{
@@ -13,24 +14,30 @@ use weir_core::control::{
 use weir_core::dice::Dice;
 use weir_core::endpoint::{EndpointKey, Status};
 use weir_core::reason::Reason;
-use weir_core::snapshot::{Cluster, Snapshot};
+use weir_core::snapshot::{Breaker, Cluster, Snapshot};
 use weir_core::time::Moment;
 
 use super::shadow::Shadow;
 use super::story::Story;
+use super::traffic::UnderWay;
 use super::wishes;
 
-struct Life {
-    dice: Dice,
-    now: Moment,
+pub(crate) struct Life {
+    pub(super) dice: Dice,
+    pub(super) now: Moment,
     control: Control,
-    shadow: Shadow,
+    pub(super) shadow: Shadow,
     /// Orders the shell has not answered, given-up and cancelled ones included.
     pending: Vec<ProbeOrder>,
     answered: Vec<Probed>,
     /// Endpoints that are really ill; all others are well.
     ill: BTreeMap<EndpointKey, ProbeFailure>,
-    snapshot: Option<Arc<Snapshot>>,
+    /// Endpoints whose answers to real requests are mostly bad; probes do not see it.
+    pub(super) sick: BTreeMap<EndpointKey, Class>,
+    /// Nothing goes wrong any more.
+    pub(super) well: bool,
+    pub(super) trials: Vec<UnderWay>,
+    pub(super) snapshot: Option<Arc<Snapshot>>,
     cursors: Cursors,
     story: Story,
 }
@@ -62,6 +69,9 @@ pub(crate) fn live(seed: u64, steps: usize) -> Story {
         pending: Vec::new(),
         answered: Vec::new(),
         ill: BTreeMap::new(),
+        sick: BTreeMap::new(),
+        well: false,
+        trials: Vec::new(),
         snapshot: None,
         cursors: Cursors::new(),
         story: Story::default(),
@@ -91,8 +101,11 @@ impl Life {
                 let wish = wishes::changed(&old, &mut self.dice);
                 self.configure(wish);
             }
-            73..79 => self.somebody_falls_ill_or_recovers(),
+            73..77 => self.somebody_falls_ill_or_recovers(),
+            77..79 => self.traffic_turns(),
             79 => self.jump(),
+            80..86 => self.send(),
+            86..90 if !self.trials.is_empty() => self.end_trial(),
             _ => self.tick(),
         }
     }
@@ -170,7 +183,7 @@ impl Life {
         self.step(Event::Tick);
     }
 
-    fn step(&mut self, event: Event) {
+    pub(super) fn step(&mut self, event: Event) {
         let was_settled = self.control.settled();
         let mut effects = Vec::new();
         self.control.step(self.now, event, &mut effects);
@@ -193,7 +206,8 @@ impl Life {
                 Effect::Look(_) | Effect::LookAway(_) => {}
             }
         }
-        self.shadow.told(&told);
+        self.shadow.told(self.now, &told);
+        self.shadow.learn_ends(&self.control);
     }
 
     fn publish(&mut self) {
@@ -215,6 +229,7 @@ impl Life {
         }
         for cluster in &snapshot.clusters {
             self.check_cluster(cluster);
+            self.shadow.published(cluster);
             self.pick_from(cluster);
         }
         self.cursors.keep(snapshot.clusters.iter().map(|cluster| &**cluster));
@@ -233,7 +248,8 @@ impl Life {
             };
             assert_eq!(cluster.id, before.id);
             assert_eq!(cluster.version == before.version, Arc::ptr_eq(cluster, before), "a version names one thing");
-            assert!(Arc::ptr_eq(cluster, before) || touched.contains(&cluster.config.name), "the unchanged is shared");
+            let may_change = touched.contains(&cluster.config.name) || changes_by_itself(&cluster.config);
+            assert!(Arc::ptr_eq(cluster, before) || may_change, "the unchanged is shared");
             for member in &cluster.members {
                 if let Some(before) = before.members.iter().find(|before| before.key == member.key) {
                     assert!(before.id == member.id && Arc::ptr_eq(&before.load, &member.load), "counts are adopted");
@@ -257,13 +273,16 @@ impl Life {
             assert_eq!((member.address(), member.weight), (&endpoint.address, endpoint.weight));
             assert_eq!(member.zone, endpoint.zone);
             assert_eq!(member.status, self.shadow.status(&member.key), "{}", member.key);
+            assert_eq!(member.trial.is_some(), member.status == Status::Probation, "{}", member.key);
         }
         assert_eq!(cluster.members.len(), cluster.config.endpoints.len());
         let can = |status| cluster.members.iter().any(|member| member.status == status && member.weight.get() > 0);
-        let tier = match (can(Status::Healthy), can(Status::Unknown), can(Status::Unhealthy)) {
+        let tier = match (can(Status::Healthy), can(Status::Unknown), can(Status::Probation)) {
             (true, ..) => Tier::Healthy,
             (false, true, _) => Tier::Unknown,
-            (false, false, true) => Tier::Nobody(Reason::NoHealthyEndpoint),
+            (false, false, true) => Tier::Trials,
+            (false, false, false) if can(Status::Ejected) => Tier::Nobody(Reason::AllEjected),
+            (false, false, false) if can(Status::Unhealthy) => Tier::Nobody(Reason::NoHealthyEndpoint),
             (false, false, false) => Tier::Nobody(Reason::NoEndpoint),
         };
         assert_eq!(cluster.available.tier, tier);
@@ -271,15 +290,20 @@ impl Life {
 
     /// Picks, each time another one, until the cluster has nobody left.
     fn pick_from(&mut self, cluster: &Cluster) {
-        let mut tried = Tried::new();
+        let (mut tried, mut usable) = (Tried::new(), 0);
         let refusal = loop {
             match pick(cluster, &Ask::new(&tried), &mut self.cursors, &mut self.dice) {
                 Ok(picked) => {
-                    assert_eq!(
-                        cluster.available.why_not(picked.index, picked.member),
-                        None,
-                        "picked although unavailable"
-                    );
+                    match &picked.trial {
+                        Some(trial) => {
+                            assert_eq!(Some(trial.epoch()), picked.member.trial.as_ref().map(|its| its.epoch))
+                        }
+                        None => {
+                            let why_not = cluster.available.why_not(picked.index, picked.member);
+                            assert_eq!(why_not, None, "picked although unavailable");
+                            usable += 1;
+                        }
+                    }
                     assert!(!tried.contains(picked.index), "picked although tried");
                     self.story.pick(picked.index);
                     tried.push(picked.index);
@@ -287,24 +311,45 @@ impl Life {
                 Err(refusal) => break refusal,
             }
         };
-        assert_eq!(tried.len(), cluster.available.usable().count(), "all that can be picked are");
-        let reason = match cluster.available.tier {
-            Tier::Nobody(reason) => reason,
-            _ => Reason::NoHealthyEndpoint,
+        assert_eq!(usable, cluster.available.usable().count(), "all that can be picked are");
+        let (reason, all_tried) = match cluster.available.tier {
+            Tier::Nobody(reason) => (reason, false),
+            Tier::Trials => (Reason::AllEjected, false),
+            _ => (Reason::NoHealthyEndpoint, true),
         };
-        assert_eq!(refusal, Refusal { reason, all_tried: !tried.is_empty(), all_busy: false });
+        assert_eq!(refusal, Refusal { reason, all_tried, all_busy: false });
+    }
+
+    fn unwell(&self) -> String {
+        let ill = self.control.endpoints().filter(|one| one.status != Status::Healthy || one.permille < 1000);
+        let ill: Vec<String> = ill.map(|one| format!("{} {} {}", one.key, one.status, one.permille)).collect();
+        let breakers = self.control.clusters().map(|cluster| cluster.breaker.as_str());
+        format!("{ill:?}, breakers {:?}", breakers.collect::<Vec<_>>())
+    }
+
+    fn all_is_well(&self) -> bool {
+        let closed = self.control.clusters().all(|cluster| matches!(cluster.breaker, Breaker::Closed));
+        let whole = self.control.endpoints().all(|endpoint| endpoint.permille == 1000);
+        self.shadow.everybody_is_healthy() && self.control.settled() && closed && whole
     }
 
     /// The world is well: so is everybody soon, and each has exactly its share.
     fn recover(&mut self) {
         self.ill.clear();
-        let end = self.now + Duration::from_secs(120);
-        while !self.shadow.everybody_is_healthy() || !self.control.settled() {
+        self.sick.clear();
+        self.well = true;
+        let end = self.now + Duration::from_secs(400);
+        while !self.all_is_well() {
             while let Some(order) = self.pending.pop() {
                 self.answer(&order, ProbeResult::Passed);
             }
+            self.publish();
+            self.send();
+            while !self.trials.is_empty() {
+                self.end_trial();
+            }
             self.tick();
-            assert!(self.now < end, "everything returns once the world is well");
+            assert!(self.now < end, "everything returns once the world is well: {}", self.unwell());
         }
         self.publish();
         let snapshot = self.snapshot.clone().expect("published at least now");
@@ -320,4 +365,10 @@ impl Life {
             assert_eq!(got, weights, "exact shares");
         }
     }
+}
+
+/// Shares of its members, or its breaker, change with nobody's status.
+fn changes_by_itself(cluster: &weir_config::model::Cluster) -> bool {
+    let reduces = cluster.outlier.as_ref().is_some_and(|rules| rules.action == EjectionAction::Reduce);
+    reduces || cluster.slow_start.is_some() || cluster.breaker.failure_rate.is_some()
 }

@@ -2,10 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use weir_config::model::{Address, ClusterName, Config, HealthCheck};
-use weir_core::control::{Evidence, FORGET_AFTER, LOST_GRACE, ProbeId, ProbeOrder, Probed, Transition};
+use weir_config::model::{Address, Cluster, ClusterName, Config, EjectionAction, Endpoint, HealthCheck};
+use weir_core::attempt::Class;
+use weir_core::control::{
+    Cause, Control, Ejection, Evidence, FORGET_AFTER, LOST_GRACE, Limits, ProbeId, ProbeOrder, Probed, Transition,
+};
 use weir_core::endpoint::{EndpointId, EndpointKey, Status};
+use weir_core::health::outlier::{Charge, Rule};
+use weir_core::snapshot;
 use weir_core::time::Moment;
 
 #[derive(Default)]
@@ -21,6 +27,8 @@ pub(crate) struct Shadow {
     asked: BTreeMap<(EndpointId, u16), (ProbeId, Moment)>,
     /// Probes whose answer nobody waits for any more.
     cancelled: BTreeSet<ProbeId>,
+    /// Which probation each trial is of: the number of it.
+    epochs: BTreeMap<u64, u32>,
     /// Changes of status that must be told of in this step.
     changes: Vec<(EndpointKey, Status, Status)>,
 }
@@ -28,9 +36,24 @@ pub(crate) struct Shadow {
 struct Person {
     status: Status,
     checks: Vec<Check>,
+    traffic: Traffic,
+    /// Probations so far.
+    probations: u32,
+    /// Attempts that ended in the last minutes.
+    attempts: Vec<(Moment, Class)>,
     /// When it left the configuration; `None` while it is in.
     left: Option<Moment>,
     id: Option<EndpointId>,
+}
+
+/// Where somebody stands with his traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Traffic {
+    In,
+    /// Until then, if that was told.
+    Ejected(Option<Moment>),
+    /// With so many good trials.
+    Probation(u32),
 }
 
 #[derive(Clone)]
@@ -58,7 +81,7 @@ impl Shadow {
             }
             for endpoint in &cluster.endpoints {
                 let key = EndpointKey { cluster: cluster.name.clone(), address: endpoint.address.clone() };
-                self.adopt(now, key, &cluster.health_checks);
+                self.adopt(now, key, cluster);
             }
         }
         let named = |key: &EndpointKey| {
@@ -74,16 +97,23 @@ impl Shadow {
         self.config = Some(Arc::clone(config));
     }
 
-    fn adopt(&mut self, now: Moment, key: EndpointKey, checks: &[Arc<HealthCheck>]) {
+    fn adopt(&mut self, now: Moment, key: EndpointKey, cluster: &Cluster) {
+        let checks = &cluster.health_checks[..];
         let forgotten = |person: &Person| person.left.is_some_and(|left| left + FORGET_AFTER <= now);
         if self.people.get(&key).is_none_or(forgotten) {
             let checks: Vec<Check> = checks.iter().map(|check| Check::of(check, Status::Unknown)).collect();
-            let status = verdict(&checks);
-            self.people.insert(key, Person { status, checks, left: None, id: None });
+            let (status, attempts) = (verdict(&checks), Vec::new());
+            let traffic = Traffic::In;
+            self.people.insert(key, Person { status, checks, traffic, probations: 0, attempts, left: None, id: None });
             return;
         }
         let person = self.people.get_mut(&key).expect("just looked up");
         person.left = None;
+        let before = verdict(&person.checks);
+        if cluster.outlier.as_ref().is_none_or(|rules| rules.action != EjectionAction::Eject) {
+            person.traffic = Traffic::In;
+            self.changes.extend(person.judge(&key));
+        }
         let mut old: Vec<Option<Check>> = person.checks.drain(..).map(Some).collect();
         let stays: Vec<bool> = (0..checks.len())
             .map(|at| old.get(at).is_some_and(|old| old.as_ref().is_some_and(|old| old.definition == checks[at])))
@@ -97,7 +127,7 @@ impl Shadow {
         for at in 0..checks.len() {
             if new[at].is_none() {
                 let replaced = old.iter_mut().find_map(Option::take).map(|old| old.verdict);
-                let prior = if person.status == Status::Healthy { Status::Healthy } else { Status::Unknown };
+                let prior = if before == Status::Healthy { Status::Healthy } else { Status::Unknown };
                 new[at] = Some(Check::of(&checks[at], replaced.unwrap_or(prior)));
             }
         }
@@ -133,7 +163,7 @@ impl Shadow {
         let check = &person.checks[usize::from(order.id.check)];
         assert_eq!(check.definition, order.check, "{}: asks what is configured", order.key);
         let port = check.definition.port.map_or_else(|| port_of(&order.key.address), Into::into);
-        assert_eq!(order.address.ip().unwrap().ip(), order.key.address.ip().unwrap().ip());
+        assert_eq!(order.address.ip().map(|address| address.ip()), order.key.address.ip().map(|address| address.ip()));
         assert_eq!(port_of(&order.address), port);
         assert!(order.due <= now, "{}: not before it is due", order.key);
         let lost_at = now + order.check.timeout + LOST_GRACE;
@@ -142,8 +172,15 @@ impl Shadow {
         assert!(!self.cancelled.contains(&order.id), "{}: can be told from one that was cancelled", order.key);
     }
 
-    /// Time passed: probes without an answer are not waited for any longer.
+    /// Time passed: probes without an answer are not waited for any longer, time outs are over.
     pub(crate) fn waited(&mut self, now: Moment) {
+        for (key, person) in self.people.iter_mut().filter(|(_, person)| person.left.is_none()) {
+            if matches!(person.traffic, Traffic::Ejected(Some(until)) if until <= now) {
+                person.traffic = Traffic::Probation(0);
+                person.probations += 1;
+                self.changes.extend(person.judge(key));
+            }
+        }
         self.cancel(|_, _, lost_at| lost_at <= now);
     }
 
@@ -152,23 +189,141 @@ impl Shadow {
         self.cancelled.extend(gone.map(|(_, (id, _))| id));
     }
 
-    /// Exactly what the rules changed was told.
-    pub(crate) fn told(&mut self, transitions: &[Transition]) {
+    /// Exactly what the rules changed was told. Whom traffic shows to be bad is for the rules of
+    /// ejection to say; that they hold is checked here.
+    pub(crate) fn told(&mut self, now: Moment, transitions: &[Transition]) {
+        let (mut told, mut ejected) = (Vec::new(), Vec::new());
         for transition in transitions {
             self.touched.insert(transition.key.cluster.clone());
-            if let Evidence::Probe { streak, threshold, .. } = transition.evidence {
-                assert_eq!(streak, threshold, "{}: exactly as many as it takes", transition.key);
+            match &transition.evidence {
+                Evidence::Probe { streak, threshold, .. } => {
+                    assert_eq!(streak, threshold, "{}: exactly as many as it takes", transition.key);
+                }
+                Evidence::Traffic(ejection) if transition.from != Status::Unhealthy => {
+                    if let Cause::Charge(charge) = &ejection.cause {
+                        ejected.push((transition, ejection, charge));
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            told.push((EndpointKey::clone(&transition.key), transition.from, transition.to));
+        }
+        let mut changes = std::mem::take(&mut self.changes);
+        // Each one's own story is in order; whose comes first does not matter.
+        told.sort_by(|one, other| one.0.cmp(&other.0));
+        changes.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(told, changes);
+        for (transition, ejection, charge) in ejected {
+            self.ejected(now, transition, ejection, charge);
+        }
+    }
+
+    fn ejected(&mut self, now: Moment, transition: &Transition, ejection: &Ejection, charge: &Charge) {
+        let key = &*transition.key;
+        let config = self.config.as_ref().expect("configured at birth");
+        let cluster = config.clusters.iter().find(|cluster| cluster.name == key.cluster).expect("of the configuration");
+        let rules = cluster.outlier.as_ref().expect("rules");
+        let weighs = |endpoint: &&Endpoint| endpoint.weight.get() > 0;
+        let key_of =
+            |endpoint: &Endpoint| EndpointKey { cluster: cluster.name.clone(), address: endpoint.address.clone() };
+        let peers: Vec<&Person> =
+            cluster.endpoints.iter().filter(weighs).map(|endpoint| &self.people[&key_of(endpoint)]).collect();
+        let person = &self.people[key];
+        assert_eq!((person.status, person.traffic), (transition.from, Traffic::In), "{key}");
+        let same = peers.iter().filter(|peer| peer.status == person.status).count();
+        assert!(same > 1, "{key}: the last usable is never ejected");
+        let healthy = peers.iter().any(|peer| peer.status == Status::Healthy);
+        assert!(person.status == Status::Healthy || !healthy, "{key}: nobody is judged who gets nothing");
+        let out = 1 + peers.iter().filter(|peer| peer.traffic != Traffic::In).count();
+        let most = (peers.len() * usize::from(rules.max_ejection_percent) / 100).max(1);
+        assert!(out <= most, "{key}: {out} are out, {most} may be");
+        let Limits { out: told_out, most: told_most, total } = ejection.limits;
+        assert_eq!((told_out as usize, told_most as usize, total as usize), (out, most, peers.len()), "{key}");
+        let pause = ejection.until.since(now).as_secs_f64();
+        let (base, longest) = (rules.base_ejection_time.as_secs_f64(), rules.max_ejection_time.as_secs_f64());
+        assert!((base * 0.79..=longest * 1.21).contains(&pause), "{key}: out for {pause} s");
+        person.check(now, charge);
+        let person = self.people.get_mut(key).expect("just seen");
+        person.traffic = Traffic::Ejected(Some(ejection.until));
+        person.status = Status::Ejected;
+    }
+
+    /// An attempt ended.
+    pub(crate) fn attempted(&mut self, now: Moment, key: &EndpointKey, class: Class) {
+        if let Some(person) = self.people.get_mut(key) {
+            person.attempts.push((now, class));
+        }
+    }
+
+    /// A trial ended: so many good ones in a row bring it back, a bad one puts it out again.
+    pub(crate) fn tried(&mut self, key: &EndpointKey, epoch: u64, class: Class) {
+        let config = self.config.as_ref().expect("configured at birth");
+        let rules = config.clusters.iter().find(|cluster| cluster.name == key.cluster);
+        let Some(rules) = rules.and_then(|cluster| cluster.outlier.as_ref()) else { return };
+        let Some(person) = self.people.get_mut(key) else { return };
+        let Traffic::Probation(good) = person.traffic else { return };
+        if person.left.is_some() || self.epochs[&epoch] != person.probations || !class.counts() {
+            return;
+        }
+        person.traffic = match class.is_failure() {
+            true => Traffic::Ejected(None),
+            false if good + 1 < rules.probation_successes.get() => Traffic::Probation(good + 1),
+            false => Traffic::In,
+        };
+        self.changes.extend(person.judge(key));
+    }
+
+    /// Workers see this now.
+    pub(crate) fn published(&mut self, cluster: &snapshot::Cluster) {
+        for member in &cluster.members {
+            if let Some(trial) = &member.trial {
+                self.epochs.entry(trial.epoch).or_insert(self.people[&*member.key].probations);
             }
         }
-        let told: Vec<_> = transitions.iter().map(|told| (EndpointKey::clone(&told.key), told.from, told.to)).collect();
-        assert_eq!(told, std::mem::take(&mut self.changes));
+    }
+
+    /// An ejection that is not told, since something that goes before it shows, has an end too.
+    pub(crate) fn learn_ends(&mut self, control: &Control) {
+        for (key, person) in self.people.iter_mut().filter(|(_, person)| person.traffic == Traffic::Ejected(None)) {
+            if let Some(ejection) = control.endpoint(key).and_then(|view| view.ejection) {
+                person.traffic = Traffic::Ejected(Some(ejection.until));
+            }
+        }
     }
 }
 
 impl Person {
     fn judge(&mut self, key: &EndpointKey) -> Option<(EndpointKey, Status, Status)> {
-        let from = std::mem::replace(&mut self.status, verdict(&self.checks));
-        (from != self.status).then(|| (key.clone(), from, self.status))
+        let to = match (verdict(&self.checks), self.traffic) {
+            (Status::Unhealthy, _) => Status::Unhealthy,
+            (_, Traffic::Ejected(_)) => Status::Ejected,
+            (_, Traffic::Probation(_)) => Status::Probation,
+            (checks, Traffic::In) => checks,
+        };
+        let from = std::mem::replace(&mut self.status, to);
+        (from != to).then(|| (key.clone(), from, to))
+    }
+
+    /// What stands against it did happen.
+    fn check(&self, now: Moment, charge: &Charge) {
+        let failed = |class: Class| class.is_failure();
+        match charge.rule {
+            Rule::Consecutive { threshold, .. } => {
+                let telling = self.attempts.iter().map(|(_, class)| *class);
+                let telling = telling.filter(|&class| class.counts() && class != Class::Shed);
+                let row = telling.rev().take_while(|&class| failed(class)).count();
+                assert!(charge.failures >= threshold && row >= charge.failures as usize, "{row} in a row: {charge}");
+            }
+            Rule::Share { window, minimum_requests, .. } => {
+                // Counts are read once in five seconds at least, so they may be that old.
+                let reach = window + Duration::from_secs(5);
+                let recent = self.attempts.iter().filter(|(at, _)| now.since(*at) <= reach);
+                let failures = recent.filter(|(_, class)| failed(*class)).count();
+                assert!(charge.failures as usize <= failures, "{failures} failed: {charge}");
+                assert!(charge.failures >= charge.needed && charge.requests >= minimum_requests, "{charge}");
+            }
+        }
     }
 }
 

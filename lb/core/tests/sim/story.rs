@@ -1,6 +1,7 @@
 //! What happened in a life, in a form that two lives can be compared by.
 
 use weir_core::control::Effect;
+use weir_core::endpoint::Status;
 use weir_core::snapshot::Snapshot;
 use weir_core::time::Moment;
 
@@ -8,6 +9,7 @@ use weir_core::time::Moment;
 pub(crate) struct Story {
     pub(crate) probes: usize,
     pub(crate) transitions: usize,
+    pub(crate) ejections: usize,
     pub(crate) generations: u64,
     /// Of everything, in order.
     pub(crate) hash: u64,
@@ -24,6 +26,7 @@ impl Story {
             }
             Effect::Transition(transition) => {
                 self.transitions += 1;
+                self.ejections += usize::from(transition.to == Status::Ejected);
                 self.mix(
                     u64::from(transition.key.address.ip().expect("an IP address").port()) << 8 | transition.to as u64,
                 );

@@ -5,10 +5,12 @@ use std::time::Duration;
 use weir_config::model::*;
 use weir_core::dice::Dice;
 
-use crate::support::{address, check, cluster, config, count, listener, to};
+use crate::support::{address, check, cluster, config, count, listener, outlier, to};
 
 /// Endpoints a cluster can have.
 pub(crate) const ADDRESSES: usize = 6;
+/// Trials at once at the most.
+pub(crate) const TRIALS_MAX: u32 = 2;
 const CLUSTERS: [&str; 3] = ["shop", "blog", "mail"];
 const LISTENERS: [&str; 2] = ["web", "internal"];
 
@@ -31,7 +33,7 @@ pub(crate) fn changed(old: &Config, dice: &mut Dice) -> Config {
     let mut config = old.clone();
     let at = dice.below(config.clusters.len() as u64) as usize;
     let mut cluster = Cluster::clone(&config.clusters[at]);
-    match dice.below(9) {
+    match dice.below(11) {
         0 => return any(dice),
         1 => cluster.health_checks = any_checks(dice).into_iter().map(Into::into).collect(),
         2 => cluster.health_checks.reverse(),
@@ -43,6 +45,8 @@ pub(crate) fn changed(old: &Config, dice: &mut Dice) -> Config {
             cluster.endpoints[at].weight = any_weight(dice);
         }
         7 => cluster.endpoints = any_endpoints(dice),
+        8 => cluster.outlier = any_outlier(dice),
+        9 => cluster.breaker.failure_rate = any_failure_rate(dice),
         _ => mend_listeners(&mut config, dice),
     }
     keep_one_weight(&mut cluster.endpoints);
@@ -60,11 +64,46 @@ fn mend_listeners(config: &mut Config, dice: &mut Dice) {
 fn any_cluster(name: &str, dice: &mut Dice) -> Cluster {
     let mut cluster = cluster(name, any_endpoints(dice), any_checks(dice));
     cluster.balance = any_balance(dice);
+    cluster.outlier = any_outlier(dice);
+    cluster.breaker.failure_rate = any_failure_rate(dice);
+    let window = Duration::from_secs(5 + dice.below(10));
+    cluster.slow_start = (dice.below(3) == 0).then_some(SlowStart { window, aggression: 1.0, minimum_percent: 5 });
+    (cluster.hash.table_size, cluster.hash.minimum_ring_size) = (251, 64);
     cluster
 }
 
+/// Quick to judge, so that a life sees something of it.
+fn any_outlier(dice: &mut Dice) -> Option<Outlier> {
+    use EjectionAction::{Eject, Observe, Reduce};
+    let rules = Outlier {
+        action: [Eject, Eject, Eject, Eject, Eject, Reduce, Observe][dice.below(7) as usize],
+        confidence: [0.0, 0.8, 0.95][dice.below(3) as usize],
+        max_ejection_percent: [10, 34, 67, 100][dice.below(4) as usize],
+        correlated_percent: [30, 100][dice.below(2) as usize],
+        base_ejection_time: Duration::from_secs(2 + dice.below(10)),
+        max_ejection_time: Duration::from_secs(30),
+        jitter_percent: [0, 20][dice.below(2) as usize],
+        probation_requests: count(1 + dice.below(u64::from(TRIALS_MAX)) as u32),
+        probation_successes: count(1 + dice.below(3) as u32),
+        ..outlier()
+    };
+    (dice.below(4) > 0).then_some(rules)
+}
+
+fn any_failure_rate(dice: &mut Dice) -> Option<FailureRate> {
+    let rate = FailureRate {
+        window: FailureWindow { threshold: 80.0, window: Duration::from_secs(10), minimum_requests: count(10) },
+        open: Duration::from_secs(1 + dice.below(5)),
+        max_open: Duration::from_secs(20),
+        trials: count(1 + dice.below(u64::from(TRIALS_MAX)) as u32),
+        successes: count(1 + dice.below(3) as u32),
+    };
+    (dice.below(4) == 0).then_some(rate)
+}
+
 fn any_balance(dice: &mut Dice) -> Balance {
-    [Balance::RoundRobin, Balance::LeastRequest, Balance::Random][dice.below(3) as usize]
+    [Balance::RoundRobin, Balance::LeastRequest, Balance::Random, Balance::Ewma, Balance::RingHash, Balance::Maglev]
+        [dice.below(6) as usize]
 }
 
 fn any_endpoints(dice: &mut Dice) -> Vec<Endpoint> {

@@ -36,7 +36,8 @@ fn envoy_priority_load() {
 
 #[test]
 fn envoy_panic() {
-    let table: [(&[u32], &[(u8, bool)]); 9] = [
+    type Row = (&'static [u32], &'static [(u8, bool)]);
+    let table: [Row; 9] = [
         (&[25, 25], &[(50, true), (50, true)]),
         (&[25, 100], &[(35, false), (65, false)]),
         (&[5, 65], &[(8, true), (92, false)]),
