@@ -22,7 +22,7 @@ clusters: [{name: app, endpoints: ['app.internal:80']}]
 fn usable(stage: &Stage) -> Vec<String> {
     let snapshot = stage.handle.snapshot();
     let cluster = &snapshot.clusters[0];
-    cluster.available.usable.iter().map(|&at| cluster.members[at as usize].key.address.to_string()).collect()
+    cluster.available.usable().map(|at| cluster.members[at as usize].key.address.to_string()).collect()
 }
 
 /// Waits, in virtual time, until the cluster uses exactly these; says for how long.
@@ -143,7 +143,10 @@ async fn a_file_is_followed_through_its_changes_and_its_mistakes() {
         std::fs::write(&path, "['10.0.0.1']\n").unwrap();
         let failure = next(heard).await.result.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Invalid);
-        assert!(failure.to_string().ends_with("endpoints.yaml:1:2: error[missing_port]: 10.0.0.1 has no port"), "{failure}");
+        assert!(
+            failure.to_string().ends_with("endpoints.yaml:1:2: error[missing_port]: 10.0.0.1 has no port"),
+            "{failure}"
+        );
         assert!(failure.detail.contains("1 | ['10.0.0.1']\n  |  ^^^^^^^^^^"), "{}", failure.detail);
         // The same text, in a new file, says nothing new.
         let other = directory.path().join("other");
