@@ -76,14 +76,14 @@ impl Silent {
 pub struct Failure {
     /// Which kind.
     pub kind: FailureKind,
-    /// In words, as far as there is more to say; may have several lines.
+    /// In words, as far as there is more to say. The first line is what is shown on one line.
     pub detail: String,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind.words())?;
-        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
+        self.detail.lines().next().map_or(Ok(()), |first| write!(f, ": {first}"))
     }
 }
 

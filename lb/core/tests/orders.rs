@@ -20,11 +20,11 @@ use weir_core::time::Moment;
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn zone(name: &str) -> ZoneName {
-    ZoneName::new(name).unwrap()
+    ZoneName::new(name).expect("a name")
 }
 
 fn name(name: &str) -> ClusterName {
-    ClusterName::new(name).unwrap()
+    ClusterName::new(name).expect("a name")
 }
 
 fn key(n: usize) -> EndpointKey {
@@ -235,8 +235,8 @@ fn a_drill_has_an_end_and_a_report() {
 }
 
 fn p99s(report: &drills::ClusterReport) -> String {
-    let p99 = |stretch: &tally::Stretch| stretch.p99.unwrap();
-    let after = report.after.clone().unwrap();
+    let p99 = |stretch: &tally::Stretch| stretch.p99.expect("there was traffic");
+    let after = report.after.clone().expect("it is over");
     let ms = |time: Duration| time.as_millis();
     // The buckets are 5 to 10 and 50 to 100 ms.
     assert!((5..=10).contains(&ms(p99(&report.before))) && (50..=100).contains(&ms(p99(&report.during))));

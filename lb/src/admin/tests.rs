@@ -313,10 +313,7 @@ async fn e1_x4_the_status_says_how_many_may_be_out_and_why_zones_do_not_count() 
         assert_eq!(level.zone_state, "no_own_zone");
         assert!(level.zone_reason.contains("does not tell which zone"), "{}", level.zone_reason);
         assert_eq!((level.zones[0].zone.as_deref(), level.zones[0].share_percent), (Some("az-a"), 100.0));
-        assert_eq!(
-            cluster.traffic.retry_budget,
-            "20 % of requests under way (or 3), and 10 % of those within 10s (or 10)"
-        );
+        assert!(cluster.traffic.retry_budget.starts_with("20 % of requests under way"), "{:?}", cluster.traffic);
         assert!(cluster.panic.is_none() && cluster.breaker.is_none() && cluster.limits.is_empty());
     })
     .await;

@@ -354,7 +354,7 @@ mod tests {
         cluster["endpoints"][0]["classes"] = json!({"success": 7, "connect": 2, "timeout": 1, "ours": 1});
         cluster["endpoints"][1]["priority"] = 1.into();
         cluster["endpoints"][2]["weight_percent"] = 35.0.into();
-        cluster["endpoints"][2]["latency_ms"] = 3.14.into();
+        cluster["endpoints"][2]["latency_ms"] = 3.26.into();
         let shown = render(&serde_json::from_value(status).unwrap(), Paint::plain());
         let expected = "\
 drained: zone az-b, by ada, 1m00s left
@@ -373,7 +373,7 @@ CLUSTER orders · round_robin · 2 of 3 healthy · 1 ejected, at most 1 of 3
   app.internal:80 stale, 2 endpoints, failing for 1m01s (7 times): no answer in time
   ZONE  ENDPOINT       STATUS     SINCE  PRIORITY     WEIGHT  ACTIVE  REQUESTS  FAILURES  LATENCY  REASON
   az-a  10.0.0.1:80    ejected    1m05s         0          1       0      1234         2        -  12s left; the probe passed; so far 2 connect, 1 timeout
-  az-a  10.0.0.3:80    healthy    1m05s         0  35 % of 1       0      1234         2   3.1 ms  the probe passed; now 2 of 3 against it: unexpected status 500
+  az-a  10.0.0.3:80    healthy    1m05s         0  35 % of 1       0      1234         2   3.3 ms  the probe passed; now 2 of 3 against it: unexpected status 500
   -     10.0.0.2:8080  unhealthy  1m05s         1          1       0      1234         2        -  the probe passed
 ";
         assert!(shown.ends_with(expected), "{shown}");

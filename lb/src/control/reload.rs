@@ -302,19 +302,25 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     }
 }
 
-/// `2 listeners, 3 routes, 4 clusters and 12 endpoints`.
+/// `2 listeners, 3 routes, 4 clusters and 12 endpoints`; names and files, where more endpoints are
+/// found, are counted only if there are any.
 #[must_use]
 pub fn in_numbers(config: &Config) -> String {
     let routes = config.listeners.iter().map(|listener| listener.routes.len()).sum();
     let endpoints = config.clusters.iter().map(|cluster| cluster.endpoints.len()).sum();
+    let sources: usize = config.clusters.iter().map(|cluster| cluster.sources.len()).sum();
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    format!(
-        "{}, {}, {} and {}",
+    let mut numbers = vec![
         count(config.listeners.len(), "listener"),
         count(routes, "route"),
         count(config.clusters.len(), "cluster"),
-        count(endpoints, "endpoint")
-    )
+        count(endpoints, "endpoint"),
+    ];
+    if sources > 0 {
+        numbers.push(count(sources, "source") + " of more");
+    }
+    let last = numbers.pop().unwrap_or_default();
+    format!("{} and {last}", numbers.join(", "))
 }
 
 /// The changes on one line that is not too long for a log.

@@ -28,25 +28,25 @@ clusters:
       - {interval: 5s, timeout: 1s, unhealthy_threshold: 3, healthy_threshold: 2, http_health_check: {path: /up}}
 ";
 
-struct Stage {
+pub(super) struct Stage {
     _directory: tempfile::TempDir,
-    file: PathBuf,
-    world: World,
+    pub(super) file: PathBuf,
+    pub(super) world: World,
     sockets: List,
-    handle: Handle,
+    pub(super) handle: Handle,
     metrics: ControlMetrics,
 }
 
 impl Stage {
-    fn write(&self, text: &str) {
+    pub(super) fn write(&self, text: &str) {
         std::fs::write(&self.file, text).unwrap();
     }
 
-    async fn reload(&self) -> ReloadOutcome {
+    pub(super) async fn reload(&self) -> ReloadOutcome {
         self.handle.reload(Trigger::Api).await
     }
 
-    fn told(&self, kind: Kind) -> Vec<String> {
+    pub(super) fn told(&self, kind: Kind) -> Vec<String> {
         let events = self.handle.journal().read(Some(0), 1000).events;
         events.iter().filter(|event| event.kind == kind).map(|event| event.message.clone()).collect()
     }
@@ -58,7 +58,7 @@ impl Stage {
 
 /// Plays `story` on a loop that began with `text`. The file is not watched: what happens when it
 /// changes is asked for.
-async fn play(text: &str, prepare: impl FnOnce(&World), story: impl AsyncFnOnce(&Stage)) {
+pub(super) async fn play(text: &str, prepare: impl FnOnce(&World), story: impl AsyncFnOnce(&Stage)) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("weir.yaml");
     std::fs::write(&file, text).unwrap();

@@ -27,6 +27,8 @@ pub(crate) struct Client<S: Stream> {
     pub(crate) peer: Peer,
     pub(crate) bound: Rc<Bound>,
     pub(crate) deadline: Deadline,
+    /// Since when it has nothing to do.
+    pub(crate) since: Instant,
     /// A request is under way: whatever ends the connection now must not look like the end of an
     /// answer, be it a panic or the end of the process.
     pub(crate) busy: bool,
@@ -86,13 +88,21 @@ const LINGER_MAX: Duration = Duration::from_secs(30);
 impl<S: Stream> Client<S> {
     pub(crate) fn new(io: S, peer: SocketAddr, bound: Rc<Bound>, now: Instant) -> Self {
         let deadline = Deadline::new(now + LINGER);
-        Self { wire: Wire::new(io), peer: Peer::new(peer), bound, deadline, busy: false, half_closed: false }
+        Self {
+            wire: Wire::new(io),
+            peer: Peer::new(peer),
+            bound,
+            deadline,
+            since: now,
+            busy: false,
+            half_closed: false,
+        }
     }
 
     /// The next request's head.
     pub(crate) async fn next<E: Env<Stream = S>>(&mut self, worker: &Worker<E>, patience: &Patience) -> Next {
         let mut reading = Reading { heads: None, end: HeadEnd::default(), began: false, going: false };
-        self.deadline.set_after(Instant::now(), patience.idle);
+        self.deadline.set_after(self.since, patience.idle);
         poll_fn(|context| reading.poll(self, worker, patience, context)).await
     }
 

@@ -76,17 +76,17 @@ impl<'w, E: Env> Answered<'w, E> {
             _ => false,
         };
         if whole && sent && response.keep_alive && leased.upstream.is_spent() {
-            leased.keep(worker);
+            leased.keep(worker, Instant::now());
         }
     }
 }
 
 impl<E: Env> Leased<'_, E> {
     /// Gives the connection back for the next request; not if others wait for one.
-    pub(crate) fn keep(self, worker: &Worker<E>) {
+    pub(crate) fn keep(self, worker: &Worker<E>, now: Instant) {
         if self.cluster.live.room.waiting() == 0 {
             let most = self.cluster.config.pool.max_idle;
-            worker.pool.borrow_mut().give(self.member.id, self.upstream, Instant::now(), most);
+            worker.pool.borrow_mut().give(self.member.id, self.upstream, now, most);
         }
     }
 }
@@ -103,7 +103,7 @@ pub(crate) async fn lease<'w, E: Env>(
     let client = inbound.client.peer.address.ip();
     let mut flight = Flight::begin(worker, cluster, member, Held { room, retry, trial }, &inbound.story);
     if injected != Injected::default()
-        && let Err(failure) = rehearse(worker, cluster, injected, inbound).await
+        && let Err(failure) = rehearse(worker, cluster, index, injected, tries, inbound).await
     {
         flight.failed(failure.outcome, &inbound.story, client);
         return Err(failure);
@@ -111,7 +111,7 @@ pub(crate) async fn lease<'w, E: Env>(
     let idle = if fresh {
         None
     } else {
-        worker.pool.borrow_mut().take(member.id, Instant::now(), cluster.config.pool.idle_timeout)
+        worker.pool.borrow_mut().take(member.id, inbound.story.tried, cluster.config.pool.idle_timeout)
     };
     let connection = match idle {
         Some(upstream) => {
@@ -185,16 +185,24 @@ async fn permits<E: Env>(
 async fn rehearse<E: Env>(
     worker: &Worker<E>,
     cluster: &Cluster,
+    index: usize,
     injected: Injected,
+    tries: &mut Tries<'_>,
     inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<(), Failure> {
-    let delay = match injected.end {
+    let failed = |reason| Failure::new(reason, Safety::NothingSent);
+    room::pause(worker, inbound.client, injected.delay).await.map_err(failed)?;
+    if injected.end == Some(End::Unreachable) {
         // As it is when nobody is there to refuse.
-        Some(End::Unreachable) => injected.delay + cluster.config.connect.timeout,
-        _ => injected.delay,
-    };
-    let paused = room::pause(worker, inbound.client, delay).await;
-    paused.map_err(|reason| Failure::new(reason, Safety::NothingSent))?;
+        let most = cluster.config.connect.timeout.min(tries.left(Instant::now()));
+        let soon = tries.dial_patience(inbound.story.attempts).filter(|soon| *soon < most);
+        room::pause(worker, inbound.client, soon.unwrap_or(most)).await.map_err(failed)?;
+        if let Some(soon) = soon
+            && !tries.give_up_dial(worker, index, &inbound.story)
+        {
+            room::pause(worker, inbound.client, most - soon).await.map_err(failed)?;
+        }
+    }
     injected.end.map_or(Ok(()), |end| Err(attempts::ended(end)))
 }
 

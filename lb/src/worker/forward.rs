@@ -107,7 +107,9 @@ pub(crate) async fn forward<E: Env>(
     };
     let Inbound { mut story, upload, .. } = inbound;
     story.body_in = upload.passed;
-    flight.settle(&story);
+    // One look at the clock ends the request and begins the wait for the next.
+    client.since = story.ended.unwrap_or_else(Instant::now);
+    flight.settle(&story, client.since);
     reply::tell(worker, world, listener, client, &heads.request, &story);
     fate
 }
@@ -170,9 +172,9 @@ impl<'w> LaneFlight<'w> {
         Self(lane)
     }
 
-    fn settle(self, story: &Story) {
+    fn settle(self, story: &Story, now: Instant) {
         self.0.requests[story.class()].add(1);
-        self.0.duration.observe(story.began.elapsed());
+        self.0.duration.observe(now - story.began);
         if let Some(answered) = story.answered {
             self.0.first_byte.observe(answered - story.began);
         }

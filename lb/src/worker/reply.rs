@@ -95,12 +95,14 @@ pub(crate) async fn finish<E: Env>(
     .await;
     story.body_out = download.passed;
     let Leased { upstream, flight, .. } = &mut leased;
+    let now = Instant::now();
+    story.ended = Some(now);
     flight.moved(std::mem::take(&mut upstream.wire.sent), std::mem::take(&mut upstream.wire.received));
     match streamed {
         Ok(()) => {
             let spent = upload.is_whole() && upstream.is_spent();
             if response.keep_alive && response.framing != Framing::UntilClose && spent {
-                leased.keep(worker);
+                leased.keep(worker, now);
             }
             // Who expected the connection to stay may have sent the next request already.
             if closing { Fate::Close { unread: early || request.keep_alive } } else { Fate::Keep }

@@ -17,6 +17,8 @@ pub(crate) struct Story {
     /// The endpoint of the last attempt: its index among its cluster's members.
     pub(crate) endpoint: Option<usize>,
     pub(crate) attempts: u16,
+    /// When its answer had been passed on, or refused.
+    pub(crate) ended: Option<Instant>,
     /// When the latest attempt began.
     pub(crate) tried: Instant,
     /// Why there was no further attempt, if one had been wanted.
@@ -40,6 +42,7 @@ impl Story {
             route: None,
             endpoint: None,
             attempts: 0,
+            ended: None,
             tried: now,
             denied: None,
             status: 0,

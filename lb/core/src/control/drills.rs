@@ -23,7 +23,7 @@ use crate::time::Moment;
 pub const DRILL_DEFAULT: Duration = Duration::from_secs(60);
 /// And at the most.
 pub const DRILL_MAX: Duration = Duration::from_secs(24 * 3600);
-/// How long is looked on after its end, unless told otherwise.
+/// How long is looked on after its end, unless told otherwise; zero is not at all.
 pub const AFTER_DEFAULT: Duration = Duration::from_secs(30);
 /// And at the most.
 pub const AFTER_MAX: Duration = Duration::from_secs(600);
@@ -264,7 +264,7 @@ impl Control {
         if lasts.is_zero() || lasts > DRILL_MAX {
             return Err(Refused::Time("for", DRILL_MAX));
         }
-        if after.is_zero() || after > AFTER_MAX {
+        if after > AFTER_MAX {
             return Err(Refused::Time("after", AFTER_MAX));
         }
         check(trouble, &scope, share)?;

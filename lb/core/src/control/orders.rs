@@ -164,7 +164,7 @@ fn of_clusters(names: &[ClusterName]) -> String {
 
 impl Refused {
     /// There is no `what` of that name; `known` are those there are.
-    pub(super) fn unknown<'a>(what: &'static str, name: impl Into<String>, known: Vec<&'a str>) -> Self {
+    pub(super) fn unknown(what: &'static str, name: impl Into<String>, known: Vec<&str>) -> Self {
         /// So few can be listed whole.
         const FEW: usize = 8;
         let name = name.into();

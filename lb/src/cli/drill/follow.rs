@@ -106,7 +106,7 @@ mod tests {
     fn progress_says_what_clients_see_now() {
         let drill = |stage: &str, after: Value| {
             serde_json::from_value(serde_json::json!({
-                "drill": 3, "words": "", "stage": stage, "by": "ada", "ended_by": null, "left_seconds": 41.2, "began": "",
+                "drill": 3, "kind": "reset", "words": "", "stage": stage, "by": "ada", "ended_by": null, "left_seconds": 41.2, "began": "",
                 "clusters": [{"cluster": "app", "before": report::tests::stretch(100, 0), "during": report::tests::stretch(50, 5), "after": after}],
             }))
             .unwrap()

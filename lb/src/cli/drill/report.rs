@@ -20,6 +20,7 @@ pub(super) struct Drills {
 #[derive(Debug, Deserialize)]
 pub(super) struct Drill {
     pub(super) drill: u64,
+    pub(super) kind: String,
     pub(super) words: String,
     pub(super) stage: String,
     pub(super) by: String,
@@ -98,10 +99,11 @@ pub(super) fn list(drills: &Drills, paint: Paint) -> String {
     if drills.drills.is_empty() {
         return "nothing is rehearsed, and nothing was\n".into();
     }
-    let mut table = Table::new(&[">DRILL", "STAGE", ">LEFT", "BEGAN", "BY", "WHAT"]);
+    let mut table = Table::new(&[">DRILL", "KIND", "STAGE", ">LEFT", "BEGAN", "BY", "WHAT"]);
     for drill in &drills.drills {
         table.row([
             Cell::plain(drill.drill),
+            Cell::plain(&drill.kind),
             Cell::state(&drill.stage),
             Cell::plain(drill.left_seconds.map_or_else(|| "-".into(), |left| age(left.ceil() as u64))),
             Cell::plain(&drill.began),
@@ -125,7 +127,7 @@ pub(super) mod tests {
     #[test]
     fn a_report_reads_as_a_table() {
         let drill: Drill = serde_json::from_value(json!({
-            "drill": 3, "words": "no connection at zone az-b", "stage": "reported", "by": "ada", "ended_by": null,
+            "drill": 3, "kind": "unreachable", "words": "no connection at zone az-b", "stage": "reported", "by": "ada", "ended_by": null,
             "left_seconds": null, "began": "noon",
             "clusters": [{"cluster": "app", "before": stretch(1000, 0), "during": stretch(1200, 6), "after": stretch(400, 0)}],
         }))
@@ -141,7 +143,7 @@ app      before       60      1000    0   0.00        1  3.2 ms  12.0 ms
         let drills = Drills { drills: vec![drill] };
         assert_eq!(
             list(&drills, Paint::plain()),
-            "DRILL  STAGE     LEFT  BEGAN  BY   WHAT\n    3  reported     -  noon   ada  no connection at zone az-b\n"
+            "DRILL  KIND         STAGE     LEFT  BEGAN  BY   WHAT\n    3  unreachable  reported     -  noon   ada  no connection at zone az-b\n"
         );
     }
 }

@@ -279,13 +279,13 @@ async fn failures_are_told_apart() {
     for kind in [RecordType::A, RecordType::AAAA] {
         server.on("mute.test.", kind, Manner::Silence);
     }
-    let short = Resolve { timeout: Duration::from_millis(200), ..server.resolve() };
-    let answer = server.look_up_as(host("mute.test"), short).await;
+    let short = || Resolve { timeout: Duration::from_millis(200), ..server.resolve() };
+    let answer = server.look_up_as(host("mute.test"), short()).await;
     assert_eq!(failed(&answer), FailureKind::Timeout);
     assert!(answer.trace.took < Duration::from_secs(2), "{:?}", answer.trace.took);
     // Nobody listens there.
     let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let nobody = Resolve { servers: vec![closed], ..server.resolve() };
+    let nobody = Resolve { servers: vec![closed], ..short() };
     let kind = failed(&server.look_up_as(host("app.test"), nobody).await);
     assert!(matches!(kind, FailureKind::Unreachable | FailureKind::Timeout), "{kind}");
 }
