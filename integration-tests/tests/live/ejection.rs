@@ -224,7 +224,9 @@ fn e1_the_limit_is_told_in_hosts() {
     load.more(50);
     live.replicas[0].set(Mood::status(500));
     live.replicas[1].set(Mood::status(500));
-    wait::until_true("the limit in words", || live.journal().contains("at most 1 of 3"));
+    wait::until_true("the limit in words", || live.journal().contains("1 of at most 1 of 3 out"));
+    let limit = &live.cluster()["ejection"];
+    assert_eq!((&limit["out"], &limit["most"], &limit["of"]), (&1.into(), &1.into(), &3.into()), "{limit}");
     load.more(2 * RATE as usize);
     drop(load);
     let out = (0..3).filter(|nth| live.changes(*nth).contains(&"ejected".to_owned())).count();
@@ -377,6 +379,39 @@ fn e8_when_all_are_bad_somebody_is_still_asked() {
     let after = report.between(well + Duration::from_millis(500), Duration::MAX);
     after.assert_no_error();
     assert!(!report.kinds().keys().any(|kind| kind.contains("all_ejected")), "{report}");
+}
+
+#[test]
+fn e7_a_rule_that_can_never_fire_is_told_before_it_is_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("weir.yaml");
+    std::fs::write(
+        &file,
+        "listeners: [{name: web, bind: '127.0.0.1:0', cluster: shop}]\nclusters:\n  - name: shop\n    endpoints: ['127.0.0.1:1']\n    \
+         outlier_detection: {consecutive_5xx: 7}\n",
+    )
+    .unwrap();
+    let output =
+        std::process::Command::new(weir_integration_tests::weir::binary()).arg("check").arg(&file).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // The only endpoint is never taken out.
+    assert!(output.status.success() && said.contains("warning"), "{said}");
+}
+
+#[test]
+fn e9_what_is_told_of_a_rule_is_what_is_configured_and_done() {
+    let live = quick(Stage::of(3))
+        .cluster("balance: round_robin")
+        .cluster("outlier_detection: {consecutive_5xx: 3, base_ejection_time: 7s, jitter: 0}")
+        .start();
+    live.replicas[0].set(Mood::status(500));
+    let load = Pace::gets(live.web, 30);
+    live.is_now(0, "ejected");
+    drop(load);
+    let journal = live.journal();
+    let line = journal.lines().find(|line| line.contains("to ejected")).unwrap();
+    assert!(line.contains("the rule: 3 failures in a row") && line.contains("out for 7.0s"), "{line}");
+    assert!((3..=3 + 10).contains(&live.replicas[0].count()), "{}", live.replicas[0].count());
 }
 
 #[test]

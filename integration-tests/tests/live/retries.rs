@@ -214,6 +214,8 @@ fn x5_a_storm_cannot_happen() {
         assert!(amplification <= 1.2, "{amplification}: {} of {}", live.begun(), report.total());
         assert!(report.shots.iter().all(|shot| !shot.is_ok()));
         assert!(amplification > 1.0, "some were repeated");
+        let traffic = &live.cluster()["traffic"];
+        assert!(traffic["denied"]["budget"].as_u64().unwrap_or_default() > 0, "why no more is told: {traffic}");
     }
 }
 

@@ -95,13 +95,41 @@ fn an_own_zone_that_goes_dark_is_left_in_seconds() {
 
 #[test]
 fn x4_why_zones_are_not_used_is_told() {
-    let live = Stage::zones(&[("az-a", 2), ("az-b", 2)]).start();
-    let told = live.cluster().to_string();
-    assert!(told.contains("zone"), "{told}");
-    let live = Stage::zones(&[("az-a", 1), ("az-b", 1)]).top("zone: az-a").start();
-    let told = live.cluster().to_string();
-    // Two endpoints are less than three: all zones alike, and it is said why.
-    assert!(told.contains("3"), "{told}");
+    let told = |live: &Live| {
+        let level = live.cluster()["levels"][0].clone();
+        let word = |key: &str| level[key].as_str().unwrap_or_default().to_owned();
+        (word("zone_state"), word("zone_reason"), level["zones"].as_array().map_or(0, Vec::len))
+    };
+    let working = told(&Stage::zones(&[("az-a", 2), ("az-b", 2)]).top("zone: az-a").start());
+    let nowhere = told(&Stage::zones(&[("az-a", 2), ("az-b", 2)]).start());
+    let too_few = told(&Stage::zones(&[("az-a", 1), ("az-b", 1)]).top("zone: az-a").start());
+    let stranger = told(&Stage::zones(&[("az-a", 2), ("az-b", 2)]).top("zone: az-x").start());
+    let off = told(&Stage::zones(&[("az-a", 2), ("az-b", 2)]).top("zone: az-a").cluster("zone_aware: off").start());
+    for (state, reason, zones) in [&working, &nowhere, &too_few, &stranger, &off] {
+        assert!(!state.is_empty() && !reason.is_empty() && *zones >= 2, "{state}: {reason}: {zones}");
+    }
+    let reasons = [&working, &nowhere, &too_few, &stranger, &off].map(|(_, reason, _)| reason);
+    println!("{reasons:#?}");
+    for (nth, reason) in reasons.iter().enumerate() {
+        assert!(!reasons[nth + 1..].contains(reason), "each cause has words of its own: {reasons:#?}");
+    }
+}
+
+#[test]
+fn e12_ejection_and_zones_do_not_switch_each_other_on() {
+    for (outlier, zones, expected) in [
+        ("off", "on", [1.0, 0.0, 0.0]),
+        ("{base_ejection_time: 5s}", "on", [1.0, 0.0, 0.0]),
+        ("{base_ejection_time: 5s}", "off", [0.333, 0.333, 0.333]),
+        ("off", "off", [0.333, 0.333, 0.333]),
+    ] {
+        let live = Stage::zones(&[("az-a", 2), ("az-b", 2), ("az-c", 2)])
+            .top("zone: az-a")
+            .cluster(&format!("outlier_detection: {outlier}"))
+            .cluster(&format!("zone_aware: {zones}"))
+            .start();
+        about(shares(&live, 300), expected);
+    }
 }
 
 #[test]
