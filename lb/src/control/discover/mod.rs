@@ -16,7 +16,6 @@ use tokio::task::{AbortHandle, JoinSet};
 use weir_config::model::SourceKind;
 use weir_core::control::{Found, Look, SourceKey};
 
-
 use crate::env::{Env, Lookup};
 
 /// Names looked up at once; each takes some sockets. The rest wait their turn.
