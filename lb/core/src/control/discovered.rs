@@ -358,7 +358,7 @@ fn news<'c>(
     });
     let added: Vec<Address> = change.added.iter().chain(&change.back).cloned().collect();
     let first = matches!(change.turn, Some(Turn::First));
-    let changed = (!first && !(added.is_empty() && change.missing.is_empty())).then(|| News::Changed {
+    let changed = (!(first || added.is_empty() && change.missing.is_empty())).then(|| News::Changed {
         added,
         gone: change.missing.clone(),
         endpoints,

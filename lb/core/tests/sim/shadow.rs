@@ -278,7 +278,7 @@ impl Shadow {
     pub(crate) fn published(&mut self, cluster: &snapshot::Cluster) {
         for member in &cluster.members {
             if let Some(trial) = &member.trial {
-                self.epochs.entry(trial.epoch).or_insert(self.people[&*member.key].probations);
+                self.epochs.entry(trial.epoch).or_insert_with(|| self.people[&*member.key].probations);
             }
         }
     }
