@@ -1,3 +1,5 @@
+//! Real sockets on loopback, and what the kernel says of them.
+
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
