@@ -50,7 +50,7 @@ pub struct RetryBudget {
     pub min_concurrent: u32,
     /// Retries within `window`, in per cent of the requests within it. Default 10.
     pub percent: u16,
-    /// So many are given within `window` always. Default 20.
+    /// So many are given within `window` always. Default 10.
     pub min_retries: u32,
     /// Default 10 s.
     pub window: Duration,

@@ -119,7 +119,7 @@ fn one_of_ten_is_slow_and_is_taken_out_for_its_timeouts() {
 }
 
 #[test]
-fn one_that_flaps_is_out_longer_each_time_and_no_get_fails() {
+fn one_that_flaps_is_out_again_and_again_and_no_get_fails() {
     let live = quick(Stage::of(6))
         .cluster("outlier_detection: {base_ejection_time: 1s, jitter: 0, probation: {requests: 1, successes: 3}}")
         .start();

@@ -168,19 +168,22 @@ pub fn of(members: &[Member], cluster: &model::Cluster, own: Option<&ZoneName>, 
     let levels = sort(members, status);
     let counts: Vec<Count> = levels.values().map(Sorted::count).collect();
     let threshold = if cluster.panic.mode == PanicMode::Off { 0 } else { cluster.panic.threshold };
-    let loads = priority::loads(&counts, cluster.overprovisioning, threshold);
+    let mut loads = priority::loads(&counts, cluster.overprovisioning, threshold);
+    let used = |(sorted, load): (&Sorted, &Load)| {
+        if load.panic && load.percent > 0 {
+            panic::used(cluster.panic, members, &sorted.available, &sorted.rest)
+        } else {
+            sorted.available.clone()
+        }
+    };
+    let used: Vec<Vec<u32>> = levels.values().zip(&loads).map(used).collect();
+    priority::pass_on(&mut loads, |level| !used[level].is_empty());
     let available = counts.iter().map(|count| count.available).sum();
     let setting = zones::Setting::new(&cluster.zone_aware, own, cluster.balance.hashes(), members, available);
 
     let mut plan = Plan::default();
-    for ((&priority, sorted), load) in levels.iter().zip(loads) {
-        let in_panic = load.panic && load.percent > 0;
-        let usable = if in_panic {
-            panic::used(cluster.panic, members, &sorted.available, &sorted.rest)
-        } else {
-            sorted.available.clone()
-        };
-        let (zones, parts) = setting.divide(members, sorted.all(), usable, in_panic);
+    for (((&priority, sorted), load), usable) in levels.iter().zip(loads).zip(used) {
+        let (zones, parts) = setting.divide(members, sorted.all(), usable, load.panic && load.percent > 0);
         plan.levels.push(Level { priority, count: sorted.count(), load, zones });
         plan.groups(priority, load, parts, |usable| Table::new(cluster, members, usable, tables.of(priority)));
     }

@@ -387,3 +387,20 @@ fn another_own_zone_is_another_choice() {
     life.configure(wish(""));
     assert_eq!(life.publish().unwrap().clusters[0].available.groups[0].usable, [0, 1, 2, 3]);
 }
+
+/// A level in panic of which nothing answers passes its part on.
+#[test]
+fn a_level_that_is_not_there_gets_nothing() {
+    let shares = |there: [bool; 2]| {
+        let mut members = members(&[Unhealthy, Unhealthy, Unhealthy, Unhealthy]);
+        for (at, member) in members.iter_mut().enumerate() {
+            (member.priority, member.reachable) = ((at / 2) as u8, there[at / 2]);
+        }
+        let cluster = made(shop_with(PanicMode::LeastBad), members, None);
+        groups(&cluster).iter().map(|group| (group.0, group.2)).collect::<Vec<_>>()
+    };
+    assert_eq!(shares([true, true]), [(0, 5000), (1, 5000)]);
+    assert_eq!(shares([false, true]), [(1, 10_000)]);
+    assert_eq!(shares([true, false]), [(0, 10_000)]);
+    assert_eq!(shares([false, false]), []);
+}

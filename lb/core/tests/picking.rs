@@ -58,6 +58,7 @@ fn any_member() -> impl Strategy<Value = Member> {
             let mut member = member(0, status);
             member.weight = Weight::new(weight).expect("a weight");
             (member.permille, member.priority) = (permille, priority / 2);
+            member.reachable = permille % 5 > 0 || status == Healthy;
             member.zone = (zone > 0).then(|| ZoneName::new(&format!("az-{zone}")).expect("a name"));
             if full && permille % 3 == 0 {
                 member.live.requests.set_most(Some(0));

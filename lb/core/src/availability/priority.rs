@@ -53,6 +53,16 @@ pub fn loads(levels: &[Count], overprovisioning: u32, threshold: u8) -> Vec<Load
     levels.iter().zip(percents).map(|(level, percent)| Load { percent, panic: in_panic(level) }).collect()
 }
 
+/// Passes on the traffic of levels in which nobody is used, even in panic: to the first that gets
+/// some, or else to the first of all that has somebody.
+pub(super) fn pass_on(loads: &mut [Load], has_somebody: impl Fn(usize) -> bool) {
+    let heirs = || (0..loads.len()).filter(|&at| has_somebody(at));
+    let Some(heir) = heirs().find(|&at| loads[at].percent > 0).or_else(|| heirs().next()) else { return };
+    for at in (0..loads.len()).filter(|&at| !has_somebody(at)) {
+        loads[heir].percent += std::mem::take(&mut loads[at].percent);
+    }
+}
+
 /// In order, the part of `whole` each has, as far as 100 reaches; the first that has any gets what
 /// rounding leaves.
 fn percents(parts: &[u64], whole: u64) -> Vec<u8> {

@@ -18,6 +18,8 @@ impl Control {
     pub fn check_invariants(&self) {
         self.check_indices();
         self.check_plans();
+        let wakes = self.known.iter().filter_map(|(&id, known)| Some((known.wake?, id)));
+        assert!(self.judging.holds(wakes), "what happens by itself is planned, and nothing else");
         for known in self.known.values() {
             let drain = self.drains.of(&known.key, known.zone.as_ref());
             assert_eq!(known.drained, drain.is_some(), "{}: drained if and only if a drain says so", known.key);
@@ -43,6 +45,7 @@ impl Control {
         assert!(known.ramp.is_none() || known.status == Status::Healthy, "{}: only the healthy ramp", known.key);
         if let (State::Ejected { until }, Some(_)) = (standing.state(), known.place) {
             assert!(*until > self.now, "{}: nobody is out for longer than told", known.key);
+            assert!(known.wake.is_some_and(|wake| wake <= *until), "{}: its time out ends by itself", known.key);
         }
     }
 

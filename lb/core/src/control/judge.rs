@@ -61,6 +61,16 @@ impl Judging {
     pub(super) fn sleep(&mut self, wake: Moment, endpoint: EndpointId) {
         self.wakes.remove(&(wake, Wake::Endpoint(endpoint)));
     }
+
+    /// Whether exactly these are planned of endpoints.
+    pub(super) fn holds(&self, mut endpoints: impl Iterator<Item = (Moment, EndpointId)>) -> bool {
+        let mut count = 0;
+        let all = endpoints.all(|(at, id)| {
+            count += 1;
+            self.wakes.contains(&(at, Wake::Endpoint(id)))
+        });
+        all && count == self.wakes.iter().filter(|(_, wake)| matches!(wake, Wake::Endpoint(_))).count()
+    }
 }
 
 /// How often clusters are judged while there is traffic.

@@ -1,3 +1,5 @@
+//! A source's life in steps: bounds, pauses, removals, failures, and what must always hold.
+
 use proptest::prelude::*;
 use weir_config::model::Weight;
 

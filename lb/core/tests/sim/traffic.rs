@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weir_core::attempt::{Class, Outcome};
 use weir_core::control::{Event, Tried, Whose};
 use weir_core::endpoint::EndpointKey;
-use weir_core::live::{Row, Trial, TrialPermit};
+use weir_core::live::{Trial, TrialPermit};
 use weir_core::reason::Reason;
 use weir_core::snapshot::{Breaker, Cluster, Member};
 
@@ -48,11 +48,10 @@ impl Life {
         member.load.of(request as usize % 2).classes[class.index()].add(1);
         self.shadow.attempted(self.now, &member.key, class);
         let row = member.live.streak.note(class, request);
-        let consecutive = cluster.config.outlier.as_ref().and_then(|rules| rules.consecutive.any_5xx);
-        if let (Some(Row { any_5xx, distinct: true, .. }), Some(threshold)) = (row, consecutive)
-            && u32::from(any_5xx) >= threshold.get()
-            && self.dice.below(4) > 0
-        {
+        let rules = cluster.config.outlier.as_ref().map(|rules| rules.consecutive);
+        let reaches = row.zip(rules).is_some_and(|(row, rules)| row.reaches(&rules));
+        // One may be lost on the way.
+        if reaches && self.dice.below(4) > 0 {
             self.step(Event::Suspected(member.id));
         }
     }

@@ -1,6 +1,5 @@
 //! Traffic as workers would tell of it, and what it is judged by.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,18 +73,8 @@ impl Life {
         let (id, row) = (view.id, view.live.streak.note(class, request));
         let cluster = self.control.clusters().next().expect("one cluster");
         let rules = cluster.config.outlier.as_ref().map(|rules| rules.consecutive);
-        let reached = |length: u16, threshold: Option<NonZeroU32>| {
-            threshold.is_some_and(|threshold| u32::from(length) >= threshold.get())
-        };
         match (row, rules) {
-            (Some(row), Some(rules))
-                if row.distinct
-                    && (reached(row.any_5xx, rules.any_5xx)
-                        || reached(row.gateway, rules.gateway)
-                        || reached(row.local_origin, rules.local_origin)) =>
-            {
-                self.step(Event::Suspected(id))
-            }
+            (Some(row), Some(rules)) if row.reaches(&rules) => self.step(Event::Suspected(id)),
             _ => Vec::new(),
         }
     }

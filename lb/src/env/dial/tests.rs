@@ -1,3 +1,5 @@
+//! The dial over real sockets: local addresses, ports, options, Unix sockets.
+
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
