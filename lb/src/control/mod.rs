@@ -211,7 +211,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         };
         let prober = Prober::new(env.clone(), Rc::clone(&lag), report);
         let (tell, found) = mpsc::unbounded_channel();
-        let folder = shared.source.path().parent().unwrap_or(Path::new("/")).to_owned();
+        let folder = shared.source.path().parent().unwrap_or_else(|| Path::new("/")).to_owned();
         let discoverer = Discoverer::new(env.clone(), folder, tell);
         let seen = Seen::Text(text);
         let (shared, reserved) = (Rc::new(shared), Some(reserved));

@@ -154,6 +154,9 @@ async fn a_file_is_followed_through_its_changes_and_its_mistakes() {
         std::fs::rename(&other, &path).unwrap();
         std::fs::write(&path, "['10.0.0.3:80']\n").unwrap();
         assert_eq!(shown(&next(heard).await).len(), 1);
+        // Whoever empties the list means it.
+        std::fs::write(&path, "[]\n").unwrap();
+        assert_eq!(shown(&next(heard).await), []);
     })
     .await;
 }

@@ -25,8 +25,8 @@ fn listener(on: &str) -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// A port nobody holds now, and the one after it. Another process may take them; nothing here
-/// fails for it.
+/// A port nobody holds now. Should another process take it, or the one after it, it is for another
+/// of the loopback addresses than those used here.
 fn free_port() -> u16 {
     listener("127.0.0.1:0").1.port()
 }

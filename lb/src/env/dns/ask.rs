@@ -169,7 +169,7 @@ fn host(four: Option<Question>, six: Option<Question>) -> Host {
     // What is open says more than what is not there; and a name without one family may have the other.
     let open = failures.iter().find(|failure| !says_none(failure.kind));
     let found = open.or_else(|| failures.iter().find(|failure| failure.kind == FailureKind::Empty));
-    if let Some(failure) = found.or(failures.first()) {
+    if let Some(failure) = found.or_else(|| failures.first()) {
         host.failure = failure.clone();
     }
     host
