@@ -44,9 +44,10 @@ pub struct RetryOn {
 /// [`Breaker::max_retries`] too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryBudget {
-    /// Retries under way, in per cent of requests under way. Default 20.
+    /// Retries under way, in per cent of requests under way. Default 20. What never came to an
+    /// endpoint, for want of a connection, is retried without a budget: it burdened nobody.
     pub concurrent_percent: u16,
-    /// So many may be under way always. Default 3.
+    /// So many may be under way always. Default 20.
     pub min_concurrent: u32,
     /// Retries within `window`, in per cent of the requests within it. Default 10.
     pub percent: u16,

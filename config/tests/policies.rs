@@ -67,8 +67,8 @@ fn without_a_word_a_cluster_is_protected() {
     assert_eq!((breaker.per_endpoint.max_connections, breaker.per_endpoint.max_requests), (None, None));
     assert_eq!(breaker.failure_rate, None);
     let budget = cluster.retry_budget;
-    assert_eq!((budget.concurrent_percent, budget.min_concurrent), (20, 3));
-    assert_eq!((budget.percent, budget.min_retries, budget.window), (10, 10, seconds(10)));
+    assert_eq!((budget.concurrent_percent, budget.min_concurrent), (20, 20));
+    assert_eq!((budget.percent, budget.min_retries, budget.window), (10, 20, seconds(10)));
     assert_eq!((cluster.panic.mode, cluster.panic.threshold), (PanicMode::LeastBad, 50));
     assert!(cluster.zone_aware.enabled && cluster.zone_aware.shares.is_empty());
     assert_eq!((cluster.zone_aware.min_endpoints, cluster.overprovisioning), (3, 140));

@@ -277,13 +277,16 @@ impl Control {
             self.drills.next_due(),
             noticed,
             self.sources.next_due(),
-            self.awaited_until().filter(|_| !self.settled),
+            self.awaited_until(),
         ];
         others.into_iter().chain([due]).flatten().min()
     }
 
     /// Until when the first answer of a source is waited for, if it still is.
     fn awaited_until(&self) -> Option<Moment> {
+        if self.settled {
+            return None;
+        }
         self.sources.awaited_until().filter(|&until| until > self.now)
     }
 

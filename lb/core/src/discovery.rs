@@ -269,7 +269,7 @@ pub struct Discovery {
     rules: Rules,
     in_force: BTreeMap<Address, InForce>,
     plan: Plan,
-    /// Given to the newest look; older answers are ignored.
+    /// Of the newest look; older answers are ignored.
     number: u64,
     /// When it was first looked at.
     began: Option<Moment>,
@@ -377,15 +377,15 @@ impl Discovery {
         next.into_iter().chain(self.gives_up_at()).min()
     }
 
-    /// The number to look under, if it is time to look.
-    pub fn look(&mut self, now: Moment) -> Option<u64> {
+    /// Whether it is time to look; then that look has this number, which no other look ever had.
+    pub fn look(&mut self, now: Moment, number: u64) -> bool {
         if !matches!(self.plan, Plan::At(at) if at <= now) {
-            return None;
+            return false;
         }
-        self.number += 1;
+        self.number = number;
         self.began.get_or_insert(now);
         self.plan = Plan::Asked { lost_at: self.rules.timeout.map(|timeout| now + timeout + LOST_GRACE) };
-        Some(self.number)
+        true
     }
 
     /// Takes in the answer to look `number`; `draw` is a uniform 64-bit number.

@@ -153,23 +153,13 @@ pub struct Spent {
 }
 
 impl Spent {
-    /// The right to one retry after an attempt of that safety, where `active` requests are under way
-    /// now and `requests` have come in since the start. What never came to an endpoint has burdened
-    /// none, so its retry is bounded by what is under way at once, and counts for nothing more.
-    pub fn take(
-        self: &Arc<Self>,
-        budget: &RetryBudget,
-        safety: Safety,
-        active: u64,
-        requests: u64,
-    ) -> Option<RetryPermit> {
+    /// The right to one retry, where `active` requests are under way now and `requests` have come
+    /// in since the start.
+    pub fn take(self: &Arc<Self>, budget: &RetryBudget, active: u64, requests: u64) -> Option<RetryPermit> {
         let at_once = (active * u64::from(budget.concurrent_percent) / 100).max(budget.min_concurrent.into());
         let room = |now: u32| (u64::from(now) < at_once).then_some(now + 1);
         self.under_way.fetch_update(SeqCst, SeqCst, room).ok()?;
         let permit = RetryPermit(Arc::clone(self));
-        if safety == Safety::NothingSent {
-            return Some(permit);
-        }
         let within = requests.saturating_sub(self.requests_then.load(Relaxed));
         let most = (within * u64::from(budget.percent) / 100).max(budget.min_retries.into());
         let then = self.retries_then.load(Relaxed);
@@ -257,22 +247,17 @@ mod tests {
     #[test]
     fn both_budgets_hold() {
         let spent = Arc::new(Spent::default());
-        let held: Vec<_> = (0..9).map_while(|_| spent.take(&BUDGET, Safety::Sent, 1, 0)).collect();
+        let held: Vec<_> = (0..9).map_while(|_| spent.take(&BUDGET, 1, 0)).collect();
         assert_eq!(held.len(), 3, "at once, among few");
         drop(held);
-        let held: Vec<_> = (0..99).map_while(|_| spent.take(&BUDGET, Safety::Sent, 100, 1000)).collect();
+        let held: Vec<_> = (0..99).map_while(|_| spent.take(&BUDGET, 100, 1000)).collect();
         assert_eq!(held.len(), 20, "at once, among many");
         drop(held);
-        let given = (0..1000).map_while(|_| spent.take(&BUDGET, Safety::Sent, 100, 1000)).count();
+        let given = (0..1000).map_while(|_| spent.take(&BUDGET, 100, 1000)).count();
         assert_eq!(given, 100 - 23, "over the window");
         assert_eq!(spent.retries(), 100);
         spent.mark(1000, spent.retries());
-        let take = |safety| spent.take(&BUDGET, safety, 100, 1000);
-        assert_eq!((0..1000).map_while(|_| take(Safety::Sent)).count(), 10, "a new window");
-        assert_eq!((0..1000).map_while(|_| take(Safety::NothingSent)).count(), 1000, "nobody was burdened");
-        let held: Vec<_> = (0..99).map_while(|_| take(Safety::NothingSent)).collect();
-        assert_eq!(held.len(), 20, "but not all at once");
-        drop(held);
+        assert_eq!((0..1000).map_while(|_| spent.take(&BUDGET, 100, 1000)).count(), 10, "a new window");
         assert_eq!(spent.under_way(), 0);
     }
 }

@@ -5,6 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use support::*;
 use weir_config::model::{Config, Endpoint, HealthCheck, Source, SourceKind, Weight};
 use weir_core::availability::Tier;
@@ -333,4 +334,79 @@ fn news_read_like_sentences() {
             "a.internal:80 of shop is back after 1.1s: tells 2 endpoints (TTL 30s)",
         ]
     );
+}
+
+/// What may happen to a world with sources.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// The oldest look under way is answered: these endpoints, or none.
+    Answered(Vec<usize>, u64),
+    /// An old look is answered once more.
+    Stale(Vec<usize>),
+    /// Probes under way pass.
+    Probed,
+    /// Time passes until something is due.
+    Waited,
+    /// A configuration with these sources, fixed endpoints, and checks or none.
+    Configured(Vec<u8>, Vec<usize>, bool),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let numbers = || prop::collection::vec(0usize..9, 0..5);
+    prop_oneof![
+        4 => (numbers(), 0u64..90).prop_map(|(numbers, ttl)| Happening::Answered(numbers, ttl)),
+        1 => numbers().prop_map(Happening::Stale),
+        2 => Just(Happening::Probed),
+        4 => Just(Happening::Waited),
+        1 => (prop::collection::vec(0u8..3, 0..3), prop::collection::btree_set(0usize..9, 0..3), any::<bool>())
+            .prop_map(|(sources, fixed, checked)| Happening::Configured(sources, fixed.into_iter().collect(), checked)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Every step ends with a check of all invariants (`World::step`): members are what the
+    /// configuration and its sources say, everybody's plans are kept, nobody is known without a cause.
+    #[test]
+    fn whatever_happens_the_invariants_hold(story in prop::collection::vec(happening(), 1..80)) {
+        let mut world = World::of(found_shop(vec![], vec![name("0.internal")], vec![]));
+        let mut old: Vec<Look> = Vec::new();
+        for what in story {
+            match what {
+                Happening::Answered(numbers, ttl) => {
+                    if !world.looks.is_empty() {
+                        let look = world.looks.remove(0);
+                        let answer = if numbers.is_empty() { failed(FailureKind::Empty) } else { told(&numbers, ttl) };
+                        world.answer(&look, answer);
+                        old.push(look);
+                    }
+                }
+                Happening::Stale(numbers) => {
+                    if let Some(look) = old.last().cloned() {
+                        let before = world.members();
+                        world.answer(&look, told(&numbers, 30));
+                        prop_assert_eq!(world.members(), before, "an old answer changes nothing");
+                    }
+                }
+                Happening::Probed => world.pass_probes(),
+                Happening::Waited => {
+                    if let Some(due) = world.control.next_due() {
+                        world.now = due.max(world.now);
+                        world.step(Event::Tick);
+                    }
+                }
+                Happening::Configured(sources, fixed, checked) => {
+                    let distinct: std::collections::BTreeSet<u8> = sources.into_iter().collect();
+                    let sources = distinct.into_iter().map(|n| name(&format!("{n}.internal"))).collect();
+                    let fixed = fixed.into_iter().map(|n| endpoint(n, 1)).collect();
+                    world.configure(found_shop(fixed, sources, if checked { vec![check()] } else { vec![] }));
+                }
+            }
+            let members = world.members();
+            let distinct: std::collections::BTreeSet<usize> = members.iter().map(|(n, _)| *n).collect();
+            prop_assert_eq!(distinct.len(), members.len(), "nobody is a member twice");
+            world.control.publish(world.now);
+        }
+    }
 }

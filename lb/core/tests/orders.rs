@@ -14,7 +14,6 @@ use weir_core::control::orders::{Done, DrainScope, Refused};
 use weir_core::control::*;
 use weir_core::drill::{Scope, Trouble};
 use weir_core::endpoint::{EndpointKey, Status};
-use weir_core::retry::Safety;
 use weir_core::time::Moment;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -309,7 +308,7 @@ fn x5_the_retry_budget_counts_the_last_window_only() {
     let cluster = Arc::clone(&life.publish().unwrap().clusters[0]);
     let budget = cluster.config.retry_budget;
     let requests = || cluster.load.sum(|load| &load.requests);
-    let spend = || (0..1000).map_while(|_| cluster.live.retry.take(&budget, Safety::Sent, 10_000, requests())).count();
+    let spend = || (0..1000).map_while(|_| cluster.live.retry.take(&budget, 10_000, requests())).count();
     cluster.load.of(0).requests.add(1000);
     assert_eq!(spend(), 100);
     // Long after, with no traffic, the budget is its least again, not a tenth of all there ever was.

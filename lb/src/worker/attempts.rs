@@ -40,7 +40,7 @@ pub(crate) struct Picked<'w> {
     /// On a connection that never served: one that idled had been closed.
     pub(crate) fresh: bool,
     /// What it takes of the retry budget.
-    pub(crate) retry: Option<(RetryPermit, Permit)>,
+    pub(crate) retry: Option<(Option<RetryPermit>, Permit)>,
     /// Nobody else can make one.
     _made: Made,
 }
@@ -398,12 +398,21 @@ impl<'w> Tries<'w> {
         }
         self.tried.push(index);
         let picked = self.pick_elsewhere(worker, index, now).ok_or(Denied::NobodyElse)?;
-        let config = &self.routed.cluster.config;
-        let load = &self.routed.cluster.load;
-        let active = load.sum(|load| &load.in_flight).min(i64::MAX as u64);
         let own = live.retries.take().ok_or(Denied::Budget)?;
-        let shared = live.retry.take(&config.retry_budget, safety, active, load.sum(|load| &load.requests));
-        Ok(Picked { retry: Some((shared.ok_or(Denied::Budget)?, own)), ..picked })
+        let shared = match safety {
+            // What never came to an endpoint has burdened none.
+            Safety::NothingSent => None,
+            Safety::StaleConnection | Safety::Sent => Some(self.budget().ok_or(Denied::Budget)?),
+        };
+        Ok(Picked { retry: Some((shared, own)), ..picked })
+    }
+
+    fn budget(&self) -> Option<RetryPermit> {
+        let Cluster { config, load, live, .. } = self.routed.cluster;
+        let active = load.sum(|load| &load.in_flight);
+        // A gauge read while it is written may seem negative.
+        let active = if active > i64::MAX as u64 { 0 } else { active };
+        live.retry.take(&config.retry_budget, active, load.sum(|load| &load.requests))
     }
 
     /// How long to wait before the next attempt. Where no connection came about the first one goes

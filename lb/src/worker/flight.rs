@@ -41,7 +41,7 @@ pub(crate) struct Held {
     /// Of what the endpoint may have under way.
     pub(crate) room: Permit,
     /// Of the retry budget, and of the limit of retries.
-    pub(crate) retry: Option<(RetryPermit, Permit)>,
+    pub(crate) retry: Option<(Option<RetryPermit>, Permit)>,
     /// The endpoint is on probation.
     pub(crate) trial: Option<TrialPermit>,
 }

@@ -113,7 +113,7 @@ pub(crate) static RETRY_BUDGET: Object = Object {
             name: "min_concurrent",
             doc: "So many may be under way always.",
             kind: Kind::Integer(Integer { min: 0, max: 1_000_000, ..Integer::ANY }),
-            need: Default("3"),
+            need: Default("20"),
             example: "3",
         },
         Key {
@@ -127,7 +127,7 @@ pub(crate) static RETRY_BUDGET: Object = Object {
             name: "min_retries",
             doc: "So many are given within the window always.",
             kind: Kind::Integer(Integer { min: 0, max: 1_000_000, ..Integer::ANY }),
-            need: Default("10"),
+            need: Default("20"),
             example: "10",
         },
         Key {

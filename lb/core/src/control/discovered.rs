@@ -71,6 +71,8 @@ pub(super) struct Sources {
     known: BTreeMap<Arc<SourceKey>, Known>,
     /// Those with something due, by when.
     due: BTreeSet<(Moment, Arc<SourceKey>)>,
+    /// Looks so far.
+    looks: u64,
 }
 
 #[derive(Debug)]
@@ -200,7 +202,9 @@ impl Control {
             let Some(known) = self.sources.known.get_mut(&key) else { return };
             let draw = self.dice.roll();
             let change = known.discovery.pass(self.now, draw);
-            if let Some(number) = known.discovery.look(self.now) {
+            let number = self.sources.looks + 1;
+            if known.discovery.look(self.now, number) {
+                self.sources.looks = number;
                 let source = known.source.clone();
                 let Some(cluster) = self.clusters.iter().find(|cluster| cluster.config.name == key.cluster) else {
                     return;

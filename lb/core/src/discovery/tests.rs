@@ -1,4 +1,4 @@
-//! A source's life in steps: bounds, pauses, removals, failures, and what must always hold.
+//! Tables and a property of the state machine.
 
 use proptest::prelude::*;
 use weir_config::model::Weight;
@@ -36,11 +36,12 @@ struct Life {
     discovery: Discovery,
     now: Moment,
     draw: u64,
+    looks: u64,
 }
 
 impl Life {
     fn new(rules: Rules) -> Self {
-        Self { discovery: Discovery::new(Moment::ZERO, rules), now: Moment::ZERO, draw: 0 }
+        Self { discovery: Discovery::new(Moment::ZERO, rules), now: Moment::ZERO, draw: 0, looks: 0 }
     }
 
     /// Waits for the next look and answers it at once. Gives what changed, and how long it waited.
@@ -48,8 +49,14 @@ impl Life {
         let at = self.discovery.next_look().expect("a look is planned").max(self.now);
         let waited = at.since(self.now);
         self.now = at;
-        let number = self.discovery.look(self.now).expect("it is time to look");
+        let number = self.look().expect("it is time to look");
         (self.discovery.hear(self.now, number, answer, self.draw), waited)
+    }
+
+    /// Looks, if it is time to; gives the number.
+    fn look(&mut self) -> Option<u64> {
+        self.looks += 1;
+        self.discovery.look(self.now, self.looks).then_some(self.looks)
     }
 
     /// Numbers of the endpoints in force, and whether each is told.
@@ -119,7 +126,7 @@ fn d5_what_was_told_outlives_failures_for_as_long_as_was_asked_for() {
         while gone.removed.is_empty() {
             assert_eq!(life.in_force(), [(1, true), (2, true)], "{kind}: nobody is taken out by a failure");
             life.now = life.discovery.due().unwrap();
-            gone = match life.discovery.look(life.now) {
+            gone = match life.look() {
                 Some(number) => life.discovery.hear(life.now, number, failed(kind), 0),
                 None => life.discovery.pass(life.now, 0),
             };
@@ -225,8 +232,8 @@ fn a_family_that_could_not_be_asked_for_keeps_its_addresses_for_a_while() {
 #[test]
 fn a_look_that_never_comes_back_is_a_failure_and_its_late_answer_is_ignored() {
     let mut life = Life::new(RULES);
-    let number = life.discovery.look(life.now).unwrap();
-    assert_eq!(life.discovery.look(life.now), None, "one look at a time");
+    let number = life.look().unwrap();
+    assert_eq!(life.look(), None, "one look at a time");
     life.now = life.discovery.due().unwrap();
     assert_eq!(life.now.since(Moment::ZERO), Duration::from_secs(2) + LOST_GRACE);
     assert_eq!(life.discovery.pass(life.now, 0).turn, Some(Turn::Failing));
@@ -249,7 +256,8 @@ fn a_file_is_read_once_and_tells_of_its_changes_itself() {
         confirm_removal: 2,
     };
     let mut file = Discovery::new(Moment::ZERO, Rules::new(&path, &resolve));
-    let number = file.look(Moment::ZERO).unwrap();
+    let number = 7;
+    assert!(file.look(Moment::ZERO, number));
     let says = |numbers: &[u8]| {
         let told = Told { endpoints: numbers.iter().map(|&n| endpoint(n)).collect(), ttl: None, silent: Silent::None };
         Answer { result: Ok(told), trace: Arc::default() }

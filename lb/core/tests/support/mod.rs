@@ -76,7 +76,7 @@ pub(crate) fn cluster(name: &str, endpoints: Vec<Endpoint>, health_checks: Vec<H
         },
         retry_budget: RetryBudget {
             concurrent_percent: 20,
-            min_concurrent: 3,
+            min_concurrent: 20,
             percent: 10,
             min_retries: 20,
             window: Duration::from_secs(10),

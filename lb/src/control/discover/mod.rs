@@ -5,6 +5,7 @@
 //! watched here.
 
 mod file;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,6 +16,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use weir_config::model::SourceKind;
 use weir_core::control::{Found, Look, SourceKey};
+
+pub use tell::{notice, trace};
 
 use crate::env::{Env, Lookup};
 

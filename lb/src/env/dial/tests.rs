@@ -1,4 +1,4 @@
-//! The dial over real sockets: local addresses, ports, options, Unix sockets.
+//! Real sockets on loopback, and what the kernel says of them.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
