@@ -1,5 +1,6 @@
 //! What people are told, in JSON: the same form in events and in the API.
 
+mod discovery;
 mod orders;
 mod traffic;
 
@@ -12,6 +13,7 @@ use weir_core::control::{Evidence, Notice, TrafficNotice};
 use weir_core::health::{ProbeOutcome, ProbeResult};
 use weir_core::time::Moment;
 
+pub use discovery::trace;
 pub use orders::{cluster_report, drain_scope, drill};
 pub use traffic::{ejection, limits};
 
@@ -70,7 +72,7 @@ pub fn notice(notice: &Notice, now: Moment) -> (Kind, Level, Value) {
             (Kind::Panic, level, fields)
         }
         Notice::Discovery(notice) => {
-            let (level, fields) = super::discover::notice(notice);
+            let (level, fields) = discovery::news(notice);
             (Kind::Discovery, level, fields)
         }
     }

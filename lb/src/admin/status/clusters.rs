@@ -21,7 +21,7 @@ use super::gather::{Clock, settled};
 use super::{
     Breaker, Check, Cluster, Ejection, Ejections, Endpoint, LastProbe, Level, Limit, Panic, Source, Traffic, Zone,
 };
-use crate::control::{Handle, discover, tell};
+use crate::control::{Handle, tell};
 
 pub(super) fn of(handle: &Handle, snapshot: &Snapshot, clock: Clock) -> Vec<Cluster> {
     handle.view(|control| {
@@ -162,7 +162,7 @@ fn source(view: &SourceView<'_>) -> Source {
         failures: view.discovery.failures(),
         failure: answer.and_then(|answer| answer.result.as_ref().err()).map(ToString::to_string),
         next_look_seconds: seconds(view.next_look_in()),
-        trace: answer.map(|answer| discover::trace(&answer.trace)),
+        trace: answer.map(|answer| tell::trace(&answer.trace)),
     }
 }
 
