@@ -204,13 +204,9 @@ fn a_zone_of_three_of_nine_is_cut_off_and_out_within_ten_seconds() {
     figure("a zone of three of nine cut off", &report, Some(out));
     assert!(out < SOON, "all out after {out:?}\n{}", live.journal());
     live.nobody_ejected_but(&[3, 4, 5]);
-    // A third of all requests turns bad at once, and for a moment nobody is taken out, for the cause
-    // might be ours: what the retry budget does not bear fails. Nothing does once they are out.
-    let since_cut = report.failed().first().map(|shot| shot.at).unwrap_or_default();
-    let late = report.between(since_cut + out + Duration::from_secs(2), Duration::MAX);
-    late.assert_no_error();
-    let meanwhile = report.between(since_cut, since_cut + out);
-    assert!(report.failed().len() * 10 <= meanwhile.total(), "{report}");
+    // A third of all requests turns bad at once: the retry budget has to bear nearly all of it until
+    // the zone is out.
+    assert!(report.failed().len() * 100 <= report.total(), "{report}\n{}", live.journal());
     let by = report.between(back, Duration::MAX);
     assert!(by.share("az-b-1") > 0.0, "{:?}", by.by());
 }
