@@ -196,3 +196,91 @@ fn e11_a_half_open_breaker_lets_one_through_at_a_time() {
     assert!(peak <= 1, "{peak} at once");
     figure("all hang behind a half-open breaker", &report, None);
 }
+
+#[test]
+fn a_connection_that_idles_at_another_worker_is_in_nobodys_way() {
+    for limits in ["max_connections: 2", "per_endpoint: {max_connections: 1}"] {
+        let live = Stage::of(2).top("workers: 4").cluster(&format!("circuit_breaker: {{{limits}}}")).start();
+        let begun = Instant::now();
+        for _ in 0..60 {
+            let answer = RawClient::once(live.web, &get("/")).unwrap();
+            assert_eq!((answer.status, answer.reason()), (200, None), "{limits}");
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{limits}: nobody waited long: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn who_waits_for_a_connection_costs_nothing_and_is_told_when_to_come_again() {
+    let live = slow(
+        Stage::of(2).cluster(
+            "circuit_breaker: {max_connections: 1, per_endpoint: {max_connections: 5}, queue_timeout: 1500ms}",
+        ),
+        Duration::from_secs(8),
+    );
+    let mut first = RawClient::connect(live.web);
+    first.send(get("/"));
+    wait::until_true("the first at an endpoint", || live.totals.under_way.now() == 1);
+    let before = cpu_ticks(live.weir.pid());
+    let answer = RawClient::once(live.web, &get("/")).unwrap();
+    assert_eq!((answer.status, answer.reason()), (503, Some("queue_timeout")));
+    assert!(retry_after(&answer) >= 1, "{answer:?}");
+    // A hundred a second, usually.
+    let spent = cpu_ticks(live.weir.pid()) - before;
+    assert!(spent < 50, "{spent} ticks of 1.5 s of waiting");
+}
+
+/// User and system time a process has taken.
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after_name = stat.rsplit(") ").next().unwrap();
+    after_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn one_with_all_its_connections_is_passed_over() {
+    let live = Stage::of(3)
+        .cluster("outlier_detection: off")
+        .cluster("circuit_breaker: {per_endpoint: {max_connections: 1}, queue_timeout: 10s}")
+        .route("retry: off")
+        .start();
+    live.replicas[0].set(Mood::Slow(Duration::from_secs(8)));
+    let mut held = Vec::new();
+    wait::until_true("a request at the slow one", || {
+        let mut client = RawClient::connect(live.web);
+        client.patience(Duration::from_millis(200));
+        client.send(get("/"));
+        let _ = client.response();
+        held.push(client);
+        live.replicas[0].under_way().now() == 1
+    });
+    for _ in 0..20 {
+        let begun = Instant::now();
+        let answer = RawClient::once(live.web, &get("/")).unwrap();
+        assert_eq!((answer.status, answer.reason()), (200, None), "after {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn the_wait_for_room_is_within_the_routes_time() {
+    let live = slow(
+        Stage::of(1).route("timeout: 1s").cluster("circuit_breaker: {max_requests: 1, queue_timeout: 20s}"),
+        Duration::from_secs(8),
+    );
+    let mut first = RawClient::connect(live.web);
+    first.send(get("/"));
+    wait::until_true("the first at the endpoint", || live.replicas[0].under_way().now() == 1);
+    let waiting: Vec<RawClient> = (0..3)
+        .map(|_| {
+            let mut client = RawClient::connect(live.web);
+            client.send(get("/"));
+            client
+        })
+        .collect();
+    let begun = Instant::now();
+    for mut client in waiting {
+        assert!(client.response().unwrap().status >= 500);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use weir_integration_tests::client::RawClient;
+use weir_integration_tests::client::{RawClient, get};
+use weir_integration_tests::load::{Load, Plan};
 use weir_integration_tests::message::Response;
 use weir_integration_tests::pace::{Pace, numbered};
 use weir_integration_tests::replica::Mood;
@@ -295,4 +296,65 @@ fn nobody_is_asked_twice_when_all_refuse() {
     let attempts = live.weir.metric("weir_upstream_requests_total", &[]);
     wait::until_true("attempts in the metrics", || live.weir.metric("weir_upstream_requests_total", &[]) >= 3.0);
     assert!(attempts <= 9.0, "{attempts}");
+}
+
+#[test]
+fn less_time_than_an_answer_takes_says_nothing_of_an_endpoint() {
+    let live = Stage::of(3)
+        .listener("trusted_proxies: [127.0.0.0/8]")
+        .listener("headers: {deadline: true}")
+        .route("timeout: 5s")
+        .cluster("pool: {max_idle: 0}")
+        .start();
+    for replica in &live.replicas {
+        replica.set(Mood::Slow(Duration::from_millis(50)));
+    }
+    for (nth, left) in (0..60).zip([0, 1, 5].into_iter().cycle()) {
+        let answer = ask(&live, &numbered("GET", nth, &format!("X-Request-Deadline-Ms: {left}\r\n"), b""));
+        assert_eq!(answer.status, 504);
+    }
+    assert!(live.weir.events("endpoint_transition").is_empty(), "nobody is taken out for it");
+    assert!(live.weir.events("ejection").is_empty(), "nor nearly");
+    assert_eq!(ask(&live, &numbered("GET", 99, "", b"")).status, 200);
+}
+
+#[test]
+fn who_waits_to_be_told_to_go_on_is_told_by_another() {
+    let live = without_ejection(2).route("timeout: 10s").route("retry: {per_try_timeout: 300ms}").start();
+    live.replicas[0].set(Mood::HangAfterAccept);
+    for nth in 0..4 {
+        let begun = Instant::now();
+        let mut client = RawClient::connect(live.web);
+        client.send(format!("PUT /{nth} HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"));
+        // Or the answer itself, should that be first: then there was nothing to wait for.
+        if client.head().unwrap().start.contains(" 100 ") {
+            client.send("hi");
+            assert_eq!(client.response().unwrap().status, 200);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn more_seconds_than_a_number_holds_are_more_than_are_left() {
+    let live = without_ejection(2).route("retry: {on: [503]}").start();
+    live.replicas[0].set(Mood::Status { code: 503, percent: 100, retry_after: Some(u64::MAX) });
+    let statuses: Vec<u16> = (0..8).map(|nth| ask(&live, &numbered("GET", nth, "", b"")).status).collect();
+    assert!(statuses.contains(&503), "it said when to come again, and it is not now: {statuses:?}");
+}
+
+#[test]
+fn what_one_endpoint_loses_all_at_once_is_asked_of_others() {
+    let live = Stage::of(6).start();
+    for replica in &live.replicas {
+        replica.set(Mood::Slow(Duration::from_millis(5)));
+    }
+    let plan = Plan { to: live.web, connections: 8, request: get("/"), pause: Duration::ZERO };
+    let load = Load::start(&plan);
+    load.more_answers(1000);
+    live.replicas[0].set(Mood::ResetBeforeAnswer);
+    live.becomes(0, "ejected", Instant::now());
+    load.more_answers(500);
+    let tally = load.finish();
+    assert_eq!(tally.failed(), 0, "{tally:?}");
 }

@@ -129,6 +129,8 @@ pub struct Queue {
     /// Tickets in the queue; looked at before the lock is.
     waiting: AtomicU32,
     line: Mutex<Line>,
+    /// Who may hold units that are not in use, by number.
+    lenders: Mutex<Vec<(usize, Waker)>>,
 }
 
 #[derive(Debug, Default)]
@@ -150,6 +152,21 @@ impl Queue {
         self.waiting.load(SeqCst)
     }
 
+    /// Registers who may hold units that are not in use, as an idle connection is: `waker` is
+    /// called whenever somebody begins to wait. Once for each number.
+    pub fn lend(&self, who: usize, waker: &Waker) {
+        let mut lenders = self.lenders.lock().unwrap_or_else(PoisonError::into_inner);
+        match lenders.iter_mut().find(|(number, _)| *number == who) {
+            Some((_, its)) => its.clone_from(waker),
+            None => lenders.push((who, waker.clone())),
+        }
+    }
+
+    fn call_lenders(&self) {
+        let lenders = self.lenders.lock().unwrap_or_else(PoisonError::into_inner);
+        lenders.iter().for_each(|(_, waker)| waker.wake_by_ref());
+    }
+
     /// A place at the end, if fewer than `most` wait. After taking it, look once more whether
     /// there is room: what was given back before is not told.
     pub fn join(self: &Arc<Self>, most: u32, waker: &Waker) -> Option<Ticket> {
@@ -161,6 +178,8 @@ impl Queue {
         let number = line.given;
         line.tickets.push_back((number, waker.clone()));
         self.waiting.store(line.tickets.len() as u32, SeqCst);
+        drop(line);
+        self.call_lenders();
         Some(Ticket { queue: Arc::clone(self), number })
     }
 
@@ -253,6 +272,18 @@ mod tests {
         assert!(budget.take().is_some());
         drop(second);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn who_may_have_idle_units_is_called_when_somebody_waits() {
+        let (_, own) = bell();
+        let (queue, (bell, waker)) = (Queue::new(), bell());
+        queue.lend(0, &waker);
+        queue.lend(0, &waker);
+        let _first = queue.join(1, &own);
+        assert_eq!(bell.0.load(SeqCst), 1);
+        assert!(queue.join(1, &own).is_none());
+        assert_eq!(bell.0.load(SeqCst), 1, "there is no place, so nobody waits");
     }
 
     #[test]

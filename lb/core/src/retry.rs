@@ -156,7 +156,7 @@ impl Spent {
     /// The right to one retry, where `active` requests are under way now and `requests` have come
     /// in since the start.
     pub fn take(self: &Arc<Self>, budget: &RetryBudget, active: u64, requests: u64) -> Option<RetryPermit> {
-        let at_once = (active * u64::from(budget.concurrent_percent) / 100).max(budget.min_concurrent.into());
+        let at_once = at_once(budget, active);
         let room = |now: u32| (u64::from(now) < at_once).then_some(now + 1);
         self.under_way.fetch_update(SeqCst, SeqCst, room).ok()?;
         let permit = RetryPermit(Arc::clone(self));
@@ -166,6 +166,13 @@ impl Spent {
         let left = |spent: u64| (spent.saturating_sub(then) < most).then_some(spent + 1);
         self.retries.fetch_update(SeqCst, SeqCst, left).ok()?;
         Some(permit)
+    }
+
+    /// Whether as many retries are under way as may be at once: soon there may be fewer, whereas
+    /// what was spent over the window stays spent.
+    #[must_use]
+    pub fn is_crowded(&self, budget: &RetryBudget, active: u64) -> bool {
+        u64::from(self.under_way()) >= at_once(budget, active)
     }
 
     /// Retries since the start that the budget of a window counts.
@@ -185,6 +192,10 @@ impl Spent {
         self.requests_then.store(requests, Relaxed);
         self.retries_then.store(retries, Relaxed);
     }
+}
+
+fn at_once(budget: &RetryBudget, active: u64) -> u64 {
+    (active * u64::from(budget.concurrent_percent) / 100).max(budget.min_concurrent.into())
 }
 
 /// The right to one retry; what it takes of those under way is given back when dropped.
@@ -249,6 +260,7 @@ mod tests {
         let spent = Arc::new(Spent::default());
         let held: Vec<_> = (0..9).map_while(|_| spent.take(&BUDGET, 1, 0)).collect();
         assert_eq!(held.len(), 3, "at once, among few");
+        assert!(spent.is_crowded(&BUDGET, 1) && !spent.is_crowded(&BUDGET, 100));
         drop(held);
         let held: Vec<_> = (0..99).map_while(|_| spent.take(&BUDGET, 100, 1000)).collect();
         assert_eq!(held.len(), 20, "at once, among many");

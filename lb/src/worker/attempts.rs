@@ -52,11 +52,18 @@ struct Made;
 pub(crate) struct Failure {
     pub(crate) outcome: Outcome,
     pub(crate) safety: Safety,
+    /// Whether it says anything of the endpoint.
+    pub(crate) telling: bool,
 }
 
 impl Failure {
     pub(crate) const fn new(reason: Reason, safety: Safety) -> Self {
-        Self { outcome: Outcome::Failed(reason), safety }
+        Self { outcome: Outcome::Failed(reason), safety, telling: true }
+    }
+
+    /// The same, of which the endpoint is not the cause.
+    pub(crate) const fn not_telling(self) -> Self {
+        Self { telling: false, ..self }
     }
 }
 
@@ -67,6 +74,17 @@ pub(crate) struct Patience {
     pub(crate) after: Duration,
     /// If not: it has failed whether or not another may be made.
     pub(crate) hard: bool,
+}
+
+/// Whether an attempt that takes too long is given up for another endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GiveUp {
+    /// Which is picked, and has its share of the budget, already.
+    Now,
+    /// The budget is used up; it may not be after so long.
+    AskAgain(Duration),
+    /// There is nobody else, or no time.
+    Never,
 }
 
 /// A share of the route's timeout one attempt may take where another may follow: 40 %.
@@ -80,6 +98,18 @@ const USUAL_MIN: Duration = Duration::from_millis(200);
 const DIAL_MIN: Duration = Duration::from_millis(250);
 /// Endpoints looked at to find one in another zone.
 const ZONE_DRAWS: usize = 4;
+/// Endpoints looked at to find one that has not as many connections as it may.
+const CONNECTION_DRAWS: usize = 16;
+/// Who finds as many retries under way as may be at once asks again so often, after the pauses that
+/// come before retries.
+const CROWDED_ROUNDS: u16 = 3;
+/// Where nothing is known of a cluster's latency, less than this share of the route's timeout says
+/// nothing of an endpoint that did not answer within it.
+const FAIR_SHARE: u32 = 10;
+/// And where it is known, less than 99 of 100 answers take, or so many times the median.
+const FAIR_MEDIANS: u32 = 5;
+/// Who may not be asked again for want of budget may be as soon as others are done.
+const ASK_AGAIN: Duration = Duration::from_millis(25);
 /// Of requests that must not be repeated, one in so many may be the trial of an endpoint on
 /// probation: a service that is only written to must get its endpoints back too.
 const UNSAFE_TRIALS: u64 = 10;
@@ -89,6 +119,8 @@ pub(crate) struct Tries<'w> {
     world: &'w World,
     routed: &'w Routed<'w>,
     policy: &'w Retry,
+    /// As it is configured: what the client has left may be less.
+    route_timeout: Duration,
     /// Executing it twice is as executing it once.
     repeatable: bool,
     affinity: Affinity,
@@ -141,13 +173,15 @@ impl<'w> Tries<'w> {
     ) -> Self {
         let request = &inbound.heads.request;
         let repeatable = request.is_idempotent() || request.fields.get("idempotency-key").is_some();
-        let policy = &listener.config.routes[routed.index].retry;
+        let route = &listener.config.routes[routed.index];
+        let policy = &route.retry;
         if repeatable && policy.attempts.get() > 1 {
             inbound.upload.keep(policy.body_bytes as usize);
         }
         let deadline = inbound.upload.is_whole().then(|| inbound.story.began + routed.timeout);
         let affinity = Affinity::of(routed.cluster, &listener.config, inbound);
-        Self { world, routed, policy, repeatable, affinity, tried: Tried::default(), next: None, deadline }
+        let (route_timeout, tried) = (route.timeout, Tried::default());
+        Self { world, routed, policy, route_timeout, repeatable, affinity, tried, next: None, deadline }
     }
 
     /// The first endpoint; waits for one with room if all have as much as they may.
@@ -156,19 +190,41 @@ impl<'w> Tries<'w> {
         worker: &Worker<E>,
         inbound: &mut Inbound<'_, E::Stream>,
     ) -> Result<Picked<'w>, Refused> {
+        if self.deadline.is_some() && self.routed.timeout.is_zero() {
+            // Whoever asked has no time left: nobody can answer that.
+            return Err(Reason::UpstreamTimeout.into());
+        }
         let now = inbound.story.began;
         let cluster = self.routed.cluster;
         match self.pick(worker, &self.tried, now) {
             Err(Refusal { all_busy: true, .. }) => {
                 let take = || self.pick(worker, &self.tried, Instant::now()).ok();
-                room::wait(worker, cluster, &cluster.live.room, inbound.client, take).await
+                room::wait(worker, cluster, &cluster.live.room, self.deadline, inbound.client, take).await
             }
             picked => picked.map_err(|refusal| refusal.reason.into()),
         }
     }
 
-    /// Step 8: an endpoint that has not been tried, with room at it.
+    /// Step 8: an endpoint that has not been tried, with room at it; if it can be had, one at which
+    /// no connection has to be waited for.
     fn pick<E: Env>(&self, worker: &Worker<E>, tried: &Tried, now: Instant) -> Result<Picked<'w>, Refusal> {
+        let picked = self.pick_any(worker, tried, now)?;
+        if has_connection(worker, picked.member) {
+            return Ok(picked);
+        }
+        let mut avoiding = tried.clone();
+        avoiding.push(picked.index);
+        for _ in 0..CONNECTION_DRAWS {
+            match self.pick_any(worker, &avoiding, now) {
+                Ok(other) if other.trial.is_none() && has_connection(worker, other.member) => return Ok(other),
+                Ok(other) => avoiding.push(other.index),
+                Err(_) => break,
+            }
+        }
+        Ok(picked)
+    }
+
+    fn pick_any<E: Env>(&self, worker: &Worker<E>, tried: &Tried, now: Instant) -> Result<Picked<'w>, Refusal> {
         let (mut cursors, mut dice) = (worker.cursors.borrow_mut(), worker.dice.borrow_mut());
         let ask = Ask {
             tried,
@@ -183,9 +239,9 @@ impl<'w> Tries<'w> {
             let Pick { member, index, trial, .. } = balance::pick(cluster, &ask, &mut cursors, &mut dice)?;
             // Between being picked and taking room another worker may have taken the last; then
             // the endpoint is full, and is not picked again.
-            if let Some(room) = member.live.requests.take() {
-                return Ok(Picked { cluster, member, index, room, trial, fresh: false, retry: None, _made: Made });
-            }
+            let Some(room) = member.live.requests.take() else { continue };
+            let picked = Picked { cluster, member, index, room, trial, fresh: false, retry: None, _made: Made };
+            return Ok(picked);
         }
     }
 
@@ -251,6 +307,17 @@ impl<'w> Tries<'w> {
         })
     }
 
+    /// Whether so little time says nothing of an endpoint that did not answer within it: whoever
+    /// asked had no more, or had waited before.
+    pub(crate) fn is_short(&self, given: Duration) -> bool {
+        let live = &self.routed.cluster.live;
+        let fair = match (live.usual(), live.median()) {
+            (Some(usual), Some(median)) => usual.min(median * FAIR_MEDIANS),
+            _ => self.route_timeout / FAIR_SHARE,
+        };
+        given < fair
+    }
+
     /// The time that is left for the whole request.
     pub(crate) fn left(&self, now: Instant) -> Duration {
         self.deadline.map_or(self.routed.timeout, |deadline| deadline.saturating_duration_since(now))
@@ -284,11 +351,17 @@ impl<'w> Tries<'w> {
         at: usize,
         replayable: bool,
         story: &Story,
-    ) -> bool {
+    ) -> GiveUp {
         let outcome = Outcome::Failed(Reason::PerTryTimeout);
         let nature = Nature { repeatable: self.repeatable, replayable };
-        self.next = self.reserve(worker, at, nature, outcome, Safety::Sent, story.attempts).ok();
-        self.next.is_some()
+        match self.reserve(worker, at, nature, outcome, Safety::Sent, story.attempts) {
+            Ok(next) => {
+                self.next = Some(next);
+                GiveUp::Now
+            }
+            Err(Denied::Budget) => GiveUp::AskAgain(ASK_AGAIN),
+            Err(_) => GiveUp::Never,
+        }
     }
 
     /// Step 11: is this the answer, or may it be tried again?
@@ -318,10 +391,26 @@ impl<'w> Tries<'w> {
             Ok(_) => retry_after(&inbound.heads.response, worker),
             Err(_) => None,
         };
-        let reserved = match self.next.take() {
+        let mut reserved = match self.next.take() {
             Some(next) => Ok(next),
             None => self.reserve(worker, index, nature, outcome, safety, attempts),
         };
+        for round in 1..=CROWDED_ROUNDS {
+            if !matches!(reserved, Err(Denied::Budget)) || !self.is_crowded() {
+                break;
+            }
+            let drawn = retry::pause(self.policy, round, &mut worker.dice.borrow_mut());
+            // A draw of next to nothing would find the same crowd.
+            let pause = drawn.max(ASK_AGAIN * round.into());
+            if pause >= self.left(Instant::now()) {
+                break;
+            }
+            self.all_sent(Instant::now());
+            if let Err(reason) = room::pause(worker, inbound.client, pause).await {
+                return Verdict::GiveUp(reason.into());
+            }
+            reserved = self.reserve(worker, index, nature, outcome, safety, attempts);
+        }
         let pause = self.pause(worker, attempts, safety, wait);
         let next =
             reserved.and_then(|next| if pause < self.left(Instant::now()) { Ok(next) } else { Err(Denied::Deadline) });
@@ -396,7 +485,9 @@ impl<'w> Tries<'w> {
         if self.left(now) <= live.median().unwrap_or_default() {
             return Err(Denied::Deadline);
         }
-        self.tried.push(index);
+        if !self.tried.contains(index) {
+            self.tried.push(index);
+        }
         let picked = self.pick_elsewhere(worker, index, now).ok_or(Denied::NobodyElse)?;
         let own = live.retries.take().ok_or(Denied::Budget)?;
         let shared = match safety {
@@ -409,10 +500,21 @@ impl<'w> Tries<'w> {
 
     fn budget(&self) -> Option<RetryPermit> {
         let Cluster { config, load, live, .. } = self.routed.cluster;
-        let active = load.sum(|load| &load.in_flight);
-        // A gauge read while it is written may seem negative.
-        let active = if active > i64::MAX as u64 { 0 } else { active };
-        live.retry.take(&config.retry_budget, active, load.sum(|load| &load.requests))
+        live.retry.take(&config.retry_budget, self.active(), load.sum(|load| &load.requests))
+    }
+
+    /// Requests of the cluster under way.
+    fn active(&self) -> u64 {
+        // A sum over gauges that are being written may dip below zero.
+        let sum = self.routed.cluster.load.sum(|load| &load.in_flight);
+        if sum > i64::MAX as u64 { 0 } else { sum }
+    }
+
+    /// Whether another attempt is denied only because too many are under way at this moment, as
+    /// when an endpoint loses all it had under way at once.
+    fn is_crowded(&self) -> bool {
+        let Cluster { live, config, .. } = self.routed.cluster;
+        live.retries.is_full() || live.retry.is_crowded(&config.retry_budget, self.active())
     }
 
     /// How long to wait before the next attempt. Where no connection came about the first one goes
@@ -427,11 +529,17 @@ impl<'w> Tries<'w> {
     }
 }
 
+/// Whether a request to it need not wait for a connection.
+fn has_connection<E: Env>(worker: &Worker<E>, member: &Member) -> bool {
+    !member.live.connections.is_full() || worker.pool.borrow().has(member.id)
+}
+
 /// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3).
 fn retry_after<E: Env>(response: &ResponseHead, worker: &Worker<E>) -> Option<Duration> {
     let text = std::str::from_utf8(response.fields.get("retry-after")?).ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than a number holds is more than anybody waits.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let then = std::time::SystemTime::from(jiff::fmt::rfc2822::parse(text).ok()?.timestamp());
     Some(then.duration_since(worker.env.wall()).unwrap_or_default())
@@ -442,6 +550,6 @@ pub(crate) const fn ended(end: End) -> Failure {
     match end {
         End::Unreachable => Failure::new(Reason::ConnectTimeout, Safety::NothingSent),
         End::Reset => Failure::new(Reason::UpstreamReset, Safety::Sent),
-        End::Abort(status) => Failure { outcome: Outcome::Answered(status), safety: Safety::Sent },
+        End::Abort(status) => Failure { outcome: Outcome::Answered(status), safety: Safety::Sent, telling: true },
     }
 }

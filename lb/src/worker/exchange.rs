@@ -11,7 +11,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
-use weir_core::attempt::Outcome;
 use weir_core::drill::{End, Injected};
 use weir_core::limits::Permit;
 use weir_core::reason::Reason;
@@ -20,7 +19,7 @@ use weir_core::snapshot::{Cluster, Listener, Member};
 
 use super::Worker;
 use super::affinity::Affinity;
-use super::attempts::{self, Failure, Patience, Picked, Tries};
+use super::attempts::{self, Failure, GiveUp, Patience, Picked, Tries};
 use super::budget::Place;
 use super::client::{Client, Heads};
 use super::flight::{Flight, Held};
@@ -123,7 +122,9 @@ pub(crate) async fn lease<'w, E: Env>(
     match connection {
         Ok((upstream, reused)) => Ok(Leased { upstream, reused, member, index, cluster, flight }),
         Err(failure) => {
-            flight.failed(failure.outcome, &inbound.story, client);
+            if failure.telling {
+                flight.failed(failure.outcome, &inbound.story, client);
+            }
             Err(failure)
         }
     }
@@ -138,7 +139,7 @@ async fn dial<E: Env>(
     inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<Box<Upstream<E::Stream>>, Failure> {
     let member = &cluster.members[index];
-    let permits = permits(worker, cluster, member, inbound).await?;
+    let permits = permits(worker, cluster, member, tries.deadline, inbound).await?;
     let place = place(worker).ok_or(LOCAL_FAILURE)?;
     let how = &cluster.config.connect;
     let most = how.timeout.min(tries.left(Instant::now()));
@@ -155,7 +156,9 @@ async fn dial<E: Env>(
         Ok(Err(error)) => connect_failure(&error),
         Err(_) => Reason::ConnectTimeout,
     };
-    Err(Failure::new(reason, Safety::NothingSent))
+    let failure = Failure::new(reason, Safety::NothingSent);
+    let short = reason == Reason::ConnectTimeout && most < how.timeout && tries.is_short(most);
+    Err(if short { failure.not_telling() } else { failure })
 }
 
 /// The right to one more connection, to the endpoint and to its cluster. Waits if there is none.
@@ -163,10 +166,16 @@ async fn permits<E: Env>(
     worker: &Worker<E>,
     cluster: &Cluster,
     member: &Member,
+    deadline: Option<Instant>,
     inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<[Permit; 2], Failure> {
     let live = &cluster.live;
-    let take = || Some([member.live.connections.take()?, live.connections.take()?]);
+    // Looked at before anything is taken: what is taken and given back wakes whoever is first in
+    // the queue, which may be the one that asks, over and over.
+    let take = || {
+        let full = member.live.connections.is_full() || live.connections.is_full();
+        if full { None } else { Some([member.live.connections.take()?, live.connections.take()?]) }
+    };
     if let Some(permits) = take() {
         return Ok(permits);
     }
@@ -174,7 +183,7 @@ async fn permits<E: Env>(
     if live.connections.is_full() {
         worker.pool.borrow_mut().forget_any(cluster.members.iter().map(|member| member.id));
     }
-    room::wait(worker, cluster, &live.room, inbound.client, take).await.map_err(|refused| {
+    room::wait(worker, cluster, &live.room, deadline, inbound.client, take).await.map_err(|refused| {
         live.connections.count_refusal();
         // The endpoint has seen nothing of it, and it is not for want of trying.
         Failure::new(refused.reason, Safety::NothingSent)
@@ -293,11 +302,15 @@ pub(crate) async fn exchange<'w, E: Env>(
             let silent = leased.upstream.wire.received == 0;
             let stale = leased.reused && silent && reason == Reason::UpstreamReset;
             let safety = if stale { Safety::StaleConnection } else { Safety::Sent };
+            let late = matches!(reason, Reason::UpstreamTimeout | Reason::PerTryTimeout);
+            let short = late && !sending.hard && tries.is_short(sending.asked.elapsed());
+            let failure = Failure::new(reason, safety);
             // A connection gone stale says of its endpoint only that it had nothing to do.
-            if !stale {
-                leased.flight.failed(Outcome::Failed(reason), story, client);
+            if stale || short {
+                return Err(failure.not_telling());
             }
-            Err(Failure::new(reason, safety))
+            leased.flight.failed(failure.outcome, story, client);
+            Err(failure)
         }
     }
 }
@@ -357,6 +370,8 @@ struct Sending<'l> {
     timeout: Duration,
     /// How long the answer may take before another endpoint is asked.
     patience: Option<Patience>,
+    /// It is the operator who says how long.
+    hard: bool,
     /// By when there must be an answer, whoever gives it; known once all is sent.
     deadline: Instant,
     /// The client sends no body before it is told to.
@@ -389,10 +404,12 @@ const INFORMATIONAL_MAX: u8 = 32;
 impl<'l> Sending<'l> {
     fn new(listener: &'l Listener, tries: &Tries<'_>, story: &Story, waits: bool) -> Self {
         let now = story.tried;
+        let patience = tries.patience(story.attempts);
         Self {
             listener,
             timeout: tries.left(now),
-            patience: tries.patience(story.attempts),
+            patience,
+            hard: patience.is_some_and(|patience| patience.hard),
             deadline: now,
             waits,
             began: now,
@@ -463,7 +480,7 @@ impl<'l> Sending<'l> {
     /// When this has taken too long, if nothing moves until then.
     fn until<S>(&self, upstream: &Upstream<S>) -> Instant {
         if self.waits_for_endpoint() {
-            return self.began + self.timeout;
+            return self.began + self.patience.map_or(self.timeout, |patience| patience.after.min(self.timeout));
         }
         let idle = self.moved + self.listener.config.timeouts.stream_idle;
         let rate = self.listener.config.limits.body_min_rate;
@@ -476,19 +493,24 @@ impl<'l> Sending<'l> {
 
     /// It took too long. What next: the endpoint has not answered, or not read; or the client has
     /// not sent. `elsewhere`: whether another endpoint is ready to be asked instead.
-    fn late<S>(&mut self, upstream: &Upstream<S>, elsewhere: impl FnOnce() -> bool) -> Late {
-        if !self.over {
-            let endpoints_turn = self.waits_for_endpoint() || !upstream.wire.outbox.is_empty();
-            return Late::Failed(if endpoints_turn { Reason::UpstreamTimeout } else { Reason::BodyTimeout });
+    fn late<S>(&mut self, upstream: &Upstream<S>, elsewhere: impl FnOnce() -> GiveUp) -> Late {
+        let waits = self.waits_for_endpoint();
+        if !self.over && !waits {
+            let blocked = !upstream.wire.outbox.is_empty();
+            return Late::Failed(if blocked { Reason::UpstreamTimeout } else { Reason::BodyTimeout });
         }
+        let (since, deadline) =
+            if self.over { (self.asked, self.deadline) } else { (self.began, self.began + self.timeout) };
+        let now = Instant::now();
         match self.patience.take() {
-            Some(patience) if Instant::now() < self.deadline => {
-                if patience.hard || elsewhere() {
-                    Late::Failed(Reason::PerTryTimeout)
-                } else {
-                    Late::WaitOn(self.deadline)
+            Some(patience) if now < deadline => match if patience.hard { GiveUp::Now } else { elsewhere() } {
+                GiveUp::Now => Late::Failed(Reason::PerTryTimeout),
+                GiveUp::AskAgain(pause) => {
+                    self.patience = Some(Patience { after: now + pause - since, ..patience });
+                    Late::WaitOn(deadline.min(now + pause))
                 }
-            }
+                GiveUp::Never => Late::WaitOn(deadline),
+            },
             _ => Late::Failed(Reason::UpstreamTimeout),
         }
     }

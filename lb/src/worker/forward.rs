@@ -60,6 +60,10 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
+    /// Whoever finds a breaker half open with its trials under way, or no room, may ask again
+    /// after this long.
+    pub(crate) const SOON: Duration = Duration::from_secs(1);
+
     /// It may be worth asking again after `pause`.
     pub(crate) const fn until(reason: Reason, pause: Duration) -> Self {
         Self { reason, status: None, retry_after: Some(pause) }
@@ -73,7 +77,8 @@ impl Refused {
 
 impl From<Reason> for Refused {
     fn from(reason: Reason) -> Self {
-        Self { reason, status: None, retry_after: None }
+        let soon = matches!(reason, Reason::QueueFull | Reason::QueueTimeout);
+        Self { reason, status: None, retry_after: soon.then_some(Self::SOON) }
     }
 }
 

@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
@@ -112,6 +112,7 @@ pub(crate) struct Worker<E: Env> {
     /// Accept loops that have not ended.
     accepting: Cell<usize>,
     drained: tokio::sync::Notify,
+    called: Arc<Called>,
     #[expect(clippy::vec_box, reason = "lent and taken back by the box: moving one moves a pointer")]
     heads: RefCell<Vec<Box<Heads>>>,
 }
@@ -138,6 +139,8 @@ impl<E: Env> Worker<E> {
         let dice = env.dice(&format!("worker-{index}"));
         let mut truth = Cache::new(truth);
         let world = Rc::new(World { snapshot: Arc::clone(truth.load()) });
+        let called = Arc::new(Called::default());
+        called.lend(index, &world.snapshot);
         Rc::new(Self {
             env,
             index,
@@ -158,6 +161,7 @@ impl<E: Env> Worker<E> {
             cutting: Cell::new(false),
             accepting: Cell::new(0),
             drained: tokio::sync::Notify::new(),
+            called,
             heads: RefCell::default(),
         })
     }
@@ -183,6 +187,7 @@ impl<E: Env> Worker<E> {
                 },
                 _ = sweep.tick() => self.sweep(),
                 _ = flush.tick() => self.access.borrow_mut().flush(),
+                () = self.called.0.notified() => self.give_way(),
                 () = self.drained.notified() => {}
             }
         }
@@ -224,6 +229,7 @@ impl<E: Env> Worker<E> {
             door.bound.keep_if_gone(&world, &newer);
         }
         drop(world);
+        self.called.lend(self.index, &newer.snapshot);
         *self.world.borrow_mut() = Rc::clone(&newer);
         newer
     }
@@ -293,6 +299,21 @@ impl<E: Env> Worker<E> {
         }
     }
 
+    /// Somebody, perhaps at another worker, waits for a connection: one that idles here may be
+    /// what is in the way.
+    fn give_way(&self) {
+        let world = self.world();
+        let mut pool = self.pool.borrow_mut();
+        for cluster in world.snapshot.clusters.iter().filter(|cluster| cluster.live.room.waiting() > 0) {
+            for member in cluster.members.iter().filter(|member| member.live.connections.is_full()) {
+                pool.forget_any([member.id].into_iter());
+            }
+            if cluster.live.connections.is_full() {
+                pool.forget_any(cluster.members.iter().map(|member| member.id));
+            }
+        }
+    }
+
     fn sweep(&self) {
         let world = self.world();
         let now = Instant::now();
@@ -304,6 +325,24 @@ impl<E: Env> Worker<E> {
         }
         self.pool.borrow_mut().sweep(now, |endpoint| kept.get(&endpoint).copied());
         self.cursors.borrow_mut().keep(world.snapshot.clusters.iter().map(AsRef::as_ref));
+    }
+}
+
+/// Wakes a worker when somebody waits for a connection of which it may have an idle one.
+#[derive(Debug, Default)]
+struct Called(tokio::sync::Notify);
+
+impl Called {
+    /// Wants to be called for every cluster of `snapshot`.
+    fn lend(self: &Arc<Self>, worker: usize, snapshot: &Snapshot) {
+        let waker = Waker::from(Arc::clone(self));
+        snapshot.clusters.iter().for_each(|cluster| cluster.live.room.lend(worker, &waker));
+    }
+}
+
+impl Wake for Called {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
     }
 }
 

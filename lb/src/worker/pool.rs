@@ -108,6 +108,11 @@ impl<S: Io> Pool<S> {
         }
     }
 
+    /// Whether one to `endpoint` is here, though it may have been closed by now.
+    pub(crate) fn has(&self, endpoint: EndpointId) -> bool {
+        self.idle.get(&endpoint).is_some_and(|idle| !idle.is_empty())
+    }
+
     /// Closes those to an endpoint: one of them turned out to be stale.
     pub(crate) fn forget(&mut self, endpoint: EndpointId) {
         self.idle.remove(&endpoint);

@@ -29,10 +29,6 @@ pub(crate) struct Admitted<'w> {
     _room: Permit,
 }
 
-/// Whoever finds a breaker half open with its trials under way, or a queue full, may ask again
-/// after this long.
-const SOON: Duration = Duration::from_secs(1);
-
 /// Lets a request in, if the cluster's breaker and limits allow; waits if they soon may.
 pub(crate) async fn admit<'w, E: Env>(
     worker: &Worker<E>,
@@ -51,15 +47,15 @@ pub(crate) async fn admit<'w, E: Env>(
             let left = until.since(worker.env.at(inbound.story.began));
             return Err(Refused::until(Reason::BreakerOpen, left));
         }
-        Breaker::HalfOpen(trial) => Some(trial.take().ok_or(Refused::until(Reason::BreakerOpen, SOON))?),
+        Breaker::HalfOpen(trial) => Some(trial.take().ok_or(Refused::until(Reason::BreakerOpen, Refused::SOON))?),
     };
     let budget = &cluster.live.requests;
     let room = match budget.enter() {
         Some(permit) => permit,
         None => {
-            wait(worker, cluster, &cluster.live.queue, inbound.client, || budget.take()).await.inspect_err(|_| {
-                budget.count_refusal();
-            })?
+            let deadline = inbound.upload.is_whole().then(|| inbound.story.began + routed.timeout);
+            let admitted = wait(worker, cluster, &cluster.live.queue, deadline, inbound.client, || budget.take()).await;
+            admitted.inspect_err(|_| budget.count_refusal())?
         }
     };
     Ok(Admitted { routed, flight: ClusterFlight::begin(cluster, worker.index), trial, _room: room })
@@ -80,23 +76,26 @@ impl Admitted<'_> {
     }
 }
 
-/// Waits in `queue` until `take` gives something, but no longer than a request of this cluster may.
+/// Waits in `queue` until `take` gives something, but no longer than a request of this cluster may,
+/// and not until its own `deadline` has passed.
 pub(crate) async fn wait<T, E: Env>(
     worker: &Worker<E>,
     cluster: &Cluster,
     queue: &Arc<Queue>,
+    deadline: Option<Instant>,
     client: &mut Client<E::Stream>,
     mut take: impl FnMut() -> Option<T>,
 ) -> Result<T, Refused> {
     let breaker = &cluster.config.breaker;
     let mut ticket = None;
-    client.deadline.set_after(Instant::now(), breaker.queue_timeout);
+    let last = Instant::now() + breaker.queue_timeout;
+    client.deadline.set(deadline.map_or(last, |deadline| deadline.min(last)));
     poll_fn(|context| {
         let ticket = match &ticket {
             Some(ticket) => ticket,
             None => match queue.join(breaker.max_pending_requests, context.waker()) {
                 Some(new) => ticket.insert(new),
-                None => return Poll::Ready(Err(Refused::until(Reason::QueueFull, SOON))),
+                None => return Poll::Ready(Err(Reason::QueueFull.into())),
             },
         };
         if ticket.is_first(context.waker())
@@ -110,7 +109,7 @@ pub(crate) async fn wait<T, E: Env>(
         if worker.is_cutting() {
             return Poll::Ready(Err(Reason::DrainDeadline.into()));
         }
-        client.deadline.poll(context).map(|()| Err(Refused::until(Reason::QueueTimeout, SOON)))
+        client.deadline.poll(context).map(|()| Err(Reason::QueueTimeout.into()))
     })
     .await
 }
