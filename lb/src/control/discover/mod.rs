@@ -5,7 +5,6 @@
 //! watched here.
 
 mod file;
-mod tell;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,8 +15,6 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use weir_config::model::SourceKind;
 use weir_core::control::{Found, Look, SourceKey};
-
-pub use tell::{notice, trace};
 
 use crate::env::{Env, Lookup};
 

@@ -82,7 +82,7 @@ async fn d2_an_unresolvable_name_stops_nobody_and_is_told_with_its_trace() {
             let last = events.iter().rfind(|event| event.kind == Kind::Discovery).expect("it was told");
             let fields = serde_json::to_value(&**last).unwrap();
             let found = serde_json::to_string(&fields).unwrap();
-            for part in ["\"state\":\"resolved\"", "\"endpoints\":2", "\"ttl_seconds\":5.0", "\"trace\":{"] {
+            for part in ["\"what\":\"resolved\"", "\"endpoints\":2", "\"ttl_seconds\":5.0", "\"trace\":{"] {
                 assert!(found.contains(part), "{part} in {found}");
             }
         },
