@@ -6,7 +6,8 @@
 //!
 //! Read in this order: [`control`] (events in, effects and snapshots out), [`health`] (one
 //! endpoint's verdict), [`availability`] (who may be picked), [`snapshot`] (the truth workers
-//! read), [`route`] and [`balance`] (what they do with it).
+//! read), [`route`] and [`balance`] (what they do with it), [`attempt`], [`retry`] and [`limits`] (what
+//! became of it, whether it may be tried again, and how much at once), [`live`] (what workers share).
 
 pub mod attempt;
 pub mod availability;
