@@ -193,7 +193,8 @@ impl fmt::Display for Changes {
 #[must_use]
 pub fn diff(old: &Config, new: &Config) -> Changes {
     let mut notes = Notes::default();
-    let Config { admin, zone, workers, max_concurrent_probes, shutdown, access_log, listeners, clusters } = new;
+    let Config { admin, zone, workers, max_concurrent_probes, shutdown, access_log, listeners, clusters, releases: _ } =
+        new;
     let root = notes.subject("");
     root.restart("admin", &old.admin, admin, show::or("off"));
     root.field(Touches::NewRequests, "zone", &old.zone, zone, show::or("none"));

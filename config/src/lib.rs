@@ -19,6 +19,7 @@ mod lower;
 pub mod mistake;
 pub mod model;
 mod nearest;
+pub mod release;
 mod report;
 mod resilience;
 mod shape;

@@ -55,6 +55,7 @@ pub(crate) fn lower(root: &Node, report: &mut Report) -> Option<Config> {
         access_log: access_log(&fields),
         listeners: listeners.into_iter().map(Arc::new).collect(),
         clusters: clusters.into_clusters(),
+        releases: Vec::new(),
     })
 }
 

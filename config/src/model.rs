@@ -15,11 +15,15 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use crate::release::{
+    Anonymous, Bucket, Canary, Canonical, Guard, IdCookie, IdKey, JudgeRules, Mirror, OnFail, OnUnhealthy, Release,
+    Rollout, Rule, Share, Users,
+};
 pub use crate::resilience::{
     Breaker, Consecutive, EjectionAction, EndpointLimits, FailureRate, FailureWindow, Outlier, Panic, PanicMode, Retry,
     RetryBudget, RetryOn, SlowStart, ZoneAware,
 };
-pub use crate::units::{Address, ClusterName, ListenerName, RouteName, Weight, ZoneName};
+pub use crate::units::{Address, ClusterName, ListenerName, ReleaseName, RouteName, Weight, ZoneName};
 
 /// One whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +44,8 @@ pub struct Config {
     pub listeners: Vec<Arc<Listener>>,
     /// Where it goes. At least one.
     pub clusters: Vec<Arc<Cluster>>,
+    /// How users are divided between clusters.
+    pub releases: Vec<Arc<Release>>,
 }
 
 /// How the process ends on SIGTERM.
@@ -188,6 +194,8 @@ pub struct Route {
 pub enum Target {
     /// To a cluster that exists.
     Cluster(ClusterName),
+    /// To the clusters of a release that exists, by who asks.
+    Release(ReleaseName),
 }
 
 /// All conditions must hold; an empty list holds always.
@@ -242,6 +250,18 @@ pub enum HeaderTest {
     Present,
     /// Not there.
     Absent,
+}
+
+impl HeaderTest {
+    /// Whether a header with this value, or without any, is as it must be.
+    #[must_use]
+    pub fn holds(&self, value: Option<&[u8]>) -> bool {
+        match self {
+            Self::Exact(wanted) => value == Some(wanted.as_bytes()),
+            Self::Present => value.is_some(),
+            Self::Absent => value.is_none(),
+        }
+    }
 }
 
 /// A named set of endpoints with one policy.

@@ -58,6 +58,10 @@ name!(
     RouteName
 );
 name!(
+    /// The name of a release.
+    ReleaseName
+);
+name!(
     /// An availability zone.
     ZoneName
 );

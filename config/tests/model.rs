@@ -105,7 +105,7 @@ fn every_key_arrives() {
     assert_eq!((route.timeout, route.body_bytes), (Duration::from_secs(10), Some(100 << 20)));
     assert_eq!(web.routes[1].matches.path, PathMatch::Exact("/favicon.ico".into()));
     assert!(web.routes.windows(2).all(|pair| pair[0].line < pair[1].line));
-    let Target::Cluster(internal) = &config.listeners[1].routes[0].target;
+    let Target::Cluster(internal) = &config.listeners[1].routes[0].target else { panic!("a cluster") };
     assert_eq!(internal.as_str(), "web-v1");
     let orders = &config.clusters[0];
     let zones: Vec<_> = orders.endpoints.iter().map(|e| (e.zone.as_ref().unwrap().as_str(), e.weight.get())).collect();

@@ -87,6 +87,7 @@ pub(super) fn access_log(value: &Option<AccessLog>) -> String {
 pub(super) fn target(value: &Target) -> String {
     match value {
         Target::Cluster(name) => name.to_string(),
+        Target::Release(name) => format!("release {name}"),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod notice;
 pub mod orders;
 mod panic;
 mod publish;
+mod releases;
 mod schedule;
 pub mod tally;
 mod view;
@@ -155,6 +156,8 @@ pub struct Control {
     clusters: Vec<ClusterState>,
     /// In the order of the configuration; they carry their own counts from one to the next.
     listeners: Vec<Arc<snapshot::Listener>>,
+    /// In the order of the configuration.
+    releases: Vec<releases::ReleaseState>,
     /// Everybody in the configuration, and those who left it not long ago.
     known: BTreeMap<EndpointId, Known>,
     by_key: BTreeMap<Arc<EndpointKey>, EndpointId>,
@@ -220,6 +223,7 @@ impl Control {
             config: None,
             clusters: Vec::new(),
             listeners: Vec::new(),
+            releases: Vec::new(),
             known: BTreeMap::new(),
             by_key: BTreeMap::new(),
             departed: BTreeSet::new(),

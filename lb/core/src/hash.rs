@@ -53,7 +53,8 @@ pub fn cookie<'h>(headers: &'h dyn Headers, name: &str) -> Option<&'h [u8]> {
 }
 
 /// The value of a query's parameter, as received: nothing is decoded.
-fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+#[must_use]
+pub fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     query.split('&').find_map(|pair| {
         let (its, value) = pair.split_once('=').unwrap_or((pair, ""));
         (its == name).then_some(value)

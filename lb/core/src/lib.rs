@@ -6,7 +6,7 @@
 //!
 //! Read in this order: [`control`] (events in, effects and snapshots out), [`health`] (one
 //! endpoint's verdict), [`availability`] (who may be picked), [`snapshot`] (the truth workers
-//! read), [`route`] and [`balance`] (what they do with it), [`attempt`], [`retry`] and [`limits`] (what
+//! read), [`route`], [`release`] and [`balance`] (what they do with it), [`attempt`], [`retry`] and [`limits`] (what
 //! became of it, whether it may be tried again, and how much at once), [`live`] (what workers share).
 
 pub mod attempt;
@@ -24,6 +24,7 @@ pub mod limits;
 pub mod live;
 pub mod load;
 pub mod reason;
+pub mod release;
 pub mod retry;
 pub mod route;
 pub mod snapshot;

@@ -7,7 +7,7 @@ mod index;
 
 use std::fmt;
 
-use weir_config::model::{HeaderMatch, HeaderTest, HostPattern, PathMatch, Route, RouteMatch};
+use weir_config::model::{HeaderMatch, HostPattern, PathMatch, Route, RouteMatch};
 
 /// What a route may look at. Borrowed from the request's head; nothing is copied.
 #[derive(Clone, Copy)]
@@ -154,10 +154,5 @@ fn method_matches(route: &RouteMatch, method: &str) -> bool {
 }
 
 fn header_matches(wanted: &HeaderMatch, headers: &dyn Headers) -> bool {
-    let value = headers.get(&wanted.name);
-    match &wanted.test {
-        HeaderTest::Exact(wanted) => value == Some(wanted.as_bytes()),
-        HeaderTest::Present => value.is_some(),
-        HeaderTest::Absent => value.is_none(),
-    }
+    wanted.test.holds(headers.get(&wanted.name))
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use weir_config::model::{self, Address, ClusterName, ListenerName, Weight, ZoneName};
+use weir_config::model::{self, Address, ClusterName, ListenerName, ReleaseName, Weight, ZoneName};
 
 use crate::availability::{self, Available};
 use crate::balance::Tables;
@@ -13,6 +13,7 @@ use crate::drill::Drill;
 use crate::endpoint::{ClusterId, EndpointId, EndpointKey, Status};
 use crate::live::{ClusterLive, EndpointLive, Trial};
 use crate::load::{ClusterLoad, EndpointLoad, LaneLoad, ListenerLoad, Shards};
+use crate::release::Release;
 use crate::route::RouteTable;
 use crate::time::Moment;
 
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub listeners: Vec<Arc<Listener>>,
     /// In the order of the configuration.
     pub clusters: Vec<Arc<Cluster>>,
+    /// In the order of the configuration.
+    pub releases: Vec<Arc<Release>>,
     /// Rehearsals in force; nearly always none.
     pub drills: Vec<Arc<Drill>>,
 }
@@ -38,6 +41,12 @@ impl Snapshot {
     #[must_use]
     pub fn listener(&self, name: &ListenerName) -> Option<&Arc<Listener>> {
         self.listeners.iter().find(|listener| listener.config.name == *name)
+    }
+
+    /// The release of that name.
+    #[must_use]
+    pub fn release(&self, name: &ReleaseName) -> Option<&Arc<Release>> {
+        self.releases.iter().find(|release| release.config.name == *name)
     }
 
     /// The cluster of that name.
@@ -54,15 +63,25 @@ pub struct Listener {
     pub config: Arc<model::Listener>,
     /// Its routes, indexed.
     pub routes: RouteTable,
-    /// For each route, in order, the index of its cluster in [`Snapshot::clusters`] and the lane
-    /// its requests are counted in (shared by all routes to that cluster).
-    pub targets: Vec<(usize, Arc<Shards<LaneLoad>>)>,
+    /// For each route, in order, where its requests go.
+    pub targets: Vec<Target>,
     /// Counts of the listener itself.
     pub load: Arc<Shards<ListenerLoad>>,
     /// Where requests are counted that never came to a cluster.
     pub unrouted: Arc<Shards<LaneLoad>>,
     /// The distinct lanes to clusters, for metrics; sorted by name.
     pub lanes: Vec<(ClusterName, Arc<Shards<LaneLoad>>)>,
+}
+
+/// Where a route's requests go.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The index in [`Snapshot::releases`] of the release that divides them, if one does.
+    pub release: Option<usize>,
+    /// By version of the release, stable first; without one, the one cluster: its index in
+    /// [`Snapshot::clusters`] and the lane its requests are counted in (shared by all routes to
+    /// that cluster).
+    pub to: Vec<(usize, Arc<Shards<LaneLoad>>)>,
 }
 
 /// A cluster as the data path sees it.

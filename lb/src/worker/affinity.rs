@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use weir_config::model::{HashKey, Listener, Sticky};
 use weir_core::hash;
+use weir_core::release::Asked;
 use weir_core::route::RequestView;
 use weir_core::snapshot::{Cluster, Member};
 
@@ -43,12 +44,18 @@ impl Affinity {
 }
 
 fn key(keys: &[HashKey], listener: &Listener, request: &RequestHead, peer: &Peer, trusted: bool) -> Option<u64> {
+    let Asked { view, query, client } = asked(listener, request, peer, trusted);
+    hash::key_of(keys, &view, query, client)
+}
+
+/// All that may decide on where a request goes.
+pub(crate) fn asked<'r>(listener: &Listener, request: &'r RequestHead, peer: &Peer, trusted: bool) -> Asked<'r> {
     let target = request.target();
     let query = memchr::memchr(b'?', target).and_then(|at| std::str::from_utf8(&target[at + 1..]).ok());
     let view =
         RequestView { method: request.method(), host: request.host(), path: request.path(), headers: &request.fields };
     let client = if trusted { told(listener, request) } else { None };
-    hash::key_of(keys, &view, query, client.unwrap_or_else(|| peer.address.ip()))
+    Asked { view, query, client: client.unwrap_or_else(|| peer.address.ip()) }
 }
 
 /// The client as those we trust tell it: the last in `X-Forwarded-For` that is none of them.

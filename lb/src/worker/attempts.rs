@@ -149,7 +149,7 @@ pub(crate) async fn until_settled<'w, E: Env>(
         picked = match tries.settle(worker, index, attempt, inbound).await {
             Verdict::Again(next) => next,
             Verdict::Done(answered) => {
-                inbound.story.cookie = answered.cookie(tries.affinity);
+                inbound.story.fields.extend(answered.cookie(tries.affinity).into_iter().flatten());
                 return Ok(answered);
             }
             Verdict::GiveUp(refused) => return Err(refused),

@@ -531,7 +531,7 @@ impl<'l> Sending<'l> {
         }
         if version == Version::Http11 {
             let backward =
-                Backward { head: response, framing: Framing::None, version, closing: false, id: None, cookie: None };
+                Backward { head: response, framing: Framing::None, version, closing: false, id: None, fields: &[] };
             headers::response(client.wire.outbox.tail(), &backward);
         }
         self.informational <= INFORMATIONAL_MAX

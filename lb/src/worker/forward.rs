@@ -16,6 +16,7 @@ use super::attempts;
 use super::client::{Client, Heads};
 use super::headers::{self, RequestId};
 use super::relay::{Outgoing, Relay};
+use super::release;
 use super::reply::{self, Fate};
 use super::room;
 use super::story::Story;
@@ -92,8 +93,9 @@ pub(crate) async fn forward<E: Env>(
 ) -> Fate {
     let listener = &*world.snapshot.listeners[index];
     let mut inbound = Inbound::new(worker, listener, client, heads);
-    let routed = route(world, listener, &mut inbound);
-    let lane = inbound.story.route.map_or(&listener.unrouted, |route| &listener.targets[route].1);
+    let routed = route(worker, world, listener, &mut inbound);
+    let lane =
+        inbound.story.route.map_or(&listener.unrouted, |route| &listener.targets[route].to[inbound.story.version()].1);
     let flight = LaneFlight::begin(lane, worker.index);
     let admitted = match routed {
         Ok(routed) => room::admit(worker, world, listener, routed, &mut inbound).await,
@@ -115,6 +117,7 @@ pub(crate) async fn forward<E: Env>(
     // One look at the clock ends the request and begins the wait for the next.
     client.since = story.ended.unwrap_or_else(Instant::now);
     flight.settle(&story, client.since);
+    release::settle(worker, world, &story, client.since);
     reply::tell(worker, world, listener, client, &heads.request, &story);
     fate
 }
@@ -141,26 +144,30 @@ impl<'r, S: Stream> Inbound<'r, S> {
     }
 }
 
-/// Step 5: the first route that matches.
-fn route<'w, S: Stream>(
+/// Step 5: the first route that matches, and the version of the release it may lead to.
+fn route<'w, E: Env>(
+    worker: &Worker<E>,
     world: &'w World,
     listener: &Listener,
-    inbound: &mut Inbound<'_, S>,
+    inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<Routed<'w>, Reason> {
     let request = &inbound.heads.request;
     let view =
         RequestView { method: request.method(), host: request.host(), path: request.path(), headers: &request.fields };
     let index = listener.routes.find(&view).ok_or(Reason::NoRoute)?;
     inbound.story.route = Some(index);
-    let route = &listener.config.routes[index];
+    let (route, target) = (&listener.config.routes[index], &listener.targets[index]);
+    if let Some(release) = target.release {
+        release::decide(worker, world, listener, release, inbound);
+    }
     if let Some(most) = route.body_bytes {
         inbound.upload.allow(most);
     }
-    match request.framing {
+    match inbound.heads.request.framing {
         Framing::Length(length) if !inbound.upload.allows(length) => Err(Reason::BodyTooLarge),
         _ => {
-            let cluster = &world.snapshot.clusters[listener.targets[index].0];
-            let told = if inbound.trusted { headers::deadline(&request.fields) } else { None };
+            let cluster = &world.snapshot.clusters[target.to[inbound.story.version()].0];
+            let told = if inbound.trusted { headers::deadline(&inbound.heads.request.fields) } else { None };
             let timeout = told.map_or(route.timeout, |told| told.min(route.timeout));
             Ok(Routed { cluster, index, timeout, _made: Made })
         }

@@ -215,8 +215,8 @@ pub(crate) struct Backward<'a> {
     pub(crate) version: Version,
     pub(crate) closing: bool,
     pub(crate) id: Option<&'a RequestId>,
-    /// A whole field of ours, with its line end.
-    pub(crate) cookie: Option<&'a [u8]>,
+    /// Whole fields of ours, with their line ends.
+    pub(crate) fields: &'a [u8],
 }
 
 /// Appends the answer's head as the client gets it.
@@ -247,9 +247,7 @@ pub(crate) fn response(out: &mut Vec<u8>, backward: &Backward<'_>) {
         if let Some(id) = backward.id {
             push(out, &[b"X-Request-Id: ", id.as_bytes(), b"\r\n"]);
         }
-        if let Some(cookie) = backward.cookie {
-            out.extend_from_slice(cookie);
-        }
+        out.extend_from_slice(backward.fields);
         connection(out, backward.version, backward.closing);
     }
     out.extend_from_slice(b"\r\n");
@@ -385,7 +383,7 @@ mod tests {
         let id = RequestId::given(b"id-1").unwrap();
         let render = |framing, version, closing| {
             let mut out = Vec::new();
-            response(&mut out, &Backward { head: &head, framing, version, closing, id: Some(&id), cookie: None });
+            response(&mut out, &Backward { head: &head, framing, version, closing, id: Some(&id), fields: &[] });
             String::from_utf8(out).unwrap()
         };
         assert_eq!(

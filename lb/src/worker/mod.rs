@@ -16,6 +16,7 @@ mod forward;
 mod headers;
 mod pool;
 mod relay;
+mod release;
 mod replay;
 mod reply;
 mod room;

@@ -68,7 +68,7 @@ pub(crate) async fn finish<E: Env>(
         version: request.version,
         closing,
         id: story.id.as_ref(),
-        cookie: story.cookie.as_deref(),
+        fields: &story.fields,
     };
     headers::response(client.wire.outbox.tail(), &backward);
     story.status = response.status;
@@ -323,7 +323,7 @@ pub(crate) fn tell<E: Env>(
     let must = story.reason.is_some() || story.status >= 500 || story.status == 0;
     if must || log.sample >= 1.0 || worker.dice.borrow_mut().unit() < log.sample {
         let route = story.route.map(|index| &listener.config.routes[index]);
-        let cluster = story.route.map(|index| &*world.snapshot.clusters[listener.targets[index].0]);
+        let cluster = story.route.map(|index| &*world.snapshot.clusters[listener.targets[index].to[story.version()].0]);
         let line = Line {
             wall: worker.env.wall(),
             took: story.began.elapsed(),

@@ -5,6 +5,7 @@ use weir_core::reason::Reason;
 use weir_core::retry::Denied;
 
 use super::headers::RequestId;
+use super::release::Gray;
 
 /// One request's story. Filled in as it goes; told once, at the end.
 #[derive(Debug)]
@@ -28,8 +29,10 @@ pub(crate) struct Story {
     /// Why we answered ourselves, or why the answer broke off.
     pub(crate) reason: Option<Reason>,
     pub(crate) id: Option<RequestId>,
-    /// A field for the answer: the cookie of its session.
-    pub(crate) cookie: Option<Vec<u8>>,
+    /// Which version of its release it got, if its route leads to a release.
+    pub(crate) gray: Option<Gray>,
+    /// Whole fields of ours for the answer, with their line ends: cookies.
+    pub(crate) fields: Vec<u8>,
     pub(crate) body_in: u64,
     pub(crate) body_out: u64,
 }
@@ -48,10 +51,16 @@ impl Story {
             status: 0,
             reason: None,
             id: None,
-            cookie: None,
+            gray: None,
+            fields: Vec::new(),
             body_in: 0,
             body_out: 0,
         }
+    }
+
+    /// Which of its route's clusters served it.
+    pub(crate) fn version(&self) -> usize {
+        self.gray.map_or(0, |gray| gray.decided.version)
     }
 
     /// The class of the status for counters: 0 to 4 for 1xx to 5xx, 5 for none.

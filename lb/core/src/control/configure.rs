@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_config::model::{self, Address, ClusterName, HealthCheck, Target};
+use weir_config::model::{self, Address, ClusterName, HealthCheck, ReleaseName, Target};
 
 use super::discovered::Wanted;
 use super::judge::limit;
@@ -50,6 +50,7 @@ impl Control {
             self.clusters.iter().flat_map(|cluster| cluster.endpoints.iter().copied()).collect();
         placed.into_iter().for_each(|id| self.refresh(id));
         self.listeners = self.adopt_listeners(&config);
+        self.adopt_releases(&config);
         self.config = Some(config);
         self.changed = true;
         self.apply_drains(&Evidence::Added, effects);
@@ -261,29 +262,18 @@ impl Control {
     }
 
     fn adopt_listeners(&self, config: &model::Config) -> Vec<Arc<snapshot::Listener>> {
-        let clusters: BTreeMap<&ClusterName, usize> =
-            config.clusters.iter().enumerate().map(|(at, cluster)| (&cluster.name, at)).collect();
-        config.listeners.iter().map(|wanted| self.adopt_listener(wanted, &clusters)).collect()
+        let places = Places::of(config);
+        config.listeners.iter().map(|wanted| self.adopt_listener(wanted, &places)).collect()
     }
 
-    fn adopt_listener(
-        &self,
-        wanted: &Arc<model::Listener>,
-        clusters: &BTreeMap<&ClusterName, usize>,
-    ) -> Arc<snapshot::Listener> {
+    fn adopt_listener(&self, wanted: &Arc<model::Listener>, places: &Places<'_>) -> Arc<snapshot::Listener> {
         let old = self.listeners.iter().find(|listener| listener.config.name == wanted.name);
-        let targets: Vec<(&ClusterName, usize)> = wanted
-            .routes
-            .iter()
-            .map(|route| match &route.target {
-                // A configuration is valid by construction: each reference resolves.
-                Target::Cluster(name) => (name, *clusters.get(name).expect("routes name clusters that exist")),
-            })
-            .collect();
-        let same_targets =
-            |old: &snapshot::Listener| old.targets.iter().map(|(at, _)| at).eq(targets.iter().map(|(_, at)| at));
+        let targets: Vec<Wish<'_>> = wanted.routes.iter().map(|route| places.wish(&route.target)).collect();
+        let same = |(old, wish): (&snapshot::Target, &Wish<'_>)| {
+            old.release == wish.release && old.to.iter().map(|(at, _)| at).eq(wish.to.iter().map(|(_, at)| at))
+        };
         match old {
-            Some(old) if old.config == *wanted && same_targets(old) => Arc::clone(old),
+            Some(old) if old.config == *wanted && old.targets.iter().zip(&targets).all(same) => Arc::clone(old),
             _ => Arc::new(self.make_listener(wanted, &targets, old)),
         }
     }
@@ -291,7 +281,7 @@ impl Control {
     fn make_listener(
         &self,
         wanted: &Arc<model::Listener>,
-        targets: &[(&ClusterName, usize)],
+        targets: &[Wish<'_>],
         old: Option<&Arc<snapshot::Listener>>,
     ) -> snapshot::Listener {
         let lane_before = |name: &ClusterName| {
@@ -300,16 +290,59 @@ impl Control {
         };
         let new = || Arc::new(Shards::new(self.workers));
         let mut lanes = BTreeMap::new();
-        for &(name, _) in targets {
+        for &(name, _) in targets.iter().flat_map(|wish| &wish.to) {
             lanes.entry(name).or_insert_with(|| lane_before(name).unwrap_or_else(new));
         }
+        let target = |wish: &Wish<'_>| snapshot::Target {
+            release: wish.release,
+            to: wish.to.iter().map(|(name, at)| (*at, Arc::clone(&lanes[name]))).collect(),
+        };
         snapshot::Listener {
             config: Arc::clone(wanted),
             routes: RouteTable::new(&wanted.routes),
-            targets: targets.iter().map(|(name, at)| (*at, Arc::clone(&lanes[name]))).collect(),
+            targets: targets.iter().map(target).collect(),
             load: old.map_or_else(|| Arc::new(Shards::new(self.workers)), |old| Arc::clone(&old.load)),
             unrouted: old.map_or_else(|| Arc::new(Shards::new(self.workers)), |old| Arc::clone(&old.unrouted)),
-            lanes: lanes.into_iter().map(|(name, lane)| (name.clone(), lane)).collect(),
+            lanes: lanes.iter().map(|(name, lane)| ((*name).clone(), Arc::clone(lane))).collect(),
+        }
+    }
+}
+
+/// Where a route's requests go, by name and place.
+struct Wish<'c> {
+    release: Option<usize>,
+    to: Vec<(&'c ClusterName, usize)>,
+}
+
+/// Where in the configuration what routes name is.
+pub(super) struct Places<'c> {
+    clusters: BTreeMap<&'c ClusterName, usize>,
+    releases: BTreeMap<&'c ReleaseName, (usize, &'c model::Release)>,
+}
+
+impl<'c> Places<'c> {
+    pub(super) fn of(config: &'c model::Config) -> Self {
+        let releases = config.releases.iter().enumerate();
+        Self {
+            clusters: config.clusters.iter().enumerate().map(|(at, cluster)| (&cluster.name, at)).collect(),
+            releases: releases.map(|(at, release)| (&release.name, (at, &**release))).collect(),
+        }
+    }
+
+    pub(super) fn cluster(&self, name: &ClusterName) -> usize {
+        // A configuration is valid by construction: each reference resolves.
+        *self.clusters.get(name).expect("routes and releases name clusters that exist")
+    }
+
+    fn wish(&self, target: &'c Target) -> Wish<'c> {
+        match target {
+            Target::Cluster(name) => Wish { release: None, to: vec![(name, self.cluster(name))] },
+            Target::Release(name) => {
+                // The same.
+                let (at, release) = *self.releases.get(name).expect("routes name releases that exist");
+                let to = release.clusters().map(|name| (name, self.cluster(name))).collect();
+                Wish { release: Some(at), to }
+            }
         }
     }
 }

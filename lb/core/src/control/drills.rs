@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_config::model::{ClusterName, HeaderMatch, RouteMatch, Target};
+use weir_config::model::{ClusterName, HeaderMatch, RouteMatch};
 use weir_config::words;
 
 use super::notice::Notice;
@@ -408,10 +408,8 @@ impl Control {
                     return Err(Refused::Unknown { what: "route", name: format!("{listener}/{}", at + 1), nearest });
                 }
                 let routes = routes.iter().enumerate().filter(|(at, _)| route.is_none_or(|route| route == *at));
-                let names = routes.map(|(_, route)| match &route.target {
-                    Target::Cluster(name) => name,
-                });
-                names.filter_map(|name| self.index_of(name)).collect()
+                let targets = routes.flat_map(|(at, _)| &found.targets[at].to);
+                targets.map(|(cluster, _)| *cluster).collect()
             }
         };
         indices.sort_unstable();

@@ -138,6 +138,7 @@ impl Control {
             config: Arc::clone(config),
             listeners: self.listeners.clone(),
             clusters,
+            releases: self.releases.iter().map(|release| Arc::clone(&release.published)).collect(),
             drills: self.drills.in_force(),
         }))
     }

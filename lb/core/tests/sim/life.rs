@@ -222,9 +222,16 @@ impl Life {
         assert!(snapshot.clusters.iter().map(|cluster| &cluster.config).eq(&config.clusters));
         assert!(snapshot.listeners.iter().map(|listener| &listener.config).eq(&config.listeners));
         for listener in &snapshot.listeners {
-            for (route, (cluster, _)) in listener.config.routes.iter().zip(&listener.targets) {
-                let weir_config::model::Target::Cluster(wanted) = &route.target;
-                assert_eq!(snapshot.clusters[*cluster].config.name, *wanted);
+            for (route, target) in listener.config.routes.iter().zip(&listener.targets) {
+                let names = target.to.iter().map(|(cluster, _)| &snapshot.clusters[*cluster].config.name);
+                match &route.target {
+                    weir_config::model::Target::Cluster(wanted) => assert!(names.eq([wanted])),
+                    weir_config::model::Target::Release(wanted) => {
+                        let release = &snapshot.releases[target.release.expect("a release")].config;
+                        assert_eq!(release.name, *wanted);
+                        assert!(names.eq(release.clusters()));
+                    }
+                }
             }
         }
         for cluster in &snapshot.clusters {

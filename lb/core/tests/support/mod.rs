@@ -32,6 +32,7 @@ pub(crate) fn config(listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Config
         access_log: None,
         listeners: listeners.into_iter().map(Arc::new).collect(),
         clusters: clusters.into_iter().map(Arc::new).collect(),
+        releases: Vec::new(),
     }
 }
 
