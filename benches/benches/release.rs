@@ -65,7 +65,7 @@ fn made(listed: usize) -> release::Release {
         line: 1,
     };
     let loads = (0..2).map(|_| Arc::new(Shards::new(1))).collect();
-    release::Release::new(Arc::new(config), vec![0, 1], &[Some(weight)], loads, Arc::new(Shards::new(1)))
+    release::Release::new(Arc::new(config), vec![0, 1], &[Some(weight)], loads, Arc::new(Shards::new(1)), None)
 }
 
 fn decide(criterion: &mut Criterion) {

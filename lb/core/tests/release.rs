@@ -82,7 +82,8 @@ fn never_then_first_then_bucket_then_stable() {
 
     let id_in = |version| (0..).map(|n| format!("u{n}")).find(|id| release.owner(bucket(id).unwrap()) == version);
     let (of_v2, of_v1) = (id_in(1).unwrap(), id_in(0).unwrap());
-    let table: [(&[(&str, &str)], &str, usize, Why); 12] = [
+    type Row<'t> = (&'t [(&'t str, &'t str)], &'t str, usize, Why);
+    let table: [Row<'_>; 12] = [
         (&[("x-user-id", &of_v2)], "::1", 1, Why::Bucket),
         (&[("x-user-id", &of_v1)], "::1", 0, Why::Stable),
         (&[], "::1", 0, Why::Unattributed),

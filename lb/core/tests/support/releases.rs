@@ -56,7 +56,7 @@ pub(crate) fn made_release(config: Release) -> release::Release {
 pub(crate) fn made_release_at(config: Release, weights: &[Option<Share>]) -> release::Release {
     let versions = config.canaries.len() + 1;
     let loads = (0..versions).map(|_| Arc::new(Shards::new(1))).collect();
-    release::Release::new(Arc::new(config), (0..versions).collect(), weights, loads, Arc::new(Shards::new(1)))
+    release::Release::new(Arc::new(config), (0..versions).collect(), weights, loads, Arc::new(Shards::new(1)), None)
 }
 
 /// Header fields of a request, by lower-case name.
