@@ -261,8 +261,8 @@ fn at_weight(release: &Release, place: usize, weight: Share) -> Result<Release, 
     let shares = release.ranges.iter().zip(&release.closed).map(|(range, closed)| (!closed).then_some(range.share));
     let mut weights: Vec<Option<Share>> = shares.collect();
     weights[place] = Some(weight);
-    let Release { config, clusters, loads, buckets, .. } = release;
-    Ok(Release::new(Arc::clone(config), clusters.clone(), &weights, loads.clone(), Arc::clone(buckets)))
+    let Release { config, clusters, loads, buckets, mirror, .. } = release;
+    Ok(Release::new(Arc::clone(config), clusters.clone(), &weights, loads.clone(), Arc::clone(buckets), mirror.clone()))
 }
 
 /// By member: the part of a cluster's requests that goes there by weight, of 1. What policy, loads

@@ -113,11 +113,7 @@ struct Tries<'w> {
 
 impl<'w> Tries<'w> {
     /// The first endpoint; waits for one with room if all have as much as they may.
-    async fn first<E: Env>(
-        &self,
-        worker: &Worker<E>,
-        client: &mut Client<E::Stream>,
-    ) -> Result<Picked<'w>, Reason> {
+    async fn first<E: Env>(&self, worker: &Worker<E>, client: &mut Client<E::Stream>) -> Result<Picked<'w>, Reason> {
         match self.pick(worker, &self.tried) {
             Err(Refusal { all_busy: true, .. }) => {
                 let take = || self.pick(worker, &self.tried).ok();
