@@ -238,9 +238,12 @@ impl Reason {
                 ("upstream_cut", 0, Upstream, "The endpoint's connection broke in the middle of its answer.")
             }
             Self::UpstreamStalled => ("upstream_stalled", 0, Upstream, "The endpoint's answer stopped for too long."),
-            Self::IdleTimeout => {
-                ("idle_timeout", 0, Downstream, "Nothing moved in either direction for as long as this listener allows.")
-            }
+            Self::IdleTimeout => (
+                "idle_timeout",
+                0,
+                Downstream,
+                "Nothing moved in either direction for as long as this listener allows.",
+            ),
             Self::FaultInjected => ("fault_injected", 503, Here, "A rehearsal: this fault was injected on purpose."),
             Self::DrainDeadline => ("drain_deadline", 0, Here, "The process stopped before the request was done."),
             Self::Internal => ("internal", 500, Here, "An error of the load balancer itself."),

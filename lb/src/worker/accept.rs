@@ -81,7 +81,13 @@ impl Door {
         address: SocketAddr,
         socket: E::Reserved,
     ) -> Self {
-        let bound = Rc::new(Bound { listener, address, closed: Cell::new(false), speaks: Cell::default(), last: RefCell::default() });
+        let bound = Rc::new(Bound {
+            listener,
+            address,
+            closed: Cell::new(false),
+            speaks: Cell::default(),
+            last: RefCell::default(),
+        });
         let (stop, stopped) = oneshot::channel();
         tokio::task::spawn_local(accept(Accepting::new(worker), Rc::clone(&bound), socket, stopped));
         Self { bound, stop }
