@@ -21,6 +21,7 @@ mod reload;
 mod retries;
 mod seeing;
 mod stage;
+mod tcp;
 mod upstream;
 mod zones;
 
