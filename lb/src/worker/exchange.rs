@@ -249,6 +249,7 @@ pub(crate) async fn exchange<'w, E: Env>(
         endpoint: leased.member.address(),
         id: story.id.as_ref(),
         left: tries.left(story.tried),
+        shadow: false,
     };
     headers::request(leased.upstream.wire.outbox.tail(), &onward);
     upload.replay(&mut leased.upstream.wire);
@@ -316,7 +317,7 @@ pub(crate) async fn exchange<'w, E: Env>(
 }
 
 /// Reads until the head of an answer is complete.
-fn poll_head<E: Env>(
+pub(crate) fn poll_head<E: Env>(
     worker: &Worker<E>,
     upstream: &mut Upstream<E::Stream>,
     end: &mut HeadEnd,

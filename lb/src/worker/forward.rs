@@ -4,6 +4,7 @@
 //! an attempt ([`super::attempts`]). `Routed`, `Admitted`, `Picked`, `Leased` and `Answered` can
 //! only be made by their own step, so steps cannot be left out or swapped.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use weir_core::snapshot::{Cluster, Listener};
 use super::attempts;
 use super::client::{Client, Heads};
 use super::headers::{self, RequestId};
+use super::mirror;
 use super::relay::{Outgoing, Relay};
 use super::release;
 use super::reply::{self, Fate};
@@ -85,8 +87,8 @@ impl From<Reason> for Refused {
 
 /// Takes one request from its head to the end of its answer.
 pub(crate) async fn forward<E: Env>(
-    worker: &Worker<E>,
-    world: &World,
+    worker: &Rc<Worker<E>>,
+    world: &Rc<World>,
     index: usize,
     client: &mut Client<E::Stream>,
     heads: &mut Heads,
@@ -112,6 +114,7 @@ pub(crate) async fn forward<E: Env>(
         }
         Err(refused) => reply::refuse(worker, listener, refused, &mut inbound).await,
     };
+    mirror::send(worker, world, listener, &inbound);
     let Inbound { mut story, upload, .. } = inbound;
     story.body_in = upload.passed;
     // One look at the clock ends the request and begins the wait for the next.

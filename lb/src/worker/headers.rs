@@ -100,6 +100,8 @@ pub(crate) struct Onward<'a> {
     pub(crate) id: Option<&'a RequestId>,
     /// The time that is left for an answer.
     pub(crate) left: Duration,
+    /// It is a copy, whose answer nobody gets.
+    pub(crate) shadow: bool,
 }
 
 /// Appends the request's head as the endpoint gets it.
@@ -140,6 +142,9 @@ pub(crate) fn request(out: &mut Vec<u8>, onward: &Onward<'_>) {
     if policy.deadline {
         let left = u64::try_from(onward.left.as_millis()).unwrap_or(u64::MAX);
         push_number(out, b"X-Request-Deadline-Ms: ", left);
+    }
+    if onward.shadow {
+        out.extend_from_slice(b"X-Shadow: 1\r\n");
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -337,7 +342,7 @@ mod tests {
         let (peer, endpoint) = (&Peer::new(([192, 0, 2, 7], 5).into()), &Address::Ip(([10, 0, 0, 1], 80).into()));
         let mut out = Vec::new();
         let left = Duration::from_millis(1500);
-        request(&mut out, &Onward { head: &head, policy, peer, trusted, endpoint, id: Some(&id), left });
+        request(&mut out, &Onward { head: &head, policy, peer, trusted, endpoint, id: Some(&id), left, shadow: false });
         String::from_utf8(out).unwrap()
     }
 

@@ -14,6 +14,7 @@ mod exchange;
 mod flight;
 mod forward;
 mod headers;
+mod mirror;
 mod pool;
 mod relay;
 mod release;

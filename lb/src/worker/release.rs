@@ -23,6 +23,8 @@ pub(crate) struct Gray {
     /// The release's index in the snapshot.
     pub(crate) release: usize,
     pub(crate) decided: Decided,
+    /// A copy of it goes elsewhere too.
+    pub(crate) mirrored: bool,
 }
 
 /// Step 6: the version. Whoever is handed an id is handed it with the answer.
@@ -40,7 +42,12 @@ pub(crate) fn decide<E: Env>(
     if let (Some(handed), Anonymous::Cookie(cookie)) = (decided.assigned.handed, &release.config.anonymous) {
         hand_out(&mut inbound.story.fields, cookie, handed);
     }
-    inbound.story.gray = Some(Gray { release: at, decided });
+    let mirror = release.config.mirror.as_ref();
+    let mirrored = mirror.filter(|mirror| release::is_mirrored(mirror, asked.view.method, &mut dice));
+    if let Some(mirror) = mirrored {
+        inbound.upload.keep(mirror.body_bytes as usize);
+    }
+    inbound.story.gray = Some(Gray { release: at, decided, mirrored: mirrored.is_some() });
 }
 
 fn hand_out(out: &mut Vec<u8>, cookie: &IdCookie, Handed(id): Handed) {
@@ -52,7 +59,7 @@ fn hand_out(out: &mut Vec<u8>, cookie: &IdCookie, Handed(id): Handed) {
 
 /// Counts a request that is over.
 pub(crate) fn settle<E: Env>(worker: &Worker<E>, world: &World, story: &Story, now: Instant) {
-    let Some(Gray { release, decided }) = story.gray else { return };
+    let Some(Gray { release, decided, .. }) = story.gray else { return };
     let release: &Release = &world.snapshot.releases[release];
     let assigned = decided.assigned;
     if decided.moved_by_health() {

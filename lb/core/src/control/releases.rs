@@ -7,9 +7,10 @@ use weir_config::model::{self, ClusterName, Share};
 
 use super::Control;
 use super::configure::Places;
+use crate::limits::{Budget, Queue};
 use crate::load::Shards;
-use crate::release::Release;
-use crate::release::load::{BucketLoads, VersionLoad};
+use crate::release::load::{BucketLoads, MirrorLoad, VersionLoad};
+use crate::release::{Mirror, Release};
 
 /// A release of the configuration in force.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct ReleaseState {
     /// Counts of its versions by cluster; those of clusters that left it are dropped.
     loads: BTreeMap<ClusterName, Arc<Shards<VersionLoad>>>,
     buckets: Arc<Shards<BucketLoads>>,
+    /// Copies under way, and what became of those before.
+    mirrored: (Arc<Budget>, Arc<Shards<MirrorLoad>>),
     /// As workers see it.
     pub(super) published: Arc<Release>,
 }
@@ -44,16 +47,22 @@ impl Control {
         places: &Places<'_>,
     ) -> ReleaseState {
         let clusters: Vec<usize> = wanted.clusters().map(|name| places.cluster(name)).collect();
-        let (kept, buckets) = match before {
-            Some(before) => (before.loads, before.buckets),
-            None => (BTreeMap::new(), Arc::new(Shards::new(self.workers))),
+        let new_mirrored = || (Arc::new(Budget::new(None, Queue::new())), Arc::new(Shards::new(self.workers)));
+        let (kept, buckets, mirrored) = match before {
+            Some(before) => (before.loads, before.buckets, before.mirrored),
+            None => (BTreeMap::new(), Arc::new(Shards::new(self.workers)), new_mirrored()),
         };
+        let mirror = wanted.mirror.as_ref().map(|mirror| {
+            let (budget, load) = mirrored.clone();
+            budget.set_most(Some(mirror.max_concurrent));
+            Mirror { cluster: places.cluster(&mirror.cluster), budget, load }
+        });
         let load = |name: &ClusterName| kept.get(name).map_or_else(|| Arc::new(Shards::new(self.workers)), Arc::clone);
         let loads: Vec<_> = wanted.clusters().map(load).collect();
         let weights: Vec<Option<Share>> = wanted.canaries.iter().map(|canary| Some(canary.weight)).collect();
         let published =
-            Arc::new(Release::new(Arc::clone(wanted), clusters, &weights, loads.clone(), Arc::clone(&buckets)));
+            Arc::new(Release::new(Arc::clone(wanted), clusters, &weights, loads.clone(), Arc::clone(&buckets), mirror));
         let loads = wanted.clusters().cloned().zip(loads).collect();
-        ReleaseState { config: Arc::clone(wanted), loads, buckets, published }
+        ReleaseState { config: Arc::clone(wanted), loads, buckets, mirrored, published }
     }
 }

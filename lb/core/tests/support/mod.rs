@@ -1,6 +1,7 @@
 //! Configurations made by hand, with the product's defaults.
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
+mod releases;
 mod traffic;
 
 use std::num::NonZeroU32;
@@ -20,6 +21,7 @@ use weir_core::load::Shards;
 use weir_core::snapshot::{self, Kept, Member, Snapshot};
 use weir_core::time::Moment;
 
+pub(crate) use releases::*;
 pub(crate) use traffic::{bring_back, charged, eject, judged_shop, of_shop, outlier, told};
 
 pub(crate) fn config(listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Config {
