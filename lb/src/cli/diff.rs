@@ -111,3 +111,6 @@ fn understand(source: &Source, text: &str) -> Result<Config, String> {
 fn said(error: &impl ToString) -> String {
     format!("weir: {}\n", error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,10 +76,12 @@ fn lines<'a>(old: &'a str, new: &'a str) -> Vec<Line<'a>> {
         }
         let (left, right) = (old.len() - i, new.len() - j);
         let meet = |passed: usize| {
-            (passed.saturating_sub(right)..=passed.min(left)).map(move |gone| (gone, passed - gone)).find(|(gone, come)| {
-                (i + gone == old.len() && j + come == new.len())
-                    || (i + gone < old.len() && j + come < new.len() && old[i + gone] == new[j + come])
-            })
+            (passed.saturating_sub(right)..=passed.min(left)).map(move |gone| (gone, passed - gone)).find(
+                |(gone, come)| {
+                    (i + gone == old.len() && j + come == new.len())
+                        || (i + gone < old.len() && j + come < new.len() && old[i + gone] == new[j + come])
+                },
+            )
         };
         // They meet at their ends at the latest.
         let (gone, come) = (1..left + right).find_map(meet).unwrap_or((left, right));

@@ -77,3 +77,34 @@ impl Health {
         Some(Self { healthy: found.healthy, all: found.endpoints.len(), usable: found.usable > 0 && !open })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(at_seconds: f64, each: u64) -> Buckets {
+        let requests = (0..10_000).map(|bucket| if bucket < 5_000 { 3 * each } else { each }).collect();
+        Buckets { at_seconds, requests }
+    }
+
+    fn of(buckets: Vec<(u16, u16)>) -> Move {
+        Move { from: "v1".into(), to: "v2".into(), share: 10.0, buckets, out: false }
+    }
+
+    #[test]
+    fn a_move_concerns_its_buckets_part_of_the_present_rate() {
+        let traffic = Traffic::between(&counts(7.0, 1), counts(9.0, 2));
+        assert_eq!(traffic.per_second, 10_000.0);
+        assert_eq!(traffic.of_move(&of(vec![(0, 4_999)])), 7_500.0);
+        assert_eq!(traffic.of_move(&of(vec![(0, 0), (9_999, 9_999)])), 2.0);
+        assert_eq!(traffic.of_move(&of(vec![])), 1_000.0, "another salt: its share of everybody");
+        assert_eq!(traffic.of_move(&of(vec![(9_999, 10_001)])), 0.0, "no such buckets");
+    }
+
+    #[test]
+    fn an_instance_that_was_restarted_or_idle_has_no_rate() {
+        for (first, then) in [(counts(7.0, 5), counts(1.0, 1)), (counts(1.0, 0), counts(2.0, 0))] {
+            assert_eq!(Traffic::between(&first, then).of_move(&of(vec![(0, 9)])), 0.0);
+        }
+    }
+}

@@ -66,7 +66,8 @@ impl Pair<'_> {
     /// With a new salt a user's old bucket says nothing of the new one: shares multiply.
     fn moves_anew(&self, old: &[Range], new: &[Range]) -> Vec<Move> {
         let (old, new) = (shares(old), shares(new));
-        let both = old.iter().enumerate().flat_map(|(from, a)| new.iter().enumerate().map(move |(to, b)| (from, to, a * b)));
+        let both =
+            old.iter().enumerate().flat_map(|(from, a)| new.iter().enumerate().map(move |(to, b)| (from, to, a * b)));
         let moves = both.filter(|(from, to, share)| *share > 0.0 && self.old.cluster(*from) != self.new.cluster(*to));
         moves.map(|(from, to, share)| self.to_move(from, to, 100.0 * share)).collect()
     }
@@ -91,7 +92,8 @@ impl Move {
 
     /// `buckets 0-499, 9000-9999`.
     pub(in crate::cli) fn ranges(&self) -> String {
-        let one = |&(first, last): &(u16, u16)| if first == last { first.to_string() } else { format!("{first}-{last}") };
+        let one =
+            |&(first, last): &(u16, u16)| if first == last { first.to_string() } else { format!("{first}-{last}") };
         let several = if matches!(self.buckets[..], [(first, last)] if first == last) { "" } else { "s" };
         format!("bucket{several} {}", self.buckets.iter().map(one).collect::<Vec<_>>().join(", "))
     }

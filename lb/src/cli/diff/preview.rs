@@ -81,7 +81,8 @@ impl Preview {
             release.moves.iter().map(|(its, per_second)| {
                 let mut value = its.to_json(&release.name);
                 value["requests_per_second"] = per_second.map(|rate| (rate * 100.0).round() / 100.0).into();
-                let health = release.health.iter().find(|(cluster, _)| *cluster == its.to).and_then(|(_, found)| *found);
+                let health =
+                    release.health.iter().find(|(cluster, _)| *cluster == its.to).and_then(|(_, found)| *found);
                 value["to_endpoints"] = health
                     .map(|found| json!({ "healthy": found.healthy, "of": found.all, "usable": found.usable }))
                     .into();
@@ -129,13 +130,7 @@ impl Release {
             let rate = traffic.as_ref().map(|traffic| traffic.of_move(&its));
             (its, rate)
         });
-        Ok(Self {
-            new_hash: pair.is_new_hash(),
-            new_key: pair.is_new_key(),
-            moves: moves.collect(),
-            health,
-            name,
-        })
+        Ok(Self { new_hash: pair.is_new_hash(), new_key: pair.is_new_key(), moves: moves.collect(), health, name })
     }
 
     fn render(&self, paint: Paint) -> String {

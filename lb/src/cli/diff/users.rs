@@ -110,3 +110,33 @@ fn canonical(form: Canonical, id: &[u8]) -> Cow<'_, [u8]> {
     let id = if form.trim { id.trim_ascii() } else { id };
     if form.lower { Cow::Owned(id.to_ascii_lowercase()) } else { Cow::Borrowed(id) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::diff::tests::{canary, release};
+
+    #[test]
+    fn a_file_is_read_line_by_line() {
+        let (old, new) = (release(vec![canary("v2", 0, 5_000)]), release(vec![canary("v2", 0, 10_000)]));
+        let pairs = [Pair { old: &old, new: &new }];
+        let text: String = (0..1_000).map(|n| format!("  user-{n}\r\n")).collect();
+        let text = format!("# ids\n\n  \n{text}last");
+        let users = of(text.as_bytes(), &pairs, 3).unwrap().remove(0);
+        let moved = &users.moved[&("v1".to_owned(), "v2".to_owned())];
+        assert_eq!(users.stay + moved.count, 1_001);
+        assert!((400..600).contains(&moved.count) && moved.ids.len() == 3 && !moved.out, "{moved:?}");
+        assert!(moved.ids.iter().all(|id| id.starts_with("user-")), "as it stands in the file: {moved:?}");
+        let back = of(text.as_bytes(), &[Pair { old: &new, new: &old }], usize::MAX).unwrap().remove(0);
+        let back = &back.moved[&("v2".to_owned(), "v1".to_owned())];
+        assert!(back.out && back.count == moved.count && back.ids.len() as u64 == back.count);
+    }
+
+    #[test]
+    fn what_is_no_list_of_ids_is_noticed() {
+        let line = vec![b'x'; LINE_MAX as usize + 1];
+        let text = [&b"a\n"[..], &line].concat();
+        assert!(matches!(of(&text[..], &[], 1), Err((2, None))));
+        assert!(of_file(Path::new("/nowhere"), &[], 1).unwrap_err().to_string().contains("/nowhere"));
+    }
+}

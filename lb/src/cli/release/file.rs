@@ -15,9 +15,7 @@ pub(super) enum WriteError {
     ConfigMap(String),
     #[error("{0} was changed by somebody else meanwhile, and is left as they wrote it; look at it, and try again")]
     Changed(String),
-    #[error(
-        "{0} lies on a file system that is read only; change it where it comes from (--dry-run prints the change)"
-    )]
+    #[error("{0} lies on a file system that is read only; change it where it comes from (--dry-run prints the change)")]
     ReadOnly(String),
     #[error("this user may not put a new file into {directory}: run it as the owner of {file}, user {owner}")]
     Denied { directory: String, file: String, owner: u32 },

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use clap::Args;
 use http::StatusCode;
 use serde_json::{Value, json};
-use weir_config::model::Share;
 use weir_config::Mistakes;
+use weir_config::model::Share;
 
 use super::file::{self, WriteError};
 use crate::cli::check::style_of;
@@ -85,7 +85,9 @@ enum SetError {
     Write(#[from] WriteError),
     #[error("{0}")]
     Mistakes(Box<Mistakes>),
-    #[error("the instance at {admin} reads {path}, which is not on this host: run this there, or name a file with --config")]
+    #[error(
+        "the instance at {admin} reads {path}, which is not on this host: run this there, or name a file with --config"
+    )]
     Elsewhere { admin: String, path: String },
     #[error(
         "{path} is not what is in force at {admin}: it was changed and refused, or is another file of that name; \
@@ -163,10 +165,10 @@ impl Set {
         let old = understand(&text)?.config;
         let new_text = self.edit(&source, &text)?;
         let new = understand(&new_text)?.config;
-        let look =
-            Look { users: self.users.as_deref(), client: client.as_ref(), all_ids: false, sample: self.dry_run };
+        let look = Look { users: self.users.as_deref(), client: client.as_ref(), all_ids: false, sample: self.dry_run };
         let preview = Preview::new(&old, &new, &look)?;
-        let stable = new.releases.iter().find(|release| release.name.as_str() == self.release).map(|found| &found.stable);
+        let stable =
+            new.releases.iter().find(|release| release.name.as_str() == self.release).map(|found| &found.stable);
         let elsewhere = preview.moves().any(|its| its.out && stable.is_some_and(|stable| its.to != stable.as_str()));
         let patch = patch::unified(&source.shown(), &text, &new_text, Paint::for_stdout());
         let done = |result, followed| Done { result, path: source.shown(), patch, preview, followed };
@@ -282,5 +284,27 @@ impl Done {
         };
         eprintln!("{}", warn.state("rejected", &format!("weir: {}", harmless(&wrong))));
         printed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_read_as_people_write_them() {
+        for (text, cluster, percent) in [
+            ("v2=10", "v2", 10.0),
+            ("v2=10%", "v2", 10.0),
+            ("v2= 0.25 %", "v2", 0.25),
+            ("v2=0", "v2", 0.0),
+            ("orders-v2=100.00", "orders-v2", 100.0),
+        ] {
+            let wish = Wish::parse(text).unwrap();
+            assert_eq!((&*wish.cluster, wish.weight.percent()), (cluster, percent));
+        }
+        for text in ["v2", "v2=", "v2=x", "v2=101", "v2=-1", "v2=0.005", "v2=NaN", "v2:10"] {
+            assert!(Wish::parse(text).is_err(), "{text}");
+        }
     }
 }
