@@ -15,6 +15,7 @@ mod resilience;
 mod retry;
 mod route;
 mod shadow;
+mod tcp;
 
 use std::collections::HashMap;
 use std::num::{NonZeroU16, NonZeroU32};
