@@ -5,6 +5,7 @@
 //! [`weir_config::release::rule`]; here it is applied to requests.
 
 mod identity;
+pub mod judge;
 pub mod load;
 
 use std::net::IpAddr;

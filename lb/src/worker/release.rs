@@ -60,26 +60,30 @@ fn hand_out(out: &mut Vec<u8>, cookie: &IdCookie, Handed(id): Handed) {
 /// Counts a request that is over.
 pub(crate) fn settle<E: Env>(worker: &Worker<E>, world: &World, story: &Story, now: Instant) {
     let Some(Gray { release, decided, .. }) = story.gray else { return };
-    let release: &Release = &world.snapshot.releases[release];
+    count(worker.index, &world.snapshot.releases[release], decided, story, now);
+}
+
+/// Counts a request or a session that is over, and that `release` decided on.
+pub(crate) fn count(worker: usize, release: &Release, decided: Decided, story: &Story, now: Instant) {
     let assigned = decided.assigned;
     if decided.moved_by_health() {
         // Says nothing of the version it was served by, and nothing good of its own.
-        release.loads[assigned.version].of(worker.index).moved.add(1);
+        release.loads[assigned.version].of(worker).moved.add(1);
         return;
     }
     let failed = story.status >= 500 || story.reason.is_some_and(|reason| reason.meaning().side != Side::Downstream);
-    let load = release.loads[decided.version].of(worker.index);
+    let load = release.loads[decided.version].of(worker);
     load.requests[story.class()].add(1);
     load.why[assigned.why as usize].add(1);
     load.errors.add(u64::from(failed));
     load.duration.observe(now - story.began);
     let Some(bucket) = assigned.bucket else { return };
-    let buckets = release.buckets.of(worker.index);
+    let buckets = release.buckets.of(worker);
     buckets.requests[usize::from(bucket.get())].add(1);
     buckets.errors[usize::from(bucket.get())].add(u64::from(failed));
     match (assigned.why, release.cohort(bucket)) {
         (Why::Bucket, _) => compare(&load.arm, story, failed),
-        (Why::Stable, Some(canary)) => compare(&release.loads[canary + 1].of(worker.index).cohort, story, failed),
+        (Why::Stable, Some(canary)) => compare(&release.loads[canary + 1].of(worker).cohort, story, failed),
         _ => {}
     }
 }

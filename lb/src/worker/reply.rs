@@ -24,7 +24,7 @@ use super::{Worker, World};
 use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
-use crate::observe::access::Line;
+use crate::observe::access::{Line, Request};
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -335,14 +335,16 @@ pub(crate) fn tell<E: Env>(
             endpoint: story.endpoint.and_then(|at| cluster?.members.get(at)).map(Member::address),
             attempts: story.attempts,
             denied: story.denied.map(Denied::as_str),
-            method: request.method(),
-            host: request.host(),
-            target: request.target(),
-            version: match request.version {
-                Version::Http10 => "HTTP/1.0",
-                Version::Http11 => "HTTP/1.1",
-            },
-            status: story.status,
+            request: Some(Request {
+                method: request.method(),
+                host: request.host(),
+                target: request.target(),
+                version: match request.version {
+                    Version::Http10 => "HTTP/1.0",
+                    Version::Http11 => "HTTP/1.1",
+                },
+                status: story.status,
+            }),
             reason: story.reason.map(Reason::as_str),
             id: story.id.as_ref().map(headers::RequestId::as_str),
             body_in: story.body_in,
