@@ -17,6 +17,7 @@ mod framing;
 mod health;
 mod lifecycle;
 mod limits;
+mod release_cli;
 mod reload;
 mod retries;
 mod seeing;
