@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use http::StatusCode;
@@ -22,6 +23,10 @@ use crate::cli::diff::{InForce, Look, LookError, Preview};
 use crate::cli::paint::{Paint, harmless, harmless_but_colours};
 use crate::cli::{Format, emit, patch};
 use crate::control::source::{Source, SourceError};
+
+/// How often it is looked whether the change is in force, where no verdict can be asked for.
+const LOOKS: u32 = 50;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// `weir release set`.
 #[derive(Debug, Args)]
@@ -154,6 +159,9 @@ impl Set {
             }
             error => eprintln!("weir: {}", harmless(&error.to_string())),
         }
+        if matches!(error, SetError::Instance(ClientError::Connect { .. })) && self.config.is_none() {
+            eprintln!("weir: without an instance, name the file with --config");
+        }
         eprintln!("{}", Paint::for_stderr().bold("nothing was written"));
     }
 
@@ -219,19 +227,29 @@ fn default_admin() -> String {
 fn follow(client: &Client, source: &Source, text: &str) -> Followed {
     let asked = || -> Result<Followed, ClientError> {
         let reply = client.post("/api/v1/config:reload")?;
-        if reply.status == StatusCode::UNPROCESSABLE_ENTITY {
-            let verdict: Value = client.read(&reply)?;
-            return Ok(Followed::Rejected(verdict["text"].as_str().unwrap_or_default().trim_end().to_owned()));
+        let looks = match reply.status {
+            StatusCode::OK => 1,
+            // It takes orders over loopback only; but it watches its file.
+            StatusCode::FORBIDDEN => LOOKS,
+            StatusCode::UNPROCESSABLE_ENTITY => {
+                let verdict: Value = client.read(&reply)?;
+                return Ok(Followed::Rejected(verdict["text"].as_str().unwrap_or_default().trim_end().to_owned()));
+            }
+            _ => return Err(client.refused(&reply)),
+        };
+        for look in 0..looks {
+            if look > 0 {
+                std::thread::sleep(BETWEEN_LOOKS);
+            }
+            let now: InForce = client.get("/api/v1/config")?;
+            if now.text == text {
+                return Ok(Followed::InForce(now.generation));
+            }
+            if now.path != source.path() {
+                return Ok(Followed::OtherFile(now.path.display().to_string()));
+            }
         }
-        if reply.status != StatusCode::OK {
-            return Err(client.refused(&reply));
-        }
-        let now: InForce = client.get("/api/v1/config")?;
-        Ok(match now {
-            now if now.text == text => Followed::InForce(now.generation),
-            now if now.path != source.path() => Followed::OtherFile(now.path.display().to_string()),
-            _ => Followed::Rejected("it is not what is in force; `weir events` tells what happened".into()),
-        })
+        Ok(Followed::Rejected("it is not what is in force; `weir events` tells what happened".into()))
     };
     asked().unwrap_or_else(|error| Followed::Silent(error.to_string()))
 }
