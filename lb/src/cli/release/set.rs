@@ -5,7 +5,7 @@
 //! only says how many users leave. What needs a word more is to send a canary's users to another
 //! canary, for they come into a version nobody chose for them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,9 +166,7 @@ impl Set {
     }
 
     fn set(&self) -> Result<Done, SetError> {
-        let admin = self.admin.clone().or_else(|| self.config.is_none().then(default_admin));
-        let client = admin.as_deref().map(Client::new).transpose()?;
-        let (source, text) = self.file(client.as_ref(), admin.as_deref().unwrap_or_default())?;
+        let (client, source, text) = self.file()?;
         let understand = |text: &str| source.understand(text).map_err(|mistakes| SetError::Mistakes(mistakes.into()));
         let old = understand(&text)?.config;
         let new_text = self.edit(&source, &text)?;
@@ -194,18 +192,21 @@ impl Set {
         Ok(done(result, followed))
     }
 
-    /// The file, and its text: that of the running instance unless one is named.
-    fn file(&self, client: Option<&Client>, admin: &str) -> Result<(Source, Arc<str>), SetError> {
-        let (Some(client), None) = (client, &self.config) else {
-            let source = Source::new(self.config.as_deref().unwrap_or(Path::new("")));
+    /// The instance that is followed, the file, and its text.
+    fn file(&self) -> Result<(Option<Client>, Source, Arc<str>), SetError> {
+        if let Some(path) = &self.config {
+            let client = self.admin.as_deref().map(Client::new).transpose()?;
+            let source = Source::new(path);
             let text = source.read()?;
-            return Ok((source, text));
-        };
+            return Ok((client, source, text));
+        }
+        let admin = self.admin.clone().unwrap_or_else(default_admin);
+        let client = Client::new(&admin)?;
         let in_force: InForce = client.get("/api/v1/config")?;
         let source = Source::new(&in_force.path);
-        let (admin, path) = (admin.to_owned(), in_force.path.display().to_string());
+        let path = in_force.path.display().to_string();
         match source.read() {
-            Ok(text) if *text == *in_force.text => Ok((source, text)),
+            Ok(text) if *text == *in_force.text => Ok((Some(client), source, text)),
             Ok(_) => Err(SetError::NotInForce { admin, path }),
             Err(SourceError::Missing(_)) => Err(SetError::Elsewhere { admin, path }),
             Err(error) => Err(error.into()),
