@@ -6,6 +6,7 @@
 //! elsewhere made a browser send.
 
 mod api;
+mod explain;
 mod guard;
 mod orders;
 mod page;

@@ -87,7 +87,7 @@ impl Diff {
 }
 
 /// A configuration, or what is wrong with it, ready to print.
-fn read(path: &Path) -> Result<Config, String> {
+pub(super) fn read(path: &Path) -> Result<Config, String> {
     let source = Source::new(path);
     let text = source.read().map_err(|error| format!("weir: {error}\n"))?;
     let parsed = source.understand(&text).map_err(|mistakes| mistakes.render(style_of(Paint::for_stderr())))?;
