@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{ChangeKind, Notes, Pair, Touches, pairs, resilience, show};
-use crate::model::{HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, Route};
+use crate::model::{HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, Protocol, Route};
 
 /// All listeners before and after.
 type All<'a> = (&'a [Arc<Listener>], &'a [Arc<Listener>]);
@@ -37,7 +37,23 @@ fn both(old: &Listener, new: &Listener, all: All<'_>, notes: &mut Notes) {
     let subject = format!("listener {name}");
     notes.subject(&subject);
     bound(&old.bind, bind, all, notes);
-    notes.field(Touches::Connections, "protocol", &old.protocol, protocol, |protocol| format!("{protocol:?}"));
+    // Connections that speak HTTP end with their next answer; a TCP session ends when its peers
+    // end it.
+    let touches = if old.protocol == Protocol::Http { Touches::Connections } else { Touches::NewConnections };
+    notes.field(touches, "protocol", &old.protocol, protocol, |protocol| protocol.as_str().to_owned());
+    if old.protocol != *protocol {
+        // What only one of them knows did not change: it is there or not, and that is said.
+        notes.field(
+            Touches::NewConnections,
+            "timeouts: stream_idle",
+            &old.timeouts.stream_idle,
+            &timeouts.stream_idle,
+            show::duration,
+        );
+        let most = (&old.limits.connections, &limits.connections);
+        notes.field(Touches::NewConnections, "limits: connections", most.0, most.1, show::or("none"));
+        return self::routes(&old.routes, routes, &subject, notes);
+    }
     notes
         .field(Touches::NewRequests, "trusted_proxies", &old.trusted_proxies, trusted_proxies, |nets| show::list(nets));
     self::timeouts(&old.timeouts, timeouts, notes.subject(&format!("{subject}: timeouts")));

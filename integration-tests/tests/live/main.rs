@@ -14,6 +14,7 @@ mod early_answers;
 mod ejection;
 mod forwarding;
 mod framing;
+mod gray;
 mod health;
 mod lifecycle;
 mod limits;
@@ -21,6 +22,7 @@ mod reload;
 mod retries;
 mod seeing;
 mod stage;
+mod tcp;
 mod upstream;
 mod zones;
 

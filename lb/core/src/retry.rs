@@ -133,6 +133,7 @@ fn is_listed(policy: &Retry, outcome: Outcome) -> bool {
     let on = &policy.on;
     match outcome {
         Outcome::Answered(status) => on.statuses.binary_search(&status).is_ok(),
+        Outcome::Connected => false,
         Outcome::Failed(Reason::UpstreamReset) => on.reset,
         Outcome::Failed(_) => match outcome.class() {
             Class::Connect => on.connect_failure,

@@ -6,6 +6,7 @@
 //! elsewhere made a browser send.
 
 mod api;
+mod buckets;
 mod explain;
 mod guard;
 mod orders;

@@ -18,7 +18,7 @@ use weir_core::time::Moment;
 
 use super::client::{Client, ClientError, Parameters};
 use super::paint::{Paint, harmless_but_colours};
-use super::{Format, Instance, check, emit, failed, usage};
+use super::{Format, Instance, diff, emit, failed, usage};
 use crate::control::explain::{self, Ask, Explained, Witness};
 
 /// `weir explain`.
@@ -77,7 +77,7 @@ impl Explain {
     }
 
     fn of_file(&self, config: &str, method: &str, url: &str) -> ExitCode {
-        let mut config = match check::read(Path::new(config)) {
+        let mut config = match diff::read(Path::new(config)) {
             Ok(config) => config,
             Err(wrong) => {
                 eprint!("{wrong}");

@@ -94,12 +94,12 @@ pub(crate) enum GiveUp {
 /// A share of the route's timeout one attempt may take where another may follow: 40 %.
 const TRY_SHARE: (u32, u32) = (2, 5);
 /// An attempt looks lost when it takes so much longer than 99 of 100 do.
-const USUAL_TIMES: u32 = 3;
+pub(crate) const USUAL_TIMES: u32 = 3;
 /// But never sooner than this: a pause of a moment is no failure.
 const USUAL_MIN: Duration = Duration::from_millis(200);
 /// And a connection this long: the kernel sends its first packet again after a second, and till
 /// then somebody else has answered.
-const DIAL_MIN: Duration = Duration::from_millis(250);
+pub(crate) const DIAL_MIN: Duration = Duration::from_millis(250);
 /// Endpoints looked at to find one in another zone.
 const ZONE_DRAWS: usize = 4;
 /// Endpoints looked at to find one that has not as many connections as it may.
@@ -454,6 +454,7 @@ impl<'w> Tries<'w> {
             Ok(answered) => Verdict::Done(answered),
             Err(Failure { outcome: Outcome::Failed(reason), .. }) => Verdict::GiveUp(reason.into()),
             Err(Failure { outcome: Outcome::Answered(status), .. }) => Verdict::GiveUp(Refused::injected(status)),
+            Err(Failure { outcome: Outcome::Connected, .. }) => Verdict::GiveUp(Reason::Internal.into()),
         }
     }
 

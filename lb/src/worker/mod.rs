@@ -2,7 +2,7 @@
 //! control published; it decides nothing about health and never waits for another thread.
 //!
 //! The way of a request: [`accept`] (1), [`client`] (3), [`forward`] (4 to 11, the trunk) with
-//! [`exchange`] (9, 10), [`reply`] (12).
+//! [`exchange`] (9, 10), [`reply`] (12). That of a TCP session: [`accept`], [`tcp`].
 
 pub(crate) mod accept;
 mod affinity;
@@ -24,6 +24,7 @@ mod reply;
 mod room;
 mod serve;
 mod story;
+mod tcp;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -229,12 +230,13 @@ impl<E: Env> Worker<E> {
             return Rc::clone(&world);
         }
         let newer = Rc::new(World { snapshot: Arc::clone(snapshot) });
-        for door in self.doors.borrow().values() {
-            door.bound.keep_if_gone(&world, &newer);
-        }
+        let changed = self.doors.borrow().values().filter(|door| door.bound.follow(&world, &newer)).count();
         drop(world);
         self.called.lend(self.index, &newer.snapshot);
         *self.world.borrow_mut() = Rc::clone(&newer);
+        if changed > 0 {
+            self.wake_all();
+        }
         newer
     }
 

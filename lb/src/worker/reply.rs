@@ -8,10 +8,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir_config::model::Bucket;
 use weir_core::attempt::Outcome;
 use weir_core::reason::{Meaning, Reason, Side};
-use weir_core::release::Release;
 use weir_core::retry::Denied;
 use weir_core::route::Headers;
 use weir_core::snapshot::{Listener, Member};
@@ -21,13 +19,13 @@ use super::exchange::{Answered, Leased, upload_failure};
 use super::forward::{Inbound, Refused};
 use super::headers::{self, Backward};
 use super::relay::{Broken, Outgoing, Relay};
-use super::release::Gray;
+use super::release;
 use super::story::Story;
 use super::{Worker, World};
 use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
-use crate::observe::access::{self, Line};
+use crate::observe::access::{Line, Request};
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -339,34 +337,24 @@ pub(crate) fn tell<E: Env>(
             route: route.and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
             cluster: cluster.map(|cluster| cluster.config.name.as_str()),
             endpoint: story.endpoint.and_then(|at| cluster?.members.get(at)).map(Member::address),
-            gray: story.gray.map(|gray| decided(&world.snapshot.releases[gray.release], gray)),
+            gray: story.gray.map(|gray| release::line(&world.snapshot.releases[gray.release], gray.decided)),
             attempts: story.attempts,
             denied: story.denied.map(Denied::as_str),
-            method: request.method(),
-            host: request.host(),
-            target: request.target(),
-            version: match request.version {
-                Version::Http10 => "HTTP/1.0",
-                Version::Http11 => "HTTP/1.1",
-            },
-            status: story.status,
+            request: Some(Request {
+                method: request.method(),
+                host: request.host(),
+                target: request.target(),
+                version: match request.version {
+                    Version::Http10 => "HTTP/1.0",
+                    Version::Http11 => "HTTP/1.1",
+                },
+                status: story.status,
+            }),
             reason: story.reason.map(Reason::as_str),
             id: story.id.as_ref().map(headers::RequestId::as_str),
             body_in: story.body_in,
             body_out: story.body_out,
         };
         worker.access.borrow_mut().record(log.format, &line);
-    }
-}
-
-/// What the access line says of a release.
-fn decided(release: &Release, gray: Gray) -> access::Gray<'_> {
-    let (config, assigned) = (&release.config, gray.decided.assigned);
-    access::Gray {
-        release: config.name.as_str(),
-        version: config.cluster(assigned.version).map_or("", |cluster| cluster.as_str()),
-        bucket: assigned.bucket.map(Bucket::get),
-        why: assigned.why.as_str(),
-        moved_by_health: gray.decided.moved_by_health(),
     }
 }

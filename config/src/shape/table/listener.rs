@@ -27,7 +27,7 @@ pub(crate) static LISTENER: Object = Object {
         },
         Key {
             name: "protocol",
-            doc: "What is spoken.",
+            doc: "What is spoken: http, or tcp for bytes as they are.",
             kind: Kind::Word(&PROTOCOL),
             need: Default("http"),
             example: "http",
@@ -99,8 +99,8 @@ static NETWORKS: List = List { of: Kind::Text(&NETWORK), or_one: true, empty: No
 
 static PROTOCOL: Words = Words {
     noun: "a protocol",
-    known: &[("http", "HTTP/1.0 and HTTP/1.1.")],
-    later: &["tcp", "udp", "https", "http2"],
+    known: &[("http", "HTTP/1.0 and HTTP/1.1."), ("tcp", "Bytes as they are, in both directions.")],
+    later: &["udp", "https", "http2"],
 };
 
 pub(crate) static LISTENER_TIMEOUTS: Object = Object {
@@ -124,7 +124,7 @@ pub(crate) static LISTENER_TIMEOUTS: Object = Object {
         },
         Key {
             name: "stream_idle",
-            doc: "Without a byte in either direction while a body is under way.",
+            doc: "Without a byte in either direction while a body is under way; for tcp: of a session, default 1h.",
             kind: Kind::Duration { zero: false },
             need: Default("5m"),
             example: "5m",
