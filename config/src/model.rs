@@ -170,7 +170,7 @@ pub struct ListenerLimits {
 }
 
 /// Which headers a listener adds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HeaderPolicy {
     /// `X-Forwarded-For`, `-Proto` and `-Host` to the endpoint. Default on.
     pub x_forwarded: bool,
@@ -183,6 +183,9 @@ pub struct HeaderPolicy {
     /// `X-Request-Deadline-Ms` to the endpoint: how many milliseconds are left for this attempt.
     /// Default on.
     pub deadline: bool,
+    /// Share of requests, 0 to 1, whose way is kept for `weir explain` under the name that
+    /// `X-Weir-Decision` in the answer tells. Default 0.
+    pub decision: f64,
 }
 
 /// A rule that sends matching requests somewhere.

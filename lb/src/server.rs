@@ -19,7 +19,7 @@ use prometheus::Registry;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
 use weir_config::model::Config;
-use weir_core::control::{Control, Event};
+use weir_core::control::Control;
 use weir_core::snapshot::Snapshot;
 
 use crate::admin::Admin;
@@ -28,6 +28,7 @@ use crate::control::{First, Handle, Rejection, Shell, Trigger};
 use crate::env::{Env, Os};
 use crate::observe::ProcessCounts;
 use crate::observe::access::{AccessLog, AccessWriter};
+use crate::observe::decision::Report;
 use crate::observe::journal::Journal;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::control::ControlMetrics;
@@ -80,7 +81,7 @@ pub struct Server<E: Env> {
     handle: Handle,
     truth: Arc<ArcSwap<Snapshot>>,
     counts: Arc<ProcessCounts>,
-    reports: mpsc::Sender<Event>,
+    reports: mpsc::Sender<Report>,
     admin: Option<(Admin, E::Reserved)>,
     access: Option<AccessLog>,
     orders: Vec<mpsc::UnboundedSender<Order<E::Reserved>>>,

@@ -111,13 +111,14 @@ fn limits(old: &ListenerLimits, new: &ListenerLimits, notes: &mut Notes) {
 }
 
 fn headers(old: &HeaderPolicy, new: &HeaderPolicy, notes: &mut Notes) {
-    let HeaderPolicy { x_forwarded, forwarded, request_id, reason, deadline } = new;
+    let HeaderPolicy { x_forwarded, forwarded, request_id, reason, deadline, decision } = new;
     let on_off = |value: &bool| show::on_off(*value).to_owned();
     notes.field(Touches::NewRequests, "x_forwarded", &old.x_forwarded, x_forwarded, on_off);
     notes.field(Touches::NewRequests, "forwarded", &old.forwarded, forwarded, on_off);
     notes.field(Touches::NewRequests, "request_id", &old.request_id, request_id, on_off);
     notes.field(Touches::NewRequests, "reason", &old.reason, reason, on_off);
     notes.field(Touches::NewRequests, "deadline", &old.deadline, deadline, on_off);
+    notes.field(Touches::NewRequests, "decision", &old.decision, decision, show::plain);
 }
 
 /// A route is known by its name, or else by what it matches.

@@ -142,6 +142,7 @@ fn headers(fields: &Fields<'_>) -> HeaderPolicy {
         request_id: fields.bool("request_id"),
         reason: fields.bool("reason"),
         deadline: fields.bool("deadline"),
+        decision: fields.decimal("decision"),
     }
 }
 

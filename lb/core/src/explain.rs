@@ -67,6 +67,8 @@ pub struct Gray {
     pub heard: Heard,
     /// What came of it.
     pub decided: Decided,
+    /// A copy of it goes elsewhere too.
+    pub mirrored: bool,
 }
 
 /// What a release says while it decides.
@@ -176,7 +178,9 @@ pub fn explain(snapshot: &Snapshot, asking: &Asking<'_>) -> Result<Explanation, 
     if let Some(index) = target.release {
         let (release, mut heard) = (Arc::clone(&releases[index]), Heard::default());
         let decided = release::decide(&release, &snapshot.clusters, asked, &mut dice, &mut heard);
-        way.gray = Some(Gray { index, release, heard, decided });
+        let mirror = release.config.mirror.as_ref();
+        let mirrored = mirror.is_some_and(|mirror| release::is_mirrored(mirror, asked.view.method, &mut dice));
+        way.gray = Some(Gray { index, release, heard, decided, mirrored });
     }
     let version = way.gray.as_ref().map_or(0, |gray| gray.decided.version);
     let index = target.to[version].0;

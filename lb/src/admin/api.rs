@@ -15,7 +15,7 @@ use weir_core::endpoint::Status;
 use super::guard::{self, Refusal};
 use super::query::{Query, Wrong};
 use super::status::Clock;
-use super::{Service, buckets, orders, page, status};
+use super::{Service, buckets, explain, orders, page, status};
 use crate::control::{BoundListener, Phase, ReloadOutcome, Trigger};
 use crate::env::Env;
 use crate::observe::journal::{rfc3339, timestamp};
@@ -61,9 +61,12 @@ impl<E: Env> Service<E> {
             "/api/v1/status" => self.status(),
             "/api/v1/config" => self.config(),
             "/api/v1/events" => self.events(query).unwrap_or_else(|wrong| refused(&wrong)),
+            "/api/v1/explain" => explain::explain(query, &self.handle, self.clock(), self.env.dice("explain"))
+                .map_or_else(|wrong| refused(&wrong), |value| json_answer(StatusCode::OK, JSON, &value)),
             "/api/v1/drains" => json_answer(StatusCode::OK, JSON, &orders::drains(&self.handle, self.clock())),
             "/api/v1/drills" => json_answer(StatusCode::OK, JSON, &orders::drills(&self.handle, self.clock())),
             "/api/v1/config:reload" | "/api/v1/drain" | "/api/v1/undrain" => not_allowed("POST"),
+            _ if let Some(id) = path.strip_prefix("/api/v1/decisions/") => self.decision(id),
             _ => match drill_id(path) {
                 Some((_, true)) => not_allowed("POST"),
                 Some((id, false)) => match orders::drill_by_id(id, &self.handle, self.clock()) {
@@ -183,6 +186,17 @@ impl<E: Env> Service<E> {
         let events: Vec<_> = stretch.events.iter().map(|event| &**event).collect();
         let value = json!({ "events": events, "last": stretch.last, "lost": stretch.lost });
         Ok(json_answer(StatusCode::OK, JSON, &value))
+    }
+
+    fn decision(&self, id: &str) -> Answer {
+        match explain::decision(id, &self.handle, self.clock()) {
+            Some(value) => json_answer(StatusCode::OK, JSON, &value),
+            None => problem(
+                StatusCode::NOT_FOUND,
+                "No request of this name is kept: the latest 1000 are, for an hour, of listeners with `headers.decision`.",
+                json!({}),
+            ),
+        }
     }
 
     async fn reload(&self) -> Answer {

@@ -7,6 +7,7 @@
 
 mod api;
 mod buckets;
+mod explain;
 mod guard;
 mod orders;
 mod page;

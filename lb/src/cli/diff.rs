@@ -91,7 +91,7 @@ impl Diff {
 }
 
 /// A configuration, or what is wrong with it, ready to print.
-fn read(path: &Path) -> Result<Config, String> {
+pub(super) fn read(path: &Path) -> Result<Config, String> {
     let source = Source::new(path);
     let text = source.read().map_err(|error| said(&error))?;
     understand(&source, &text)

@@ -9,6 +9,7 @@ mod diff;
 mod drain;
 mod drill;
 mod events;
+mod explain;
 mod paint;
 mod patch;
 mod release;
@@ -77,6 +78,14 @@ enum Verb {
         after_help = "Example:\n  weir schema > weir.schema.json\n  # first line of weir.yaml:\n  # yaml-language-server: $schema=weir.schema.json"
     )]
     Schema,
+    /// Tell the way of one request, and why: listener, route, release, cluster, endpoint
+    ///
+    /// Of a file (CONFIG METHOD URL), of a running instance (METHOD URL), or of a request that was
+    /// served (the ID in its answer's X-Weir-Decision). Nothing is sent, and nothing changed.
+    #[command(
+        after_help = "Example:\n  weir explain weir.yaml GET http://shop.example/orders --user 42\n  weir explain GET http://shop.example/orders -H 'x-user-id: 42' --at-weight orders-v2=20\n  weir explain 0c9fb1d44dc9ad1e6d4e1e5a7fd0c2ab"
+    )]
+    Explain(explain::Explain),
     /// Show listeners, clusters and the health of every endpoint of a running instance
     #[command(after_help = "Example:\n  weir status\n  weir status --cluster orders --format json")]
     Status(status::Show),
@@ -183,6 +192,7 @@ pub fn main() -> ExitCode {
         Verb::Diff(diff) => diff.run(),
         Verb::Release(release) => release.run(),
         Verb::Schema => emit(&format!("{:#}\n", weir_config::schema())),
+        Verb::Explain(explain) => explain.run(),
         Verb::Status(show) => show.run(),
         Verb::Events(show) => show.run(),
         Verb::Reload(reload) => reload.run(),

@@ -28,6 +28,7 @@ pub(crate) struct Line<'a> {
     pub(crate) route: Option<&'a str>,
     pub(crate) cluster: Option<&'a str>,
     pub(crate) endpoint: Option<&'a Address>,
+    pub(crate) gray: Option<Gray<'a>>,
     pub(crate) attempts: u16,
     /// Why there was no further attempt, if one had been wanted.
     pub(crate) denied: Option<&'static str>,
@@ -47,6 +48,20 @@ pub(crate) struct Request<'a> {
     pub(crate) target: &'a [u8],
     pub(crate) version: &'static str,
     pub(crate) status: u16,
+}
+
+/// What a release decided for a request.
+#[derive(Debug)]
+pub(crate) struct Gray<'a> {
+    pub(crate) release: &'a str,
+    /// The cluster of the version it is assigned; it went to the line's cluster.
+    pub(crate) version: &'a str,
+    /// None: it has no id.
+    pub(crate) bucket: Option<u16>,
+    /// What decided.
+    pub(crate) why: &'static str,
+    /// Stable serves it, since its own version has no usable endpoint.
+    pub(crate) moved_by_health: bool,
 }
 
 impl Line<'_> {
@@ -91,6 +106,14 @@ impl Line<'_> {
             Some(Address::Ip(endpoint)) => put(out, format_args!(",\"endpoint\":\"{endpoint}\"")),
             Some(unix) => text(out, "endpoint", unix.to_string().as_bytes()),
             None => {}
+        }
+        if let Some(gray) = &self.gray {
+            // Names and words hold nothing to escape.
+            put(out, format_args!(",\"release\":\"{}\",\"version\":\"{}\"", gray.release, gray.version));
+            if let Some(bucket) = gray.bucket {
+                put(out, format_args!(",\"bucket\":{bucket}"));
+            }
+            put(out, format_args!(",\"why\":\"{}\",\"moved_by_health\":{}", gray.why, gray.moved_by_health));
         }
         put(out, format_args!(",\"attempts\":{}", self.attempts));
         if let Some(denied) = self.denied {
@@ -402,6 +425,7 @@ mod tests {
             route: None,
             cluster: Some("shop"),
             endpoint: None,
+            gray: None,
             attempts: 1,
             denied: None,
             request: Some(Request { method: "GET", host: "a", target: b"/\"\\\x01", version: "HTTP/1.1", status: 503 }),
@@ -421,6 +445,17 @@ mod tests {
         assert_eq!(value["ts"], "2026-11-23T05:00:00.123Z");
         assert_eq!(value["path"], "/\"\\\u{1}");
         assert_eq!(value["duration_ms"], 1.5);
+        assert!(value.get("release").is_none());
+    }
+
+    #[test]
+    fn a_release_s_line_says_what_it_decided() {
+        let gray = Gray { release: "orders", version: "v2", bucket: Some(7), why: "bucket", moved_by_health: true };
+        let mut out = Vec::new();
+        Line { gray: Some(gray), ..line() }.json(&mut out, &mut Clock::default());
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let fields = ["release", "version", "bucket", "why", "moved_by_health"].map(|field| value[field].to_string());
+        assert_eq!(fields, ["\"orders\"", "\"v2\"", "7", "\"bucket\"", "true"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod attempts;
 pub(crate) mod budget;
 mod client;
 mod deadline;
+mod decision;
 mod exchange;
 mod flight;
 mod forward;
@@ -48,6 +49,7 @@ use crate::env::Env;
 use crate::http1::wire::Scratch;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
+use crate::observe::decision::Report;
 use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
@@ -97,7 +99,7 @@ pub(crate) struct Worker<E: Env> {
     pub(crate) index: usize,
     pub(crate) counts: Arc<ProcessCounts>,
     /// To control: what was seen here and is decided there.
-    reports: mpsc::Sender<Event>,
+    reports: mpsc::Sender<Report>,
     pub(crate) budget: Budget,
     pub(crate) scratch: Scratch,
     pub(crate) dice: RefCell<Dice>,
@@ -135,7 +137,7 @@ impl<E: Env> Worker<E> {
         index: usize,
         truth: Arc<ArcSwap<Snapshot>>,
         counts: Arc<ProcessCounts>,
-        reports: mpsc::Sender<Event>,
+        reports: mpsc::Sender<Report>,
         access: AccessWriter,
         budget: Budget,
     ) -> Rc<Self> {
@@ -241,7 +243,15 @@ impl<E: Env> Worker<E> {
     /// Tells control what was seen. Lost if control has more to hear than it can: what matters is
     /// seen again.
     pub(crate) fn report(&self, event: Event) {
-        let _ = self.reports.try_send(event);
+        let _ = self.reports.try_send(Report::Event(event));
+    }
+
+    /// Tells control of the way of a request. Lost if control is busy: what is seen of endpoints
+    /// goes before.
+    pub(crate) fn report_way(&self, way: Report) {
+        if self.reports.capacity() * 2 > self.reports.max_capacity() {
+            let _ = self.reports.try_send(way);
+        }
     }
 
     pub(crate) fn is_draining(&self) -> bool {

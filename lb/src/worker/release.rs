@@ -3,9 +3,11 @@
 //! The rule is [`weir_core::release`]'s; here it is given a request, and its counts.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use tokio::time::Instant;
-use weir_config::model::{Anonymous, IdCookie};
+use weir_config::model::{Anonymous, Bucket, IdCookie};
+use weir_core::explain::{self, Heard};
 use weir_core::reason::Side;
 use weir_core::release::load::ArmLoad;
 use weir_core::release::{self, Decided, Handed, Release, Why};
@@ -16,6 +18,7 @@ use super::forward::Inbound;
 use super::story::Story;
 use super::{Worker, World};
 use crate::env::Env;
+use crate::observe::access;
 
 /// What a release decided for a request.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +38,17 @@ pub(crate) fn decide<E: Env>(
     at: usize,
     inbound: &mut Inbound<'_, E::Stream>,
 ) {
-    let release = &*world.snapshot.releases[at];
-    let asked = affinity::asked(&listener.config, &inbound.heads.request, &inbound.client.peer, inbound.trusted);
+    let release = &world.snapshot.releases[at];
+    let asked = affinity::asked(&listener.config, &inbound.heads.request, &inbound.client.peer);
     let mut dice = worker.dice.borrow_mut();
-    let decided = release::decide(release, &world.snapshot.clusters, &asked, &mut dice, &mut ());
+    let clusters = &world.snapshot.clusters;
+    let (decided, heard) = match inbound.story.kept {
+        None => (release::decide(release, clusters, &asked, &mut dice, &mut ()), None),
+        Some(_) => {
+            let mut heard = Heard::default();
+            (release::decide(release, clusters, &asked, &mut dice, &mut heard), Some(heard))
+        }
+    };
     if let (Some(handed), Anonymous::Cookie(cookie)) = (decided.assigned.handed, &release.config.anonymous) {
         hand_out(&mut inbound.story.fields, cookie, handed);
     }
@@ -47,7 +57,12 @@ pub(crate) fn decide<E: Env>(
     if let Some(mirror) = mirrored {
         inbound.upload.keep(mirror.body_bytes as usize);
     }
-    inbound.story.gray = Some(Gray { release: at, decided, mirrored: mirrored.is_some() });
+    let mirrored = mirrored.is_some();
+    if let (Some(kept), Some(heard)) = (&mut inbound.story.kept, heard) {
+        let release = Arc::clone(release);
+        kept.gray = Some(explain::Gray { index: at, release, heard, decided, mirrored });
+    }
+    inbound.story.gray = Some(Gray { release: at, decided, mirrored });
 }
 
 fn hand_out(out: &mut Vec<u8>, cookie: &IdCookie, Handed(id): Handed) {
@@ -55,6 +70,18 @@ fn hand_out(out: &mut Vec<u8>, cookie: &IdCookie, Handed(id): Handed) {
     // Hexadecimal digits are text, and writing to a Vec cannot fail.
     let id = std::str::from_utf8(&id).unwrap_or_default();
     let _ = write!(out, "Set-Cookie: {name}={id}; Path={path}; Max-Age={}; HttpOnly; SameSite=Lax\r\n", ttl.as_secs());
+}
+
+/// What the access line says of a release.
+pub(crate) fn line(release: &Release, decided: Decided) -> access::Gray<'_> {
+    let (config, assigned) = (&release.config, decided.assigned);
+    access::Gray {
+        release: config.name.as_str(),
+        version: config.cluster(assigned.version).map_or("", |cluster| cluster.as_str()),
+        bucket: assigned.bucket.map(Bucket::get),
+        why: assigned.why.as_str(),
+        moved_by_health: decided.moved_by_health(),
+    }
 }
 
 /// Counts a request that is over.

@@ -4,7 +4,7 @@ use crate::shape::Need::{Default, Optional, Required};
 use crate::shape::{Choice, Integer, Key, Kind, List, Object, Words};
 
 use super::retry::{ATTEMPTS, RETRY};
-use super::{OFF, rules::*};
+use super::{OFF, SHARE, rules::*};
 
 pub(crate) static LISTENER: Object = Object {
     noun: "a listener",
@@ -232,6 +232,13 @@ pub(crate) static HEADERS: Object = Object {
             kind: Kind::Bool,
             need: Default("true"),
             example: "true",
+        },
+        Key {
+            name: "decision",
+            doc: "X-Weir-Decision in the answer, for this share of requests: `weir explain` tells the way of each.",
+            kind: Kind::Number(&SHARE),
+            need: Default("0"),
+            example: "0.01",
         },
     ],
     choices: &[],

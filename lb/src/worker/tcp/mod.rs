@@ -278,6 +278,7 @@ impl Session {
             route: None,
             cluster: Some(self.cluster.name.as_str()),
             endpoint: self.endpoint.as_ref().map(|key| &key.address),
+            gray: self.release.as_ref().map(|(release, decided)| release::line(release, *decided)),
             attempts: story.attempts,
             denied: story.denied.map(Denied::as_str),
             request: None,
