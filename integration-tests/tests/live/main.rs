@@ -14,6 +14,7 @@ mod early_answers;
 mod ejection;
 mod forwarding;
 mod framing;
+mod gray;
 mod health;
 mod lifecycle;
 mod limits;
