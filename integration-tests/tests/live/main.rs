@@ -22,6 +22,7 @@ mod reload;
 mod retries;
 mod seeing;
 mod stage;
+mod tcp;
 mod upstream;
 mod zones;
 

@@ -15,7 +15,7 @@ use weir_core::endpoint::Status;
 use super::guard::{self, Refusal};
 use super::query::{Query, Wrong};
 use super::status::Clock;
-use super::{Service, orders, page, status};
+use super::{Service, buckets, orders, page, status};
 use crate::control::{BoundListener, Phase, ReloadOutcome, Trigger};
 use crate::env::Env;
 use crate::observe::journal::{rfc3339, timestamp};
@@ -49,6 +49,10 @@ impl<E: Env> Service<E> {
     }
 
     fn read(&self, path: &str, query: &Query) -> Answer {
+        if let Some(release) = buckets::release_of(path) {
+            let found = buckets::of(&self.handle, release, self.clock());
+            return found.map_or_else(not_found, |found| json_answer(StatusCode::OK, JSON, &found));
+        }
         match path {
             "/" => answer(StatusCode::OK, HTML, page::PAGE),
             // That this is answered at all is the news.

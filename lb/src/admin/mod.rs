@@ -6,6 +6,7 @@
 //! elsewhere made a browser send.
 
 mod api;
+mod buckets;
 mod guard;
 mod orders;
 mod page;

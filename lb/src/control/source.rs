@@ -12,7 +12,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use weir_config::{Mistakes, Parsed};
+use weir_config::model::Share;
+use weir_config::{Mistakes, Parsed, edit};
 
 pub use watch::watch;
 
@@ -100,6 +101,15 @@ impl Source {
     /// Every mistake in it.
     pub fn understand(&self, text: &str) -> Result<Parsed, Mistakes> {
         weir_config::parse(text, &weir_config::Source { name: &self.shown(), env: &|name| std::env::var(name).ok() })
+    }
+
+    /// `text`, read from here, with these weights for canaries of `release`.
+    ///
+    /// # Errors
+    /// Why it cannot be changed so.
+    pub fn set_weights(&self, text: &str, release: &str, changes: &[(&str, Share)]) -> Result<String, Mistakes> {
+        let source = weir_config::Source { name: &self.shown(), env: &|name| std::env::var(name).ok() };
+        edit::set_weights(text, &source, release, changes)
     }
 
     /// The path as people know it: from the working directory where it lies under it.

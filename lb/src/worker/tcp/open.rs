@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout};
-use weir_config::model::Retry;
+use weir_config::model::{HashKey, Retry};
 use weir_core::attempt::Outcome;
 use weir_core::balance::{self, Ask, Pick, Refusal, Tried};
 use weir_core::control::{self, Event, Whose};
@@ -82,11 +82,9 @@ pub(super) async fn open<E: Env>(
     client: &mut Client<E::Stream>,
     story: &mut Story,
 ) -> Result<Opened<E::Stream>, Reason> {
-    let hash = cluster.config.balance.hashes().then(|| {
-        let address = client.peer.address.ip();
-        hash::key_of(&cluster.config.hash.keys, &NOTHING, None, address)
-    });
-    let mut tries = Tries { world, cluster, policy, hash: hash.flatten(), tried: Tried::default(), next: None };
+    // All that a session has to be known by, whatever requests to this cluster go by.
+    let hash = hash::key_of(&[HashKey::SourceAddress], &NOTHING, None, client.peer.address.ip());
+    let mut tries = Tries { world, cluster, policy, hash, tried: Tried::default(), next: None };
     let mut picked = tries.first(worker, client).await?;
     loop {
         let index = picked.index;
