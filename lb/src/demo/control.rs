@@ -170,9 +170,14 @@ mod tests {
         let v2 = Selector { cluster: Some("shop-v2".into()), ..Selector::default() };
         assert_eq!(parse("/fail", "cluster=shop-v2&percent=5"), Ok((Order::Fail(5), v2)));
         assert_eq!(parse("/revive", ""), Ok((Order::Revive, Selector::default())));
-        for (path, query) in
-            [("/kill", ""), ("/slow", "ms=5"), ("/slow", "zone=a&ms=-1"), ("/kill", "zon=a"), ("/fail", "zone=a&percent=101"), ("/no", "")]
-        {
+        for (path, query) in [
+            ("/kill", ""),
+            ("/slow", "ms=5"),
+            ("/slow", "zone=a&ms=-1"),
+            ("/kill", "zon=a"),
+            ("/fail", "zone=a&percent=101"),
+            ("/no", ""),
+        ] {
             assert!(parse(path, query).is_err(), "{path}?{query}");
         }
     }
