@@ -7,6 +7,7 @@
 mod identity;
 pub mod judge;
 pub mod load;
+pub mod rollout;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -12,6 +12,7 @@ mod guard;
 mod orders;
 mod page;
 mod query;
+mod releases;
 pub mod status;
 
 use std::collections::VecDeque;

@@ -139,6 +139,9 @@ struct Run {
     /// Where the admin API listens, over what the file says
     #[arg(long, value_name = "ADDR", env = "WEIR_ADMIN_ADDR")]
     admin: Option<SocketAddr>,
+    /// Where rollouts of releases are kept over restarts; made if it is missing
+    #[arg(long, value_name = "DIR", env = "WEIR_STATE_DIR")]
+    state_dir: Option<PathBuf>,
     #[command(flatten)]
     log: Log,
 }
@@ -213,7 +216,10 @@ pub fn main() -> ExitCode {
 impl Run {
     fn run(self) -> ExitCode {
         match self.log.start() {
-            Ok(_log) => server::run(&RunOptions { config_path: self.config, admin: self.admin }),
+            Ok(_log) => {
+                let Self { config: config_path, admin, state_dir, .. } = self;
+                server::run(&RunOptions { config_path, admin, state_dir })
+            }
             Err(wrong) => usage(&wrong),
         }
     }
@@ -228,7 +234,9 @@ impl Demo {
             Ok(running) => running,
             Err(wrong) => return usage(&wrong),
         };
-        let serve = |config: &std::path::Path| server::run(&RunOptions { config_path: config.to_owned(), admin: None });
+        let serve = |config: &std::path::Path| {
+            server::run(&RunOptions { config_path: config.to_owned(), admin: None, state_dir: None })
+        };
         match crate::demo::run(crate::demo::Options { listen, admin }, serve) {
             Ok(code) => code,
             Err(error) => failed(&error.to_string()),

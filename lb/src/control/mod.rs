@@ -13,6 +13,7 @@ mod notes;
 pub mod probe;
 mod reload;
 pub mod source;
+pub mod state;
 pub mod tell;
 
 use std::cell::{Cell, RefCell};
@@ -43,6 +44,7 @@ use discover::Discoverer;
 use lag::Lag;
 use probe::{Finished, Prober};
 use source::Source;
+use state::Keeper;
 
 /// The sockets of the listeners, as control sees them: what makes a reload a transaction.
 pub trait Sockets {
@@ -164,6 +166,8 @@ pub struct Shell<E: Env, S: Sockets> {
     reports: mpsc::Receiver<Report>,
     commands: mpsc::Receiver<Command>,
     sender: mpsc::Sender<Command>,
+    /// Where what outlives the process is kept, if anywhere.
+    keeper: Option<Keeper>,
     effects: Vec<Effect>,
     /// The text last looked at, in force or refused: what a file event is compared with.
     seen: Seen,
@@ -235,6 +239,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             reports,
             commands,
             sender,
+            keeper: None,
             effects,
             seen,
         })
@@ -243,6 +248,11 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     /// Listens to what workers report.
     pub(crate) fn listen_to(&mut self, reports: mpsc::Receiver<Report>) {
         self.reports = reports;
+    }
+
+    /// From now on, keeps what outlives the process there.
+    pub fn keep_in(&mut self, keeper: Keeper) {
+        self.keeper = Some(keeper);
     }
 
     /// The truth; what workers read.
@@ -381,6 +391,11 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                     self.shared.note_transition(&transition, self.env.now(), self.env.wall())
                 }
                 Effect::Notice(notice) => self.shared.note(&notice, self.env.now()),
+                Effect::Remember(states) => {
+                    if let Some(keeper) = &self.keeper {
+                        keeper.keep(states);
+                    }
+                }
             }
         }
     }

@@ -18,6 +18,7 @@ use weir_core::endpoint::{ClusterId, EndpointId, EndpointKey, Status};
 use weir_core::limits::Queue;
 use weir_core::live::{EndpointLive, Trial};
 use weir_core::load::Shards;
+use weir_core::release::rollout;
 use weir_core::snapshot::{self, Kept, Member, Snapshot};
 use weir_core::time::Moment;
 
@@ -236,6 +237,7 @@ pub(crate) struct Life {
     pub(crate) under_way: Vec<ProbeOrder>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) published: Option<Arc<Snapshot>>,
+    pub(crate) remembered: Vec<rollout::Kept>,
 }
 
 impl Life {
@@ -246,6 +248,7 @@ impl Life {
             under_way: Vec::new(),
             notices: Vec::new(),
             published: None,
+            remembered: Vec::new(),
         }
     }
 
@@ -268,6 +271,7 @@ impl Life {
                 Effect::Look(_) | Effect::LookAway(_) => {}
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Transition(_) => transitions.push(effect),
+                Effect::Remember(kept) => self.remembered = kept,
             }
         }
         transitions

@@ -26,6 +26,17 @@ impl Kind {
     /// All, in order.
     pub const ALL: [Self; 4] = [Self::Promote, Self::Hold, Self::Rollback, Self::InsufficientData];
 
+    /// As in a sentence.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Promote => "promote",
+            Self::Hold => "hold",
+            Self::Rollback => "rollback",
+            Self::InsufficientData => "insufficient data",
+        }
+    }
+
     /// The word in logs, metrics and the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
