@@ -109,7 +109,7 @@ impl Line<'_> {
         }
         if let Some(gray) = &self.gray {
             // Names and words hold nothing to escape.
-            put(out, format_args!(",\"release\":\"{}\",\"version\":\"{}\"", gray.release, gray.version));
+            put(out, format_args!(",\"release\":\"{}\",\"release_version\":\"{}\"", gray.release, gray.version));
             if let Some(bucket) = gray.bucket {
                 put(out, format_args!(",\"bucket\":{bucket}"));
             }
@@ -454,7 +454,7 @@ mod tests {
         let mut out = Vec::new();
         Line { gray: Some(gray), ..line() }.json(&mut out, &mut Clock::default());
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
-        let fields = ["release", "version", "bucket", "why", "moved_by_health"].map(|field| value[field].to_string());
+        let fields = ["release", "release_version", "bucket", "why", "moved_by_health"].map(|field| value[field].to_string());
         assert_eq!(fields, ["\"orders\"", "\"v2\"", "7", "\"bucket\"", "true"]);
     }
 
