@@ -7,6 +7,7 @@ mod balancing;
 mod cluster;
 mod health;
 mod listener;
+mod release;
 mod resilience;
 mod show;
 
@@ -19,6 +20,7 @@ use std::hash::Hash;
 use serde_json::{Value, json};
 
 use crate::model::{Config, Shutdown};
+use crate::release::moves::Move;
 
 /// What of the traffic a change touches. Larger is worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +99,10 @@ pub struct Change {
     pub touches: Touches,
     /// A reload does not bring it about, only a new process.
     pub needs_restart: bool,
+    /// It throws users out of a canary that they were in; how many are not always known.
+    pub expels: bool,
+    /// The users that it moves from one cluster to another, if it is that.
+    pub moves: Option<Move>,
 }
 
 /// All differences between two configs.
@@ -129,21 +135,38 @@ impl Changes {
         self.list.iter().map(|change| change.touches).max().unwrap_or(Touches::Nothing)
     }
 
-    /// For programs: `{changed, touches, needs_restart, changes: [...]}`.
+    /// Whether any of them throws users out of a canary that they were in.
+    #[must_use]
+    pub fn expels(&self) -> bool {
+        self.list.iter().any(|change| change.expels)
+    }
+
+    /// For programs: `{changed, touches, needs_restart, expels, changes: [...]}`.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let change = |change: &Change| {
-            json!({
+            let mut object = json!({
                 "kind": change.kind.as_str(),
                 "touches": change.touches.as_str(),
                 "needs_restart": change.needs_restart,
+                "expels": change.expels,
                 "what": change.what,
-            })
+            });
+            if let Some(one) = &change.moves {
+                object["users"] = json!({
+                    "from": one.from.as_str(),
+                    "to": one.to.as_str(),
+                    "percent": one.share.percent(),
+                    "buckets": one.ranges.iter().map(|range| [*range.start(), *range.end()]).collect::<Vec<_>>(),
+                });
+            }
+            object
         };
         json!({
             "changed": !self.is_empty(),
             "touches": self.touches().as_str(),
             "needs_restart": self.list.iter().any(|change| change.needs_restart),
+            "expels": self.expels(),
             "changes": self.list.iter().map(change).collect::<Vec<_>>(),
         })
     }
@@ -176,7 +199,8 @@ impl fmt::Display for Changes {
             writeln!(f, "{}", touches.heading())?;
             for change in self.list.iter().filter(|change| change.touches == touches) {
                 let restart = if change.needs_restart { " (needs a restart)" } else { "" };
-                writeln!(f, "  {} {}{restart}", change.kind.sign(), change.what)?;
+                let out = if change.expels { " (takes users out of a canary)" } else { "" };
+                writeln!(f, "  {} {}{restart}{out}", change.kind.sign(), change.what)?;
             }
             writeln!(f)?;
         }
@@ -193,7 +217,7 @@ impl fmt::Display for Changes {
 #[must_use]
 pub fn diff(old: &Config, new: &Config) -> Changes {
     let mut notes = Notes::default();
-    let Config { admin, zone, workers, max_concurrent_probes, shutdown, access_log, listeners, clusters, releases: _ } =
+    let Config { admin, zone, workers, max_concurrent_probes, shutdown, access_log, listeners, clusters, releases } =
         new;
     let root = notes.subject("");
     root.restart("admin", &old.admin, admin, show::or("off"));
@@ -211,6 +235,9 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
     }
     for pair in pairs(&old.clusters, clusters, |cluster| cluster.name.clone()) {
         cluster::diff(pair, &mut notes);
+    }
+    for pair in pairs(&old.releases, releases, |release| release.name.clone()) {
+        release::diff(pair, &mut notes);
     }
     Changes { list: notes.list }
 }
@@ -260,8 +287,23 @@ impl Notes {
 
     fn push(&mut self, kind: ChangeKind, touches: Touches, what: &str) -> &mut Self {
         let what = if self.subject.is_empty() { what.to_owned() } else { format!("{}: {what}", self.subject) };
-        self.list.push(Change { kind, what, touches, needs_restart: false });
+        self.list.push(Change { kind, what, touches, needs_restart: false, expels: false, moves: None });
         self
+    }
+
+    /// The newest change throws users out of a canary.
+    fn expels(&mut self) {
+        if let Some(change) = self.list.last_mut() {
+            change.expels = true;
+        }
+    }
+
+    /// The newest change is that these users move.
+    fn moves(&mut self, moves: Move) {
+        if let Some(change) = self.list.last_mut() {
+            change.expels = moves.expels;
+            change.moves = Some(moves);
+        }
     }
 
     fn added(&mut self, touches: Touches, what: &str) {

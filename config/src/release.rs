@@ -4,6 +4,7 @@
 //! [`rule`], the same function for the data path, `weir diff` and `weir explain`.
 
 pub mod jwt;
+pub mod moves;
 pub mod rule;
 pub mod users;
 pub(crate) mod users_file;

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{ChangeKind, Notes, Pair, Touches, pairs, resilience, show};
-use crate::model::{HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, Protocol, Route};
+use crate::model::{
+    HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, Protocol, Route, Target,
+};
 
 /// All listeners before and after.
 type All<'a> = (&'a [Arc<Listener>], &'a [Arc<Listener>]);
@@ -158,7 +160,9 @@ fn route(old: &Route, new: &Route, listener: &str, notes: &mut Notes) {
     let Route { name: _, matches, target, timeout, retry, body_bytes, line: _ } = new;
     notes.subject(&format!("{listener}: {}", identity(new)));
     notes.field(Touches::NewRequests, "match", &old.matches, matches, show::matches);
-    notes.field(Touches::NewRequests, "cluster", &old.target, target, show::target);
+    let is_cluster = |target: &Target| matches!(target, Target::Cluster(_));
+    let name = if is_cluster(&old.target) && is_cluster(target) { "cluster" } else { "target" };
+    notes.field(Touches::NewRequests, name, &old.target, target, show::target);
     notes.field(Touches::NewRequests, "timeout", &old.timeout, timeout, show::duration);
     resilience::retry(&old.retry, retry, notes);
     notes.field(Touches::NewRequests, "body_bytes", &old.body_bytes, body_bytes, show::size_or_none);

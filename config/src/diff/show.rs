@@ -106,7 +106,7 @@ pub(crate) fn matches(value: &RouteMatch) -> String {
         PathMatch::Exact(path) => parts.push(format!("={path}")),
         PathMatch::Prefix(path) => parts.push(format!("{path}/*")),
     }
-    parts.extend(headers.iter().map(header));
+    parts.extend(headers.iter().map(|HeaderMatch { name, test }| header(name, test)));
     if parts.is_empty() { "everything".to_owned() } else { parts.join(" ") }
 }
 
@@ -117,7 +117,7 @@ fn host(value: &HostPattern) -> String {
     }
 }
 
-fn header(HeaderMatch { name, test }: &HeaderMatch) -> String {
+pub(super) fn header(name: &str, test: &HeaderTest) -> String {
     match test {
         HeaderTest::Exact(value) => format!("{name}={value:?}"),
         HeaderTest::Present => format!("{name} present"),
