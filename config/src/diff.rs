@@ -10,7 +10,7 @@ mod listener;
 mod resilience;
 mod show;
 
-pub(crate) use show::duration as shown;
+pub(crate) use show::{duration as shown, matches as shown_match};
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -19,7 +19,7 @@ use prometheus::Registry;
 use serde_json::json;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
-use weir_core::control::{Control, Event};
+use weir_core::control::Control;
 use weir_core::snapshot::Snapshot;
 
 use crate::admin::Admin;
@@ -29,6 +29,7 @@ use crate::control::{First, Handle, Rejection, Shell, Trigger};
 use crate::env::{Env, Os};
 use crate::observe::ProcessCounts;
 use crate::observe::access::{AccessLog, AccessWriter};
+use crate::observe::decision::Report;
 use crate::observe::journal::{Journal, Kind, Level};
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::control::ControlMetrics;
@@ -86,7 +87,7 @@ pub struct Server<E: Env> {
     handle: Handle,
     truth: Arc<ArcSwap<Snapshot>>,
     counts: Arc<ProcessCounts>,
-    reports: mpsc::Sender<Event>,
+    reports: mpsc::Sender<Report>,
     admin: Option<(Admin, E::Reserved)>,
     access: Option<AccessLog>,
     orders: Vec<mpsc::UnboundedSender<Order<E::Reserved>>>,
@@ -232,9 +233,8 @@ pub fn run(options: &RunOptions) -> ExitCode {
 fn start(options: &RunOptions) -> anyhow::Result<usize> {
     let source = Source::new(&options.config_path);
     let text = source.read()?;
-    let weir_config::Parsed { config, warnings } = source
-        .understand(&text)
-        .map_err(|mistakes| anyhow::anyhow!("{}", Rejection::of_text(&mistakes).text.trim_end()))?;
+    let weir_config::Parsed { config, warnings } =
+        source.load(&text).map_err(|mistakes| anyhow::anyhow!("{}", Rejection::of_text(&mistakes).text.trim_end()))?;
     for warning in warnings.iter() {
         tracing::warn!("{}:{warning}", warnings.file());
     }

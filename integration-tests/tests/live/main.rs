@@ -14,13 +14,16 @@ mod early_answers;
 mod ejection;
 mod forwarding;
 mod framing;
+mod gray;
 mod health;
 mod lifecycle;
 mod limits;
+mod release_cli;
 mod reload;
 mod retries;
 mod seeing;
 mod stage;
+mod tcp;
 mod upstream;
 mod zones;
 

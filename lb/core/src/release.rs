@@ -235,14 +235,23 @@ pub fn decide(
 ) -> Decided {
     let assigned = assign(release, asked, dice, recorder);
     let moves = release.config.on_unhealthy == OnUnhealthy::Stable;
-    let stays = assigned.version == 0 || !moves || is_usable(&clusters[release.clusters[assigned.version]]);
+    let usable = |version: usize| is_usable(&clusters[release.clusters[version]]);
+    // Where stable is no better off, nothing is won by going there.
+    let stays = assigned.version == 0 || !moves || usable(assigned.version) || !usable(0);
     Decided { assigned, version: if stays { assigned.version } else { 0 } }
 }
 
-/// Whether a cluster serves anybody now.
+/// Whether a cluster serves anybody now by choice: in panic with nobody in service it would ask
+/// endpoints that are known to be sick, for want of others. Those on probation need requests to
+/// come back, so they count.
 #[must_use]
 pub const fn is_usable(cluster: &Cluster) -> bool {
-    !matches!(cluster.available.tier, Tier::Nobody(_)) && !matches!(cluster.breaker, Breaker::Open { .. })
+    let somebody = match cluster.available.tier {
+        Tier::Healthy | Tier::Unknown | Tier::Trials => true,
+        Tier::Panic => !cluster.available.trials.is_empty(),
+        Tier::Nobody(_) => false,
+    };
+    somebody && !matches!(cluster.breaker, Breaker::Open { .. })
 }
 
 /// Which version a request gets, whatever anybody's health. `dice` as with [`decide`].

@@ -2,10 +2,15 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
-use support::{Fields, canary, handing_out, made_release, made_release_at, orders, segment, users};
-use weir_config::model::{Bucket, Canary, HeaderTest, IdKey, Release, Rule, Share};
+use support::{
+    Fields, canary, cluster, handing_out, made, made_release, made_release_at, members, orders, segment, users,
+};
+use weir_config::model::{Bucket, Canary, HeaderTest, IdKey, OnUnhealthy, Release, Rule, Share};
 use weir_core::dice::Dice;
+use weir_core::endpoint::Status;
 use weir_core::release::{self, Asked, Assigned, List, Recorder, Why};
 
 fn assign(release: &release::Release, asked: &Asked<'_>) -> Assigned {
@@ -130,6 +135,35 @@ fn whoever_has_no_id_may_be_handed_one() {
     assert!(versions.iter().all(|count| (60..140).contains(count)), "{versions:?}");
     let known = assign(&release, &Fields::of(&[("x-user-id", "42"), ("cookie", "weir-id=1")]).get("/", "::1"));
     assert_eq!((known.bucket, known.handed), (bucket("42"), None));
+}
+
+#[test]
+fn stable_serves_a_canarys_users_while_it_is_the_only_one_that_can() {
+    use Status::{Ejected, Healthy, Probation, Unhealthy, Unknown};
+    let serves = |on_unhealthy, stable: &[Status], canary_is: &[Status]| {
+        let release = made_release(Release { on_unhealthy, ..orders(vec![canary("v2", 0, 10_000)]) });
+        let made = |name, of| Arc::new(made(cluster(name, Vec::new(), Vec::new()), members(of), None));
+        let clusters = [made("v1", stable), made("v2", canary_is)];
+        let fields = Fields::of(&[("x-user-id", "42")]);
+        let decided = release::decide(&release, &clusters, &fields.get("/", "::1"), &mut Dice::new(1), &mut ());
+        assert_eq!(decided.assigned.version, 1, "nobody is given another bucket");
+        decided.version
+    };
+    for (stable, canary_is, version) in [
+        (&[Healthy][..], &[Healthy, Unhealthy][..], 1),
+        (&[Healthy], &[Unknown], 1),
+        (&[Healthy], &[], 0),
+        // In panic: nobody of it is well, somebody of stable is.
+        (&[Healthy], &[Unhealthy, Unhealthy], 0),
+        (&[Healthy], &[Ejected, Unhealthy], 0),
+        // Its users are who brings it back.
+        (&[Healthy], &[Probation, Unhealthy], 1),
+        (&[Unhealthy], &[Unhealthy], 1),
+        (&[], &[Unhealthy], 1),
+    ] {
+        assert_eq!(serves(OnUnhealthy::Stable, stable, canary_is), version, "{stable:?}, {canary_is:?}");
+        assert_eq!(serves(OnUnhealthy::Error, stable, canary_is), 1);
+    }
 }
 
 #[test]

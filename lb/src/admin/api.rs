@@ -15,7 +15,7 @@ use weir_core::endpoint::Status;
 use super::guard::{self, Refusal};
 use super::query::{Query, Wrong};
 use super::status::Clock;
-use super::{Service, orders, page, releases, status};
+use super::{Service, buckets, explain, orders, page, releases, status};
 use crate::control::{BoundListener, Phase, ReloadOutcome, Trigger};
 use crate::env::Env;
 use crate::observe::journal::{rfc3339, timestamp};
@@ -49,6 +49,10 @@ impl<E: Env> Service<E> {
     }
 
     fn read(&self, path: &str, query: &Query) -> Answer {
+        if let Some(release) = buckets::release_of(path) {
+            let found = buckets::of(&self.handle, release, self.clock());
+            return found.map_or_else(not_found, |found| json_answer(StatusCode::OK, JSON, &found));
+        }
         match path {
             "/" => answer(StatusCode::OK, HTML, page::PAGE),
             // That this is answered at all is the news.
@@ -57,11 +61,14 @@ impl<E: Env> Service<E> {
             "/api/v1/status" => self.status(),
             "/api/v1/config" => self.config(),
             "/api/v1/events" => self.events(query).unwrap_or_else(|wrong| refused(&wrong)),
+            "/api/v1/explain" => explain::explain(query, &self.handle, self.clock(), self.env.dice("explain"))
+                .map_or_else(|wrong| refused(&wrong), |value| json_answer(StatusCode::OK, JSON, &value)),
             "/api/v1/drains" => json_answer(StatusCode::OK, JSON, &orders::drains(&self.handle, self.clock())),
             "/api/v1/drills" => json_answer(StatusCode::OK, JSON, &orders::drills(&self.handle, self.clock())),
             "/api/v1/releases" => json_answer(StatusCode::OK, JSON, &releases::all(&self.handle)),
             "/api/v1/config:reload" | "/api/v1/drain" | "/api/v1/undrain" => not_allowed("POST"),
             _ if path.starts_with("/api/v1/releases/") => self.release(path, query),
+            _ if let Some(id) = path.strip_prefix("/api/v1/decisions/") => self.decision(id),
             _ => match drill_id(path) {
                 Some((_, true)) => not_allowed("POST"),
                 Some((id, false)) => match orders::drill_by_id(id, &self.handle, self.clock()) {
@@ -194,6 +201,17 @@ impl<E: Env> Service<E> {
         let events: Vec<_> = stretch.events.iter().map(|event| &**event).collect();
         let value = json!({ "events": events, "last": stretch.last, "lost": stretch.lost });
         Ok(json_answer(StatusCode::OK, JSON, &value))
+    }
+
+    fn decision(&self, id: &str) -> Answer {
+        match explain::decision(id, &self.handle, self.clock()) {
+            Some(value) => json_answer(StatusCode::OK, JSON, &value),
+            None => problem(
+                StatusCode::NOT_FOUND,
+                "No request of this name is kept: the latest 1000 are, for an hour, of listeners with `headers.decision`.",
+                json!({}),
+            ),
+        }
     }
 
     async fn reload(&self) -> Answer {

@@ -6,6 +6,8 @@
 //! elsewhere made a browser send.
 
 mod api;
+mod buckets;
+mod explain;
 mod guard;
 mod orders;
 mod page;

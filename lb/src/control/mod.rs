@@ -4,7 +4,9 @@
 //! file, runs the probes, keeps the journal, and is the only one that stores a new truth.
 //! Everything here lives on one thread; [`Handle`] is how the rest of that thread talks to it.
 
+mod decisions;
 pub mod discover;
+pub mod explain;
 mod handle;
 mod lag;
 mod notes;
@@ -34,8 +36,10 @@ pub use handle::{Handle, Phase};
 pub use reload::{Applied, InForce, LastReload, Rejection, ReloadOutcome, Trigger, in_numbers};
 
 use crate::env::Env;
+use crate::observe::decision::Report;
 use crate::observe::journal::{Journal, Kind, Level};
 use crate::observe::metrics::control::ControlMetrics;
+use decisions::Decisions;
 use discover::Discoverer;
 use lag::Lag;
 use probe::{Finished, Prober};
@@ -131,6 +135,7 @@ struct Shared {
     bound: RefCell<Vec<BoundListener>>,
     phase: Cell<Phase>,
     journal: Journal,
+    decisions: RefCell<Decisions>,
     metrics: ControlMetrics,
     started: SystemTime,
 }
@@ -156,8 +161,9 @@ pub struct Shell<E: Env, S: Sockets> {
     lag: Rc<Lag>,
     results: mpsc::UnboundedReceiver<Finished>,
     found: mpsc::UnboundedReceiver<Found>,
-    /// What workers saw and do not decide: [`Event::Suspected`], [`Event::Tried`].
-    reports: mpsc::Receiver<Event>,
+    /// What workers saw and do not decide: [`Event::Suspected`], [`Event::Tried`]; and the ways of
+    /// requests.
+    reports: mpsc::Receiver<Report>,
     commands: mpsc::Receiver<Command>,
     sender: mpsc::Sender<Command>,
     /// Where what outlives the process is kept, if anywhere.
@@ -210,6 +216,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             bound: RefCell::default(),
             phase: Cell::new(Phase::Starting),
             journal,
+            decisions: RefCell::default(),
             metrics,
             started: env.wall(),
         };
@@ -239,7 +246,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     }
 
     /// Listens to what workers report.
-    pub fn listen_to(&mut self, reports: mpsc::Receiver<Event>) {
+    pub(crate) fn listen_to(&mut self, reports: mpsc::Receiver<Report>) {
         self.reports = reports;
     }
 
@@ -346,11 +353,14 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     }
 
     /// Takes in this report and those that wait behind it.
-    fn take_reports(&mut self, first: Event) {
+    fn take_reports(&mut self, first: Report) {
         let mut next = Some(first);
         let mut room = BATCH_MAX;
         while let Some(report) = next {
-            self.step(report);
+            match report {
+                Report::Event(event) => self.step(event),
+                Report::Decision(decision) => self.shared.keep(*decision, self.env.now(), self.env.wall()),
+            }
             room -= 1;
             next = if room > 0 { self.reports.try_recv().ok() } else { None };
         }

@@ -15,6 +15,7 @@ use weir_core::snapshot::{Cluster, Listener};
 
 use super::attempts;
 use super::client::{Client, Heads};
+use super::decision;
 use super::headers::{self, RequestId};
 use super::mirror;
 use super::relay::{Outgoing, Relay};
@@ -122,6 +123,7 @@ pub(crate) async fn forward<E: Env>(
     flight.settle(&story, client.since);
     release::settle(worker, world, &story, client.since);
     reply::tell(worker, world, listener, client, &heads.request, &story);
+    decision::end(worker, world, index, client, &heads.request, &mut story);
     fate
 }
 
@@ -141,6 +143,7 @@ impl<'r, S: Stream> Inbound<'r, S> {
             let id = given.and_then(RequestId::given);
             story.id = Some(id.unwrap_or_else(|| RequestId::roll(&mut worker.dice.borrow_mut())));
         }
+        decision::begin(worker, listener, &mut story);
         let outgoing = if request.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
         let upload = Relay::new(request.framing, outgoing, config.limits.body_bytes);
         Self { client, heads, upload, story, trusted }

@@ -164,7 +164,8 @@ fn is_onward(known: Known, onward: &Onward<'_>) -> bool {
         | Known::HopByHop
         | Known::Host
         | Known::TransferEncoding
-        | Known::XWeirReason => false,
+        | Known::XWeirReason
+        | Known::XWeirDecision => false,
         Known::Expect => onward.head.expects_continue,
         // Written anew where we write them; believed or dropped where we do not.
         Known::XForwardedFor => onward.trusted && !onward.policy.x_forwarded,
@@ -265,7 +266,8 @@ fn is_backward(field: &Field, backward: &Backward<'_>) -> bool {
         | Known::HopByHop
         | Known::TransferEncoding
         // Only our own answers carry a reason of ours.
-        | Known::XWeirReason => false,
+        | Known::XWeirReason
+        | Known::XWeirDecision => false,
         Known::XRequestId => backward.id.is_none(),
         _ => true,
     }
@@ -324,8 +326,14 @@ mod tests {
     use super::*;
     use crate::http1::parse;
 
-    const POLICY: HeaderPolicy =
-        HeaderPolicy { x_forwarded: true, forwarded: false, request_id: true, reason: true, deadline: false };
+    const POLICY: HeaderPolicy = HeaderPolicy {
+        x_forwarded: true,
+        forwarded: false,
+        request_id: true,
+        reason: true,
+        deadline: false,
+        decision: 0.0,
+    };
     const LIMITS: ListenerLimits = ListenerLimits {
         connections: None,
         header_bytes: 4096,

@@ -4,7 +4,7 @@ use crate::shape::Need::{Default, Optional, Required};
 use crate::shape::{Choice, Integer, Key, Kind, List, Object, Words};
 
 use super::retry::{ATTEMPTS, RETRY};
-use super::{OFF, rules::*};
+use super::{OFF, SHARE, rules::*};
 
 pub(crate) static LISTENER: Object = Object {
     noun: "a listener",
@@ -27,7 +27,7 @@ pub(crate) static LISTENER: Object = Object {
         },
         Key {
             name: "protocol",
-            doc: "What is spoken.",
+            doc: "What is spoken: http, or tcp for bytes as they are.",
             kind: Kind::Word(&PROTOCOL),
             need: Default("http"),
             example: "http",
@@ -36,7 +36,7 @@ pub(crate) static LISTENER: Object = Object {
             name: "routes",
             doc: "The first that matches, in file order, takes the request.",
             kind: Kind::List(&ROUTES),
-            need: Optional("everything goes to `cluster`"),
+            need: Optional("everything goes to `cluster` or `release`"),
             example: "[{match: {path_prefix: /orders}, cluster: orders}]",
         },
         Key {
@@ -45,6 +45,13 @@ pub(crate) static LISTENER: Object = Object {
             kind: Kind::Text(&NAME),
             need: Optional("`routes` decide"),
             example: "shop",
+        },
+        Key {
+            name: "release",
+            doc: "Short for one route that gives everything to this release.",
+            kind: Kind::Text(&NAME),
+            need: Optional("`routes` decide"),
+            example: "orders",
         },
         Key {
             name: "timeouts",
@@ -76,11 +83,11 @@ pub(crate) static LISTENER: Object = Object {
         },
     ],
     choices: &[Choice {
-        of: &["routes", "cluster"],
+        of: &["routes", "cluster", "release"],
         needed: Some(("listener_without_routes", "give `cluster: NAME` to send everything there, or `routes`")),
         both: "routes_and_cluster",
     }],
-    later: &["tls", "proxy_protocol", "release"],
+    later: &["tls", "proxy_protocol"],
 };
 
 static BIND: List = List {
@@ -99,8 +106,8 @@ static NETWORKS: List = List { of: Kind::Text(&NETWORK), or_one: true, empty: No
 
 static PROTOCOL: Words = Words {
     noun: "a protocol",
-    known: &[("http", "HTTP/1.0 and HTTP/1.1.")],
-    later: &["tcp", "udp", "https", "http2"],
+    known: &[("http", "HTTP/1.0 and HTTP/1.1."), ("tcp", "Bytes as they are, in both directions.")],
+    later: &["udp", "https", "http2"],
 };
 
 pub(crate) static LISTENER_TIMEOUTS: Object = Object {
@@ -124,7 +131,7 @@ pub(crate) static LISTENER_TIMEOUTS: Object = Object {
         },
         Key {
             name: "stream_idle",
-            doc: "Without a byte in either direction while a body is under way.",
+            doc: "Without a byte in either direction while a body is under way; for tcp: of a session, default 1h.",
             kind: Kind::Duration { zero: false },
             need: Default("5m"),
             example: "5m",
@@ -226,6 +233,13 @@ pub(crate) static HEADERS: Object = Object {
             need: Default("true"),
             example: "true",
         },
+        Key {
+            name: "decision",
+            doc: "X-Weir-Decision in the answer, for this share of requests: `weir explain` tells the way of each.",
+            kind: Kind::Number(&SHARE),
+            need: Default("0"),
+            example: "0.01",
+        },
     ],
     choices: &[],
     later: &["add", "set", "remove"],
@@ -254,7 +268,14 @@ pub(crate) static ROUTE: Object = Object {
             name: "cluster",
             doc: "Where it sends that: the name of a cluster.",
             kind: Kind::Text(&NAME),
-            need: Optional("there is no default"),
+            need: Optional("`release` says where"),
+            example: "orders",
+        },
+        Key {
+            name: "release",
+            doc: "Or the name of a release, which divides users between clusters.",
+            kind: Kind::Text(&NAME),
+            need: Optional("`cluster` says where"),
             example: "orders",
         },
         Key {
@@ -280,11 +301,11 @@ pub(crate) static ROUTE: Object = Object {
         },
     ],
     choices: &[Choice {
-        of: &["cluster"],
+        of: &["cluster", "release"],
         needed: Some(("route_without_target", "say where its requests go, as in `cluster: orders`")),
         both: "two_targets",
     }],
-    later: &["release", "redirect", "rewrite"],
+    later: &["redirect", "rewrite"],
 };
 
 pub(crate) static MATCH: Object = Object {
@@ -344,7 +365,7 @@ static METHODS: List = List {
     empty: Some(("empty_match", "no method is in this list, so the route could take nothing")),
 };
 
-static HEADER_TEST: Kind = Kind::Any(&[Kind::Text(&HEADER_VALUE), Kind::Object(&HEADER_PRESENCE)]);
+pub(super) static HEADER_TEST: Kind = Kind::Any(&[Kind::Text(&HEADER_VALUE), Kind::Object(&HEADER_PRESENCE)]);
 
 pub(crate) static HEADER_PRESENCE: Object = Object {
     noun: "a header test",

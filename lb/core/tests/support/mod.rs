@@ -152,7 +152,14 @@ pub(crate) fn listener(name: &str, routes: Vec<Route>) -> Listener {
             body_bytes: None,
             body_min_rate: 1024,
         },
-        headers: HeaderPolicy { x_forwarded: true, forwarded: false, request_id: true, reason: true, deadline: true },
+        headers: HeaderPolicy {
+            x_forwarded: true,
+            forwarded: false,
+            request_id: true,
+            reason: true,
+            deadline: true,
+            decision: 0.0,
+        },
         trusted_proxies: Vec::new(),
     }
 }
