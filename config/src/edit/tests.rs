@@ -13,7 +13,7 @@ fn share(percent: f64) -> Share {
 fn set(text: &str, changes: &[(&str, f64)]) -> Result<String, Mistakes> {
     let env = |name: &str| (name == "STAGE").then(|| "prod".to_owned());
     let changes: Vec<(&str, Share)> = changes.iter().map(|(cluster, percent)| (*cluster, share(*percent))).collect();
-    set_weights(text, &Source { name: "weir.yaml", env: &env }, "orders", &changes)
+    set_weights(text, &Source { name: "weir.yaml", env: &env, files: &crate::no_files }, "orders", &changes)
 }
 
 /// `before` with v2 at 10 is `after`.
@@ -288,7 +288,7 @@ proptest! {
         let names: Vec<(String, Share)> =
             changes.iter().map(|(at, weight)| (format!("v{at}"), Share::of_buckets(*weight).unwrap())).collect();
         let named: Vec<(&str, Share)> = names.iter().map(|(name, weight)| (&**name, *weight)).collect();
-        let source = Source { name: "weir.yaml", env: &|_| None };
+        let source = Source { name: "weir.yaml", env: &|_| None, files: &crate::no_files };
         let new = set_weights(&text, &source, "orders", &named);
         let new = new.map_err(|mistakes| TestCaseError::fail(format!("{text}\n{mistakes}")))?;
 

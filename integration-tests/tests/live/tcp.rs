@@ -202,7 +202,7 @@ fn redis_speaks_through_it_and_a_dead_one_is_nobodys_error() {
     }
     assert!(front.weir.metric("weir_upstream_errors_total", &["connect_refused"]) > 0.0);
     wait::until_true("it is ejected for what traffic shows", || {
-        redis::cli(front.at, &["ping"]);
+        drop(redis::cli(front.at, &["ping"]));
         let status = front.weir.json("/api/v1/status");
         status["clusters"][0]["endpoints"][0]["status"] == "ejected"
     });

@@ -67,8 +67,8 @@ impl<E: Env> Service<E> {
             "/api/v1/drills" => json_answer(StatusCode::OK, JSON, &orders::drills(&self.handle, self.clock())),
             "/api/v1/releases" => json_answer(StatusCode::OK, JSON, &releases::all(&self.handle)),
             "/api/v1/config:reload" | "/api/v1/drain" | "/api/v1/undrain" => not_allowed("POST"),
-            _ if path.starts_with("/api/v1/releases/") => self.release(path, query),
             _ if let Some(id) = path.strip_prefix("/api/v1/decisions/") => self.decision(id),
+            _ if path.starts_with("/api/v1/releases/") => self.release(path, query),
             _ => match drill_id(path) {
                 Some((_, true)) => not_allowed("POST"),
                 Some((id, false)) => match orders::drill_by_id(id, &self.handle, self.clock()) {

@@ -168,7 +168,7 @@ struct Stage {
     truth: Arc<ArcSwap<Snapshot>>,
     worker: Rc<Worker<Pipes>>,
     env: Pipes,
-    _heard: tokio::sync::mpsc::Receiver<Event>,
+    _heard: tokio::sync::mpsc::Receiver<crate::observe::decision::Report>,
 }
 
 impl Stage {
