@@ -22,6 +22,7 @@ pub(crate) fn check(node: &Node, kind: &Kind, path: &Path<'_>, report: &mut Repo
         Kind::Integer(range) => integer(node, range).map(drop),
         Kind::Number(range) => decimal(node, range).map(drop),
         Kind::Duration { zero } => duration(node, *zero).map(drop),
+        Kind::Ttl => ttl(node).map(drop),
         Kind::Size { zero, max } => size(node, *zero, *max).map(drop),
         Kind::Text(rule) => text(node, rule).map(drop),
         Kind::Word(words) => word(node, words).map(drop),
@@ -328,6 +329,21 @@ pub(crate) fn duration(node: &Node, zero: bool) -> Result<std::time::Duration, W
     if value.is_zero() && !zero {
         return Err(Wrong::new("zero_duration", "this duration must be longer than zero")
             .hint(format!("at most {}h; there is no value for \"never\"", grammar::MAX_DURATION.as_secs() / 3600)));
+    }
+    Ok(value)
+}
+
+/// A duration over zero for which something is kept elsewhere.
+pub(crate) fn ttl(node: &Node) -> Result<std::time::Duration, Wrong> {
+    let text = match &node.value {
+        Value::Text(Text { text, .. }) => text.clone(),
+        Value::Integer(value) => value.to_string(),
+        Value::Float(value) => value.to_string(),
+        _ => return Err(wrong_type(node, &Kind::Ttl)),
+    };
+    let value = grammar::ttl(&text)?;
+    if value.is_zero() {
+        return Err(Wrong::new("zero_duration", "this duration must be longer than zero").hint("at most 400d"));
     }
     Ok(value)
 }

@@ -7,15 +7,17 @@ mod endpoint;
 mod http;
 mod net;
 mod quantity;
+mod release;
 mod retry;
 
 pub(crate) use endpoint::{Place, endpoint_address, fixed_address};
 pub(crate) use http::{
-    cookie_name, cookie_path, header_name, header_value, host_header, host_pattern, method, path, probe_path,
-    query_name, status_range, statuses,
+    cookie_name, cookie_path, cookie_value, header_name, header_value, host_header, host_pattern, method, path,
+    probe_path, query_name, status_range, statuses,
 };
 pub(crate) use net::{address, cidr, dns_server, local_address, ports};
-pub(crate) use quantity::{MAX_DURATION, duration, size};
+pub(crate) use quantity::{MAX_DURATION, duration, size, ttl};
+pub(crate) use release::{MAX_ID, file_name, salt, user_id, users_file};
 pub(crate) use retry::{RetryCondition, retry_condition};
 
 use crate::units::{ClusterName, NameError};

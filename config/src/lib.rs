@@ -1,7 +1,7 @@
 //! Weir's configuration: YAML text in, a valid [`model::Config`] or every mistake out.
 //!
-//! Pure: reads no file, no clock, no environment; whoever calls hands in the text and a lookup
-//! for `${VAR}`. The way of a text through this crate:
+//! Pure: reads no file, no clock, no environment; whoever calls hands in the text, a lookup for
+//! `${VAR}`, and a reader for files that the text names. The way of a text through this crate:
 //!
 //! ```text
 //! text --yaml--> tree with places --expand--> without ${VAR} --check--> of the right shape --lower--> Config
@@ -15,6 +15,7 @@ mod check;
 pub mod diff;
 pub mod edit;
 mod expand;
+mod files;
 mod grammar;
 mod lower;
 pub mod mistake;
@@ -29,11 +30,13 @@ pub mod words;
 mod yaml;
 
 pub use diff::{Changes, Touches, diff};
+pub use files::{ReadFile, no_files};
 pub use mistake::{Mistake, Mistakes, Severity, Style};
 pub use model::Config;
 pub use shape::schema;
 pub use yaml::{MAX_ALIASED, MAX_DEPTH, MAX_NODES, MAX_TEXT};
 
+use files::Files;
 use report::{Path, Report};
 
 /// What a text needs besides itself.
@@ -43,6 +46,9 @@ pub struct Source<'a> {
     pub name: &'a str,
     /// Looks up `${VAR}`.
     pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Reads files that the text names: lists of users, keys of tokens. Asked once for each; when one
+    /// of them changes, so may what the text means. [`no_files`] has none.
+    pub files: ReadFile<'a>,
 }
 
 /// A config that is valid, and what is strange about it all the same.
@@ -61,7 +67,7 @@ pub struct Parsed {
 /// listeners: [{name: web, bind: '0.0.0.0:8080', cluster: shpo}]
 /// clusters: [{name: shop, endpoints: ['10.0.1.11:8080']}]
 /// ";
-/// let source = weir_config::Source { name: "weir.yaml", env: &|_| None };
+/// let source = weir_config::Source { name: "weir.yaml", env: &|_| None, files: &weir_config::no_files };
 /// let mistakes = weir_config::parse(text, &source).unwrap_err();
 /// assert!(mistakes.to_string().contains("did you mean `shop`?"));
 /// ```
@@ -73,7 +79,8 @@ pub fn parse(text: &str, source: &Source<'_>) -> Result<Parsed, Mistakes> {
     let mut tree = yaml::read(text).map_err(|mistake| mistakes(vec![*mistake]))?;
     let mut report = Report::default();
     expand::expand(&mut tree, source.env, &Path::Root, &mut report);
-    let config = lower::lower(&tree, &mut report);
+    let files = Files::new(source.files);
+    let config = lower::lower(&tree, &files, &mut report);
     let failed = report.has_errors();
     let list = mistakes(report.into_list());
     match config {
@@ -88,7 +95,7 @@ pub fn parse(text: &str, source: &Source<'_>) -> Result<Parsed, Mistakes> {
 /// may be empty but leads to no names and no other files.
 ///
 /// ```
-/// let source = weir_config::Source { name: "endpoints.yaml", env: &|_| None };
+/// let source = weir_config::Source { name: "endpoints.yaml", env: &|_| None, files: &weir_config::no_files };
 /// let text = "az-a: ['10.0.1.11:8080', {address: '10.0.1.12:8080', weight: 2}]";
 /// assert_eq!(weir_config::parse_endpoints(text, &source).unwrap().len(), 2);
 /// ```
@@ -121,10 +128,10 @@ pub fn parse_bytes(bytes: &[u8], source: &Source<'_>) -> Result<Parsed, Mistakes
     }
 }
 
-/// Reads a config that is shown as `<config>` and sees no environment.
+/// Reads a config that is shown as `<config>` and sees no environment and no files.
 ///
 /// # Errors
 /// As [`parse`].
 pub fn parse_str(text: &str) -> Result<Parsed, Mistakes> {
-    parse(text, &Source { name: "<config>", env: &|_| None })
+    parse(text, &Source { name: "<config>", env: &|_| None, files: &no_files })
 }

@@ -11,6 +11,8 @@ mod health;
 mod lint;
 mod listener;
 mod ports;
+mod reference;
+mod release;
 mod resilience;
 mod retry;
 mod route;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check;
+use crate::files::Files;
 use crate::grammar;
 use crate::mistake::Mistake;
 use crate::model::{AccessLog, Config, Endpoint, LogFormat, LogTarget, Shutdown, ZoneName};
@@ -32,7 +35,7 @@ use crate::shape::{self, Kind, Object};
 use crate::yaml::{Key, Node, Span, Text, Value};
 
 /// The config that `root` describes; `None` if there is not even a trace of one.
-pub(crate) fn lower(root: &Node, report: &mut Report) -> Option<Config> {
+pub(crate) fn lower(root: &Node, files: &Files<'_>, report: &mut Report) -> Option<Config> {
     if let Some(mistake) = no_config(root) {
         report.push(mistake, &Path::Root);
         return None;
@@ -41,10 +44,13 @@ pub(crate) fn lower(root: &Node, report: &mut Report) -> Option<Config> {
     let fields = Fields::of(root, &shape::CONFIG)?;
     let zone = fields.text("zone").and_then(|zone| ZoneName::new(&zone).ok());
     let clusters = cluster::lower_all(&fields, zone.as_ref(), report);
-    let listeners = listener::lower_all(&fields, &clusters, report);
+    let releases = release::lower_all(&fields, &clusters, files, report);
+    let targets = listener::Targets { clusters: &clusters, releases: &releases };
+    let listeners = listener::lower_all(&fields, targets, report);
     ports::check(&fields, report);
     // With errors about, a cluster may well be unused because of one of them.
     if !report.has_errors() {
+        release::warn_unused(&releases, report);
         cluster::warn_unused(&clusters, report);
     }
     Some(Config {
@@ -55,8 +61,8 @@ pub(crate) fn lower(root: &Node, report: &mut Report) -> Option<Config> {
         shutdown: shutdown(&fields),
         access_log: access_log(&fields),
         listeners: listeners.into_iter().map(Arc::new).collect(),
+        releases: releases.into_releases(),
         clusters: clusters.into_clusters(),
-        releases: Vec::new(),
     })
 }
 
@@ -209,6 +215,12 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A time to live, or its default.
+    fn ttl(&self, name: &'static str) -> Duration {
+        let given = self.get(name).and_then(|node| check::ttl(node).ok());
+        given.unwrap_or_else(|| shape::default_ttl(self.object, name))
+    }
+
     /// A whole number or a size, in its range.
     fn integer(&self, name: &'static str) -> Option<u64> {
         match self.typed(name)? {
@@ -350,7 +362,13 @@ mod tests {
     #[test]
     fn every_key_of_the_table_is_read() {
         READ.with_borrow_mut(BTreeSet::clear);
-        crate::parse_str(include_str!("../examples/full.yaml")).unwrap();
+        let files = |name: &str| match name {
+            "beta.txt" => Ok(include_bytes!("../examples/beta.txt").to_vec()),
+            "jwt.pem" => Ok(include_bytes!("../examples/jwt.pem").to_vec()),
+            other => Err(std::io::Error::other(other.to_owned())),
+        };
+        let source = crate::Source { name: "full.yaml", env: &|_| None, files: &files };
+        crate::parse(include_str!("../examples/full.yaml"), &source).unwrap();
         let expected: BTreeSet<_> =
             crate::shape::objects().iter().flat_map(|o| o.keys.iter().map(|key| (o.title, key.name))).collect();
         assert_eq!(READ.with_borrow(Clone::clone), expected);
@@ -393,8 +411,31 @@ mod tests {
         };
         format!(
             "listeners: [{{name: web, bind: '0.0.0.0:8080', {listener}}}]\n\
-             clusters: [{{name: shop, {endpoint}, {cluster}}}]\n{top}\n"
+             clusters: [{{name: shop, {endpoint}, {cluster}}}, {{name: next, endpoints: ['10.0.1.12:80']}}]\n\
+             {top}\n{}\n",
+            release(title, keys)
         )
+    }
+
+    /// A release in which the object with this title has `keys` beside what it needs; empty for others.
+    fn release(title: &str, keys: &str) -> String {
+        let canaries = match title {
+            "canary" => format!(", canaries: [{{cluster: next, {keys}}}]"),
+            "rollout" => format!(", canaries: [{{cluster: next, rollout: {{{keys}}}}}]"),
+            "guard" => format!(", canaries: [{{cluster: next, rollout: {{guard: {{{keys}}}}}}}]"),
+            "release" => String::new(),
+            _ => ", canaries: [{cluster: next}]".to_owned(),
+        };
+        let release = match title {
+            "release" => format!(", {keys}"),
+            "canonical" | "judge" => format!(", {title}: {{{keys}}}"),
+            "id_cookie" => format!(", anonymous: {{sticky_cookie: {{{keys}}}}}"),
+            "mirror" => format!(", mirror: {{cluster: next, percent: 10, {keys}}}"),
+            "jwt" | "canary" | "rollout" | "guard" => String::new(),
+            _ => return String::new(),
+        };
+        let key = if title == "jwt" { format!("{{jwt: {{{keys}}}}}") } else { "source_address".to_owned() };
+        format!("releases: [{{name: gray, key: {key}, stable: shop{canaries}{release}}}]")
     }
 
     #[test]

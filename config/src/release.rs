@@ -6,14 +6,16 @@
 pub mod jwt;
 pub mod rule;
 pub mod users;
+pub(crate) mod users_file;
 
+use std::borrow::Cow;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use jwt::{JwtFrom, JwtKey};
+pub use jwt::{JwtFrom, JwtKey, Signed};
 pub use rule::{BUCKETS, Bucket, Share};
 pub use users::Users;
 
@@ -86,7 +88,7 @@ pub enum IdKey {
 }
 
 /// The form in which an id is hashed and compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Canonical {
     /// Blanks (ASCII) around it are cut off. Default on.
     pub trim: bool,
@@ -211,6 +213,19 @@ pub struct Mirror {
     pub timeout: Duration,
     /// Requests with a larger body are not copied. Default 64 KiB.
     pub body_bytes: u32,
+}
+
+impl Canonical {
+    /// `id` in this form.
+    #[must_use]
+    pub fn of(self, id: &[u8]) -> Cow<'_, [u8]> {
+        let id = if self.trim { id.trim_ascii() } else { id };
+        if self.lower && id.iter().any(u8::is_ascii_uppercase) {
+            Cow::Owned(id.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(id)
+        }
+    }
 }
 
 impl Release {

@@ -71,6 +71,8 @@ pub(crate) enum Kind {
     Number(&'static Number),
     /// A duration. Zero is refused unless it means something.
     Duration { zero: bool },
+    /// A duration for which something is kept elsewhere: over zero, up to 400 days.
+    Ttl,
     /// A size in bytes, from 1 unless `zero`.
     Size { zero: bool, max: u64 },
     /// Text with a grammar.
@@ -178,6 +180,7 @@ impl Kind {
             Self::Integer(_) => "a whole number".into(),
             Self::Number(number) => format!("a number {}", number.range),
             Self::Duration { .. } => "a duration such as 5s".into(),
+            Self::Ttl => "a duration such as 30d".into(),
             Self::Size { .. } => "a size such as 64KiB".into(),
             Self::Text(rule) => rule.noun.into(),
             // Some are named by what they are.
@@ -201,6 +204,11 @@ pub(crate) fn list_words(words: &Words) -> String {
 /// The table is constant and a test parses every default, so zero never comes out of a typo.
 pub(crate) fn default_duration(object: &Object, name: &str) -> Duration {
     default_text(object, name).and_then(|text| crate::grammar::duration(text).ok()).unwrap_or_default()
+}
+
+/// The default of a key as a time to live; as [`default_duration`].
+pub(crate) fn default_ttl(object: &Object, name: &str) -> Duration {
+    default_text(object, name).and_then(|text| crate::grammar::ttl(text).ok()).unwrap_or_default()
 }
 
 /// The default of a key as a number, sizes included; as [`default_duration`].

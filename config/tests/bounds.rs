@@ -118,6 +118,11 @@ fn everything_wrong_ten_thousand_times_is_still_quick() {
 
 const FULL: &str = include_str!("../examples/full.yaml");
 
+/// Files beside the examples.
+fn beside(name: &str) -> std::io::Result<Vec<u8>> {
+    std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -160,7 +165,7 @@ proptest! {
         "- ", "\n", "[", "]", "{", "}", ", ", ": ", "az-a", "address", "weight", "priority", "zone", "10.0.0.1:80",
         "[::1]:80", "unix:/run/a", "unix:", "srv:", "file:", "a.internal", ":", "1", "-1", "16", "10001", "'", "${A}",
     ]), 0..30)) {
-        let source = weir_config::Source { name: "any", env: &|name| (name == "A").then(|| "5".to_owned()) };
+        let source = weir_config::Source { name: "any", env: &|name| (name == "A").then(|| "5".to_owned()), files: &beside };
         match parse_endpoints(&parts.concat(), &source) {
             Ok(endpoints) => are_endpoints(&endpoints),
             Err(mistakes) => prop_assert!(mistakes.errors() > 0),
@@ -249,7 +254,8 @@ fn are_endpoints(endpoints: &[Endpoint]) {
 
 /// Parses, and renders what is said in every form.
 fn answer(bytes: &[u8]) -> bool {
-    let source = weir_config::Source { name: "any", env: &|name| (name == "A").then(|| "5".to_owned()) };
+    let source =
+        weir_config::Source { name: "any", env: &|name| (name == "A").then(|| "5".to_owned()), files: &beside };
     let (taken, mistakes) = match parse_bytes(bytes, &source) {
         Ok(parsed) => {
             keeps_its_promises(&parsed.config);

@@ -2,12 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
-use weir_config::{Changes, Config, Touches, diff, parse_str};
+use weir_config::{Changes, Config, Source, Touches, diff, parse};
 
 const FULL: &str = include_str!("../examples/full.yaml");
 
 fn config(text: &str) -> Config {
-    parse_str(text).unwrap().config
+    let source = Source { name: "full.yaml", env: &|_| None, files: &beside };
+    parse(text, &source).unwrap().config
+}
+
+/// Files beside the examples.
+fn beside(name: &str) -> std::io::Result<Vec<u8>> {
+    std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name))
 }
 
 /// The changes from the full example to the same with `from` replaced by `to`, once.

@@ -18,11 +18,16 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
+/// Files that a case names, in a folder of their own.
+fn beside(name: &str) -> std::io::Result<Vec<u8>> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mistakes/files").join(name))
+}
+
 /// What is said about the file: why it is refused, or what it is warned of.
 fn said(path: &Path) -> (bool, Mistakes) {
     let bytes = fs::read(path).unwrap();
     let name = path.file_name().unwrap().to_str().unwrap();
-    match weir_config::parse_bytes(&bytes, &Source { name, env: &|_| None }) {
+    match weir_config::parse_bytes(&bytes, &Source { name, env: &|_| None, files: &beside }) {
         Ok(parsed) => (true, parsed.warnings),
         Err(mistakes) => (false, mistakes),
     }
@@ -52,7 +57,7 @@ fn each_text_has_its_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mistakes");
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        assert!(path.with_extension("yaml").exists(), "{} is left over", path.display());
+        assert!(path.is_dir() || path.with_extension("yaml").exists(), "{} is left over", path.display());
     }
 }
 

@@ -9,10 +9,16 @@ use std::time::Duration;
 use weir_config::model::{
     Balance, CheckKind, Config, HeaderMatch, HeaderTest, HostPattern, LogFormat, LogTarget, PathMatch, Target,
 };
-use weir_config::{Source, parse, parse_str};
+use weir_config::{Source, parse};
 
 fn config(text: &str) -> Config {
-    parse_str(text).unwrap().config
+    let source = Source { name: "any", env: &|_| None, files: &beside };
+    parse(text, &source).unwrap().config
+}
+
+/// Files beside the examples.
+fn beside(name: &str) -> std::io::Result<Vec<u8>> {
+    std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name))
 }
 
 const LISTENERS: &str = "listeners: [{name: web, bind: '0.0.0.0:8080', cluster: shop}]\n";
@@ -182,7 +188,7 @@ clusters:
         interval: ${W}s
         http_health_check: {expected_statuses: ['${STATUS}'], expected_body: '${EVIL} $$ $1'}
 ";
-    let config = parse(text, &Source { name: "x", env: &env }).unwrap().config;
+    let config = parse(text, &Source { name: "x", env: &env, files: &beside }).unwrap().config;
     assert_eq!(config.access_log.unwrap().sample, 0.5);
     assert_eq!(config.listeners[0].bind[0].port(), 9090);
     assert!(config.listeners[0].headers.forwarded);

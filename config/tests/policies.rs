@@ -276,7 +276,7 @@ clusters:
     circuit_breaker: {failure_rate: '${OFF}'}
     outlier_detection: {confidence: '${SHARE}', consecutive_5xx: '${N}', consecutive_gateway: '${OFF}'}
 ";
-    let config = parse(text, &Source { name: "x", env: &env }).unwrap().config;
+    let config = parse(text, &Source { name: "x", env: &env, files: &weir_config::no_files }).unwrap().config;
     assert_eq!(config.listeners[0].routes[0].retry.attempts.get(), 2);
     let cluster = &config.clusters[0];
     assert_eq!(cluster.sources[0].kind.to_string(), "app-2.internal:80");
@@ -303,7 +303,11 @@ fn e7_a_rule_that_never_fires_is_told() {
 }
 
 fn list(text: &str) -> Result<Vec<String>, Vec<&'static str>> {
-    let source = Source { name: "endpoints.yaml", env: &|name| (name == "HOST").then(|| "10.0.0.9".to_owned()) };
+    let source = Source {
+        name: "endpoints.yaml",
+        env: &|name| (name == "HOST").then(|| "10.0.0.9".to_owned()),
+        files: &weir_config::no_files,
+    };
     match parse_endpoints(text, &source) {
         Ok(list) => Ok(list
             .iter()

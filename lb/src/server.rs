@@ -218,9 +218,8 @@ pub fn run(options: &RunOptions) -> ExitCode {
 fn start(options: &RunOptions) -> anyhow::Result<usize> {
     let source = Source::new(&options.config_path);
     let text = source.read()?;
-    let weir_config::Parsed { config, warnings } = source
-        .understand(&text)
-        .map_err(|mistakes| anyhow::anyhow!("{}", Rejection::of_text(&mistakes).text.trim_end()))?;
+    let weir_config::Parsed { config, warnings } =
+        source.load(&text).map_err(|mistakes| anyhow::anyhow!("{}", Rejection::of_text(&mistakes).text.trim_end()))?;
     for warning in warnings.iter() {
         tracing::warn!("{}:{warning}", warnings.file());
     }

@@ -157,6 +157,16 @@ pub(crate) fn cookie_name(text: &str) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
+/// A cookie's value (RFC 6265 `cookie-octet`), and spaces within it, which many send.
+pub(crate) fn cookie_value(text: &str) -> Result<String, Wrong> {
+    let fits = |byte: u8| (byte.is_ascii_graphic() || byte == b' ') && !matches!(byte, b'"' | b',' | b';' | b'\\');
+    if !text.bytes().all(fits) || text.trim_ascii().len() != text.len() || text.len() > 4096 {
+        return Err(Wrong::new("bad_cookie_value", format!("{text:?} is no value of a cookie"))
+            .hint("ASCII without quotes, commas, semicolons and backslashes, as it is sent"));
+    }
+    Ok(text.to_owned())
+}
+
 /// A cookie's `Path`: what a browser can compare with a path, and nothing that ends the attribute.
 pub(crate) fn cookie_path(text: &str) -> Result<String, Wrong> {
     let path = path(text)?;

@@ -5,17 +5,40 @@ use std::time::Duration;
 use super::Wrong;
 
 /// Longest duration: a day. What is longer is a slip of the keyboard.
-pub(crate) const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const MAX_DURATION: Duration = Duration::from_secs(DAY);
+/// Longest time for which something is kept elsewhere: 400 days, after which browsers forget a cookie
+/// whatever it says.
+const MAX_TTL: Duration = Duration::from_secs(400 * DAY);
+const DAY: u64 = 24 * 3600;
 
-const UNITS: [(&str, u64); 5] = [("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
+/// The first is of times to live only.
+const UNITS: [(&str, u64); 6] =
+    [("d", DAY * 1_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
 
 /// A duration: numbers with units `h`, `m`, `s`, `ms` and `us`, the larger first: `500ms`, `2s`,
 /// `1.5s`, `1m30s`. Zero is let through; the caller knows whether it means something.
 pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
-    let bad = || {
-        Wrong::new("bad_duration", format!("{text:?} is no duration"))
-            .hint("a number and a unit (h, m, s, ms, us), as in 500ms, 2s, 1m30s")
-    };
+    let duration = amount(text, &UNITS[1..], "a number and a unit (h, m, s, ms, us), as in 500ms, 2s, 1m30s")?;
+    if duration > MAX_DURATION {
+        return Err(Wrong::new("duration_too_long", format!("{text} is longer than a day"))
+            .hint("24h is the longest duration; was another unit meant?"));
+    }
+    Ok(duration)
+}
+
+/// A duration as above that may have days too, up to [`MAX_TTL`].
+pub(crate) fn ttl(text: &str) -> Result<Duration, Wrong> {
+    let duration = amount(text, &UNITS, "a number and a unit (d, h, m, s), as in 30d or 12h")?;
+    if duration > MAX_TTL {
+        return Err(Wrong::new("duration_too_long", format!("{text} is longer than 400 days"))
+            .hint("400d is the most that browsers keep"));
+    }
+    Ok(duration)
+}
+
+/// Numbers with some of `units`, the larger first.
+fn amount(text: &str, units: &[(&str, u64)], how: &str) -> Result<Duration, Wrong> {
+    let bad = || Wrong::new("bad_duration", format!("{text:?} is no duration")).hint(how);
     if text.starts_with('-') {
         return Err(Wrong::new("negative_duration", format!("{text} is less than nothing; a duration is positive")));
     }
@@ -27,8 +50,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
         let letters = rest[digits..].find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len() - digits);
         let (number, unit) = (&rest[..digits], &rest[digits..digits + letters]);
-        let at = UNITS[next_unit..].iter().position(|(name, _)| *name == unit).ok_or_else(bad)? + next_unit;
-        let part = scale(number, UNITS[at].1).ok_or_else(bad)?;
+        let at = units[next_unit..].iter().position(|(name, _)| *name == unit).ok_or_else(bad)? + next_unit;
+        let part = scale(number, units[at].1).ok_or_else(bad)?;
         micros = micros.saturating_add(part);
         next_unit = at + 1;
         rest = &rest[digits + letters..];
@@ -36,12 +59,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
     if text.is_empty() {
         return Err(bad());
     }
-    let duration = Duration::from_micros(micros);
-    if duration > MAX_DURATION {
-        return Err(Wrong::new("duration_too_long", format!("{text} is longer than a day"))
-            .hint("24h is the longest duration; was another unit meant?"));
-    }
-    Ok(duration)
+    Ok(Duration::from_micros(micros))
 }
 
 /// What to say about a number where a duration belongs.

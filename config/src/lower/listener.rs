@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::cluster::Clusters;
+use super::release::Releases;
 use super::{Fields, Names, route, shadow, tcp};
 use crate::grammar;
 use crate::model::{
@@ -13,7 +14,25 @@ use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::{Node, Text, Value};
 
-pub(super) fn lower_all(fields: &Fields<'_>, clusters: &Clusters<'_>, report: &mut Report) -> Vec<Listener> {
+/// What requests can be sent to.
+#[derive(Clone, Copy)]
+pub(super) struct Targets<'a> {
+    pub(super) clusters: &'a Clusters<'a>,
+    pub(super) releases: &'a Releases<'a>,
+}
+
+impl Targets<'_> {
+    /// What the key `cluster` or `release` of a route or listener names; reported if there is no such.
+    pub(super) fn resolve(self, fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Option<Target> {
+        let release = fields.get("release");
+        if let Some(node) = fields.get("cluster") {
+            return self.clusters.resolve(node, &path.key("cluster"), report).map(Target::Cluster);
+        }
+        self.releases.resolve(release?, self.clusters, &path.key("release"), report).map(Target::Release)
+    }
+}
+
+pub(super) fn lower_all(fields: &Fields<'_>, targets: Targets<'_>, report: &mut Report) -> Vec<Listener> {
     let (root, mut names) = (Path::Root, Names::default());
     let mut listeners = Vec::new();
     for (at, node) in fields.items("listeners").iter().enumerate() {
@@ -23,18 +42,18 @@ pub(super) fn lower_all(fields: &Fields<'_>, clusters: &Clusters<'_>, report: &m
             continue;
         };
         names.claim(fields.get("name"), "listeners", &path, report);
-        listeners.extend(lower(&fields, clusters, &path, report));
+        listeners.extend(lower(&fields, targets, &path, report));
     }
     listeners
 }
 
-fn lower(fields: &Fields<'_>, clusters: &Clusters<'_>, path: &Path<'_>, report: &mut Report) -> Option<Listener> {
+fn lower(fields: &Fields<'_>, targets: Targets<'_>, path: &Path<'_>, report: &mut Report) -> Option<Listener> {
     let protocol = protocol(fields);
     if protocol == Protocol::Tcp {
         tcp::check(fields, path, report);
     }
     // Before the name, so that a listener without one has its routes looked at all the same.
-    let routes = routes(fields, clusters, path, report);
+    let routes = routes(fields, targets, path, report);
     Some(Listener {
         name: ListenerName::new(&fields.text("name")?).ok()?,
         bind: fields.items("bind").iter().filter_map(scalar).filter_map(|text| grammar::address(text).ok()).collect(),
@@ -52,10 +71,10 @@ fn lower(fields: &Fields<'_>, clusters: &Clusters<'_>, path: &Path<'_>, report: 
     })
 }
 
-fn routes(fields: &Fields<'_>, clusters: &Clusters<'_>, path: &Path<'_>, report: &mut Report) -> Vec<Route> {
-    if let Some(node) = fields.get("cluster") {
-        let target = clusters.resolve(node, &path.key("cluster"), report);
-        return target.map(|cluster| everything_to(Target::Cluster(cluster), node.span.line)).into_iter().collect();
+fn routes(fields: &Fields<'_>, targets: Targets<'_>, path: &Path<'_>, report: &mut Report) -> Vec<Route> {
+    if let Some(node) = fields.get("cluster").or_else(|| fields.get("release")) {
+        let target = targets.resolve(fields, path, report);
+        return target.map(|target| everything_to(target, node.span.line)).into_iter().collect();
     }
     let (path, mut names) = (path.key("routes"), Names::default());
     let mut routes = Vec::new();
@@ -65,7 +84,7 @@ fn routes(fields: &Fields<'_>, clusters: &Clusters<'_>, path: &Path<'_>, report:
             continue;
         };
         names.claim(fields.get("name"), "routes of this listener", &path, report);
-        if let Some(route) = route::lower(&fields, node, clusters, &path, report) {
+        if let Some(route) = route::lower(&fields, node, targets, &path, report) {
             routes.push((at, node.mark(), route));
         }
     }

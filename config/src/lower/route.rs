@@ -1,11 +1,10 @@
 //! Routes and what they match.
 
-use super::cluster::Clusters;
-use super::listener::scalar;
+use super::listener::{Targets, scalar};
 use super::{Fields, retry};
 use crate::check;
 use crate::grammar;
-use crate::model::{HeaderMatch, HeaderTest, PathMatch, Route, RouteMatch, RouteName, Target};
+use crate::model::{HeaderMatch, HeaderTest, PathMatch, Route, RouteMatch, RouteName};
 use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::{Key, Node, Value};
@@ -13,18 +12,18 @@ use crate::yaml::{Key, Node, Value};
 pub(super) fn lower(
     fields: &Fields<'_>,
     node: &Node,
-    clusters: &Clusters<'_>,
+    targets: Targets<'_>,
     path: &Path<'_>,
     report: &mut Report,
 ) -> Option<Route> {
     let matches = matches(&fields.object("match", &shape::MATCH));
     let timeout = fields.duration("timeout");
     let retry = retry::lower(fields, timeout, &path.key("retry"), report);
-    let cluster = clusters.resolve(fields.get("cluster")?, &path.key("cluster"), report)?;
+    let target = targets.resolve(fields, path, report)?;
     Some(Route {
         name: fields.text("name").and_then(|name| RouteName::new(&name).ok()),
         matches,
-        target: Target::Cluster(cluster),
+        target,
         timeout,
         retry,
         body_bytes: fields.integer("body_bytes"),
@@ -53,7 +52,7 @@ fn prefix(text: String) -> PathMatch {
     }
 }
 
-fn headers(entries: &[(Key, Node)]) -> Vec<HeaderMatch> {
+pub(super) fn headers(entries: &[(Key, Node)]) -> Vec<HeaderMatch> {
     let mut headers: Vec<HeaderMatch> = Vec::new();
     for (key, node) in entries {
         let Ok(name) = grammar::header_name(&key.text) else {

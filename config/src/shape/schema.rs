@@ -136,6 +136,7 @@ fn of_kind(kind: &Kind) -> Value {
             "type": "string",
             "pattern": r"^([0-9]+(\.[0-9]{1,6})?(h|m|s|ms|us))+$|\$\{",
         }),
+        Kind::Ttl => json!({ "type": "string", "pattern": r"^([0-9]+(\.[0-9]{1,6})?(d|h|m|s|ms|us))+$|\$\{" }),
         Kind::Size { zero, .. } => json!({ "anyOf": [
             { "type": "integer", "minimum": u8::from(!zero) },
             { "type": "string", "pattern": r"^[0-9]+ *(B|kB|[KMG]i?B)?$|\$\{" },

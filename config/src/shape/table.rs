@@ -6,8 +6,10 @@ mod dial;
 mod endpoints;
 mod health;
 mod listener;
+mod release;
 mod resilience;
 mod retry;
+mod rollout;
 mod rules;
 
 use super::Need::{Default, Optional, Required};
@@ -19,8 +21,10 @@ pub(crate) use dial::*;
 pub(crate) use endpoints::*;
 pub(crate) use health::*;
 pub(crate) use listener::*;
+pub(crate) use release::*;
 pub(crate) use resilience::*;
 pub(crate) use retry::*;
+pub(crate) use rollout::*;
 pub(crate) use rules::*;
 
 /// The whole file.
@@ -85,9 +89,16 @@ pub(crate) static CONFIG: Object = Object {
             need: Required("a config has at least one cluster"),
             example: "[{name: shop, endpoints: [\"10.0.1.11:8080\"]}]",
         },
+        Key {
+            name: "releases",
+            doc: "Users divided between clusters by a hash of their id.",
+            kind: Kind::List(&RELEASES),
+            need: Default("[]"),
+            example: "[{name: orders, key: {header: x-user-id}, stable: orders-v1, canaries: [{cluster: orders-v2, weight: 5}]}]",
+        },
     ],
     choices: &[],
-    later: &["releases", "tracing", "resolvers"],
+    later: &["tracing", "resolvers"],
 };
 
 static LISTENERS: List = List {

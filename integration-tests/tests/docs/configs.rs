@@ -1,7 +1,7 @@
 //! Each ```yaml block goes through `weir check`.
 //!
 //! A block that is a part of a config says where it belongs: `yaml in=cluster`, `in=listener`,
-//! `in=route`, `in=health_check` or `in=top`; the rest is put around it. `yaml wrong=CODE` is a
+//! `in=route`, `in=health_check`, `in=releases` or `in=top`; the rest is put around it. `yaml wrong=CODE` is a
 //! mistake that is shown on purpose.
 
 use std::process::Command;
@@ -27,6 +27,11 @@ fn whole(block: &Block) -> String {
     match block.word("in") {
         None => block.text.clone(),
         Some("top") => format!("{}{listener}    cluster: shop\n{cluster}{endpoints}", block.text),
+        Some("releases") => {
+            let named = ["orders-v1", "orders-v2", "orders-v3"].into_iter().filter(|name| block.text.contains(name));
+            let clusters: String = named.map(|name| format!("  - name: {name}\n{endpoints}")).collect();
+            format!("{listener}    release: orders\n{}clusters:\n{clusters}", block.text)
+        }
         Some("listener") => format!("{listener}{}{cluster}{endpoints}", indented(4)),
         Some("route") => format!("{listener}    routes:\n{}{cluster}{endpoints}", indented(6)),
         Some("cluster") => format!("{listener}    cluster: shop\n{cluster}{}", indented(4)),

@@ -3,9 +3,11 @@
 //! Whose a user is is computed here from what the documents publish, so that a test fails when the
 //! rule changes, even if all of Weir changes with it.
 
+mod commands;
 mod edits;
 mod mirror;
 mod ramp;
+mod rollout;
 mod same;
 mod sick;
 mod who;
@@ -30,7 +32,7 @@ fn bucket(salt: &str, id: &str) -> u16 {
 type Owned<'a> = &'a [(&'a str, u16, u16)];
 
 /// Whose a bucket is: `v1` owns what nobody else does.
-fn owner<'a>(owned: Owned<'a>, bucket: u16) -> &'a str {
+fn owner<'a>(owned: &[(&'a str, u16, u16)], bucket: u16) -> &'a str {
     let its = |from: u16, share: u16| (bucket + 10_000 - from) % 10_000 < share;
     owned.iter().find(|(_, from, share)| its(*from, *share)).map_or("v1", |(version, ..)| version)
 }

@@ -19,6 +19,7 @@ mod gray;
 mod health;
 mod lifecycle;
 mod limits;
+mod release_cli;
 mod reload;
 mod retries;
 mod seeing;

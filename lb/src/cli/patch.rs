@@ -36,17 +36,10 @@ pub(super) fn unified(name: &str, old: &str, new: &str, paint: Paint) -> String 
 }
 
 fn hunk(text: &mut String, lines: &[Line<'_>], from: usize, to: usize, paint: Paint) {
-    let count = |lines: &[Line<'_>], but: fn(&Line<'_>) -> bool| lines.iter().filter(|line| !but(line)).count();
-    let (new, gone): (fn(&Line<'_>) -> bool, fn(&Line<'_>) -> bool) =
-        (|line| matches!(line, Line::New(_)), |line| matches!(line, Line::Gone(_)));
+    let old = |lines: &[Line<'_>]| lines.iter().filter(|line| !matches!(line, Line::New(_))).count();
+    let new = |lines: &[Line<'_>]| lines.iter().filter(|line| !matches!(line, Line::Gone(_))).count();
     let (before, inside) = (&lines[..from], &lines[from..to]);
-    let head = format!(
-        "@@ -{},{} +{},{} @@",
-        count(before, new) + 1,
-        count(inside, new),
-        count(before, gone) + 1,
-        count(inside, gone)
-    );
+    let head = format!("@@ -{},{} +{},{} @@", old(before) + 1, old(inside), new(before) + 1, new(inside));
     let _ = writeln!(text, "{}", paint.dim(&head));
     for line in inside {
         let (sign, line, state) = match *line {

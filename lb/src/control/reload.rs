@@ -199,20 +199,21 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         outcome
     }
 
-    /// The file may have changed: acts only if its text did.
+    /// The file, or one that was read with it, may have changed: acts only if what it holds did.
     pub(super) fn look_at_file(&mut self) {
         let found = match self.shared.source.read() {
             Ok(text) => Seen::Text(text),
             Err(error) => Seen::Unreadable(error.to_string()),
         };
-        if found == self.seen {
+        let outdated = self.shared.source.is_outdated();
+        if found == self.seen && (!outdated || matches!(found, Seen::Unreadable(_))) {
             return;
         }
         let in_force = Arc::clone(&self.shared.in_force.borrow().text);
         let (level, message) = match &found {
             Seen::Unreadable(why) => (Level::Warn, format!("{why}; the configuration in force stays")),
             // It went and came back as it was: worth a word, but no reload.
-            Seen::Text(text) if *text == in_force && matches!(self.seen, Seen::Unreadable(_)) => {
+            Seen::Text(text) if *text == in_force && !outdated && matches!(self.seen, Seen::Unreadable(_)) => {
                 (Level::Info, format!("{} is back, unchanged", self.shared.source.shown()))
             }
             Seen::Text(_) => {
@@ -226,7 +227,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
 
     fn take(&mut self, text: Arc<str>) -> ReloadOutcome {
         let before = self.shared.truth.load_full();
-        let weir_config::Parsed { config, warnings } = match self.shared.source.understand(&text) {
+        let weir_config::Parsed { config, warnings } = match self.shared.source.load(&text) {
             Ok(understood) => understood,
             Err(mistakes) => return ReloadOutcome::Rejected(Rejection::of_text(&mistakes)),
         };

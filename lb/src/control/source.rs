@@ -1,17 +1,21 @@
 //! Where the configuration comes from: a file, and how a change of it is noticed.
 //!
-//! The file is read whole and bounded. What is watched are directories, not the file: editors and
+//! The file is read whole and bounded, and so are those it leads to: lists of users, keys of
+//! tokens, whose change is a change of the configuration too. What is watched are directories, not the file: editors and
 //! `mv` put a new file in its place, and a Kubernetes ConfigMap swaps a symbolic link two steps
 //! away from it. Whether its text really changed is for the reader to compare.
 
 mod trail;
 mod watch;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::watch::Sender;
 use weir_config::model::Share;
 use weir_config::{Mistakes, Parsed, edit};
 
@@ -20,11 +24,19 @@ pub use watch::watch;
 /// Longest file, in bytes: one more than the parser takes, so that it is the parser that says so.
 const MAX_TEXT: u64 = (8 << 20) + 1;
 
-/// The file the configuration is read from.
+/// Longest of the files that it leads to, in bytes: a million users with ids of 100 bytes and more.
+const MAX_BESIDE: u64 = 128 << 20;
+
+/// The file the configuration is read from. Clones know of the same files beside it.
 #[derive(Clone, Debug)]
 pub struct Source {
     path: PathBuf,
+    beside: Arc<Sender<Beside>>,
 }
+
+/// The files that a configuration leads to, and what each held: a short name for it, or why it could
+/// not be read.
+type Beside = BTreeMap<PathBuf, Result<String, String>>;
 
 /// Why the file could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -58,13 +70,19 @@ impl Source {
     #[must_use]
     pub fn new(path: &Path) -> Self {
         // Fails only for an empty path, or without a working directory; then the reader says so.
-        Self { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self { path, beside: Arc::new(Sender::new(Beside::new())) }
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where it is, and the files that were last read with it.
+    fn all_paths(&self) -> Vec<PathBuf> {
+        std::iter::once(self.path.clone()).chain(self.beside.borrow().keys().cloned()).collect()
     }
 
     /// Its text as it is now.
@@ -77,15 +95,7 @@ impl Source {
             io::ErrorKind::NotFound => SourceError::Missing(path()),
             _ => SourceError::Io { path: path(), error },
         };
-        let mut bytes = Vec::new();
-        // Not waiting: opening a FIFO that nobody writes would stop this thread for ever.
-        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(&self.path).map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
-            return Err(failed(io::Error::other("not a regular file")));
-        }
-        // One byte over tells "too large" from "just fits".
-        file.take(MAX_TEXT + 1).read_to_end(&mut bytes).map_err(failed)?;
+        let bytes = read_bounded(&self.path, MAX_TEXT).map_err(failed)?;
         if bytes.len() as u64 > MAX_TEXT {
             return Err(SourceError::TooLarge(path()));
         }
@@ -95,12 +105,49 @@ impl Source {
         }
     }
 
-    /// What `text`, read from here, means. `${VAR}` is looked up in this process's environment.
+    /// What `text`, read from here, means. `${VAR}` is looked up in this process's environment, files
+    /// in the folder of this one.
     ///
     /// # Errors
     /// Every mistake in it.
     pub fn understand(&self, text: &str) -> Result<Parsed, Mistakes> {
-        weir_config::parse(text, &weir_config::Source { name: &self.shown(), env: &|name| std::env::var(name).ok() })
+        self.parse(text, &|name| self.read_beside(name))
+    }
+
+    /// As [`Self::understand`]; the files that were read, or should have been, are watched from now on
+    /// with this one, instead of those before.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn load(&self, text: &str) -> Result<Parsed, Mistakes> {
+        let beside = RefCell::new(Beside::new());
+        let parsed = self.parse(text, &|name| {
+            let bytes = self.read_beside(name);
+            beside.borrow_mut().insert(self.path_beside(name), held(&bytes));
+            bytes
+        });
+        self.beside.send_replace(beside.into_inner());
+        parsed
+    }
+
+    fn parse(&self, text: &str, files: weir_config::ReadFile<'_>) -> Result<Parsed, Mistakes> {
+        let env = |name: &str| std::env::var(name).ok();
+        weir_config::parse(text, &weir_config::Source { name: &self.shown(), env: &env, files })
+    }
+
+    fn path_beside(&self, name: &str) -> PathBuf {
+        self.path.parent().unwrap_or_else(|| Path::new("/")).join(name)
+    }
+
+    fn read_beside(&self, name: &str) -> io::Result<Vec<u8>> {
+        read_whole(&self.path_beside(name))
+    }
+
+    /// Whether one of the files that were last read with this one holds something else now.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        let beside = self.beside.borrow().clone();
+        beside.iter().any(|(path, before)| held(&read_whole(path)) != *before)
     }
 
     /// `text`, read from here, with these weights for canaries of `release`.
@@ -108,7 +155,9 @@ impl Source {
     /// # Errors
     /// Why it cannot be changed so.
     pub fn set_weights(&self, text: &str, release: &str, changes: &[(&str, Share)]) -> Result<String, Mistakes> {
-        let source = weir_config::Source { name: &self.shown(), env: &|name| std::env::var(name).ok() };
+        let env = |name: &str| std::env::var(name).ok();
+        let files = |name: &str| self.read_beside(name);
+        let source = weir_config::Source { name: &self.shown(), env: &env, files: &files };
         edit::set_weights(text, &source, release, changes)
     }
 
@@ -121,12 +170,42 @@ impl Source {
     }
 }
 
+/// What a regular file holds; one byte over `max` tells "too large" from "just fits".
+fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    // Not waiting: opening a FIFO that nobody writes would stop this thread for ever.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What a file beside the configuration holds.
+fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
+    let bytes = read_bounded(path, MAX_BESIDE)?;
+    if bytes.len() as u64 > MAX_BESIDE {
+        return Err(io::Error::other(format!("it is larger than {} MiB", MAX_BESIDE >> 20)));
+    }
+    Ok(bytes)
+}
+
+fn held(bytes: &io::Result<Vec<u8>>) -> Result<String, String> {
+    bytes.as_ref().map(|bytes| fingerprint_of(bytes)).map_err(ToString::to_string)
+}
+
 /// A short name for a text: FNV-1a, 64 bits, in hexadecimal. Tells texts apart; proves nothing.
 #[must_use]
 pub fn fingerprint(text: &str) -> String {
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    fingerprint_of(text.as_bytes())
+}
+
+fn fingerprint_of(bytes: &[u8]) -> String {
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
     format!("{hash:016x}")
 }
 

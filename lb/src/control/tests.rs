@@ -65,7 +65,7 @@ pub(super) async fn play(text: &str, prepare: impl FnOnce(&World), story: impl A
     let (world, sockets, source) = (World::new(), List::default(), Source::new(&file));
     prepare(&world);
     let text = source.read().unwrap();
-    let config = source.understand(&text).unwrap().config;
+    let config = source.load(&text).unwrap().config;
     let clock = world.clone();
     let metrics = ControlMetrics::new().unwrap();
     let (control, journal) = (Control::new(1, world.dice("")), Journal::new(move || clock.wall()));

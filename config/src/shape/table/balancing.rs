@@ -80,7 +80,7 @@ static HASH_KEYS: List = List {
     empty: Some(("no_hash_key", "there is no key in this list, so every pick would be random")),
 };
 
-static SOURCE_ADDRESS: Words =
+pub(super) static SOURCE_ADDRESS: Words =
     Words { noun: "`source_address`", known: &[("source_address", "The client's address, without port.")], later: &[] };
 
 pub(crate) static HASH_KEY: Object = Object {

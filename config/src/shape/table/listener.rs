@@ -36,7 +36,7 @@ pub(crate) static LISTENER: Object = Object {
             name: "routes",
             doc: "The first that matches, in file order, takes the request.",
             kind: Kind::List(&ROUTES),
-            need: Optional("everything goes to `cluster`"),
+            need: Optional("everything goes to `cluster` or `release`"),
             example: "[{match: {path_prefix: /orders}, cluster: orders}]",
         },
         Key {
@@ -45,6 +45,13 @@ pub(crate) static LISTENER: Object = Object {
             kind: Kind::Text(&NAME),
             need: Optional("`routes` decide"),
             example: "shop",
+        },
+        Key {
+            name: "release",
+            doc: "Short for one route that gives everything to this release.",
+            kind: Kind::Text(&NAME),
+            need: Optional("`routes` decide"),
+            example: "orders",
         },
         Key {
             name: "timeouts",
@@ -76,11 +83,11 @@ pub(crate) static LISTENER: Object = Object {
         },
     ],
     choices: &[Choice {
-        of: &["routes", "cluster"],
+        of: &["routes", "cluster", "release"],
         needed: Some(("listener_without_routes", "give `cluster: NAME` to send everything there, or `routes`")),
         both: "routes_and_cluster",
     }],
-    later: &["tls", "proxy_protocol", "release"],
+    later: &["tls", "proxy_protocol"],
 };
 
 static BIND: List = List {
@@ -261,7 +268,14 @@ pub(crate) static ROUTE: Object = Object {
             name: "cluster",
             doc: "Where it sends that: the name of a cluster.",
             kind: Kind::Text(&NAME),
-            need: Optional("there is no default"),
+            need: Optional("`release` says where"),
+            example: "orders",
+        },
+        Key {
+            name: "release",
+            doc: "Or the name of a release, which divides users between clusters.",
+            kind: Kind::Text(&NAME),
+            need: Optional("`cluster` says where"),
             example: "orders",
         },
         Key {
@@ -287,11 +301,11 @@ pub(crate) static ROUTE: Object = Object {
         },
     ],
     choices: &[Choice {
-        of: &["cluster"],
+        of: &["cluster", "release"],
         needed: Some(("route_without_target", "say where its requests go, as in `cluster: orders`")),
         both: "two_targets",
     }],
-    later: &["release", "redirect", "rewrite"],
+    later: &["redirect", "rewrite"],
 };
 
 pub(crate) static MATCH: Object = Object {
@@ -351,7 +365,7 @@ static METHODS: List = List {
     empty: Some(("empty_match", "no method is in this list, so the route could take nothing")),
 };
 
-static HEADER_TEST: Kind = Kind::Any(&[Kind::Text(&HEADER_VALUE), Kind::Object(&HEADER_PRESENCE)]);
+pub(super) static HEADER_TEST: Kind = Kind::Any(&[Kind::Text(&HEADER_VALUE), Kind::Object(&HEADER_PRESENCE)]);
 
 pub(crate) static HEADER_PRESENCE: Object = Object {
     noun: "a header test",

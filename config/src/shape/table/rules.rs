@@ -49,6 +49,16 @@ pub(crate) static RETRY_CONDITION: Rule =
     Rule::new("what is tried again", |text| grammar::retry_condition(text).map(drop));
 pub(crate) static STATUS_TEXT: Rule =
     Rule::new("statuses such as 200-299 or 2xx", |text| grammar::statuses(text).map(drop));
+pub(crate) static COOKIE_NAME: Rule = Rule::new("cookie names", |text| grammar::cookie_name(text).map(drop));
+pub(crate) static COOKIE_VALUE: Rule =
+    Rule { loose: true, ..Rule::new("a cookie's value", |text| grammar::cookie_value(text).map(drop)) };
+pub(crate) static SALT: Rule = Rule::new("a salt", grammar::salt);
+pub(crate) static CLAIM: Rule = Rule::new("a claim", grammar::not_empty);
+pub(crate) static FILE_NAME: Rule = Rule::new("a file name", |text| grammar::file_name(text).map(drop));
+/// A number is no file, but what to write for one user is said with it.
+pub(crate) static USERS_FILE: Rule =
+    Rule { loose: true, ..Rule::new("`file:` and a file name", |text| grammar::users_file(text).map(drop)) };
+pub(crate) static USER_ID: Rule = Rule { loose: true, ..Rule::new("a user's id", grammar::user_id) };
 pub(crate) static EXPECTED_BODY: Rule = Rule::new("text", grammar::not_empty);
 
 fn check_admin(text: &str) -> Result<(), grammar::Wrong> {

@@ -28,7 +28,7 @@ fn counted(live: &Live, name: &str) -> usize {
 /// Waits until there are so many copies; then no more come.
 fn wait_copies(live: &Live, count: usize) -> Vec<Executed> {
     wait::until_true(&format!("{count} copies"), || copies(live).len() >= count);
-    wait::until_true("the copies counted", || counted(live, "weir_mirror_requests_total") == count);
+    wait::until_true("the copies counted", || counted(live, "weir_release_copies_total") == count);
     let copies = copies(live);
     assert_eq!(copies.len(), count);
     copies
@@ -76,7 +76,7 @@ fn a_copy_is_what_was_sent_and_says_what_it_is() {
     }
     assert_eq!(copies.iter().find(|copy| copy.id == "1").unwrap().body, body);
     assert_eq!(copies.iter().find(|copy| copy.id == "4").unwrap().body, b"hello world");
-    assert_eq!(counted(&live, "weir_mirror_dropped_total"), 0);
+    assert_eq!(counted(&live, "weir_release_copies_dropped_total"), 0);
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_large_body_is_not_copied() {
     assert_eq!(send(&mut client, &numbered("POST", 1, "", &[b'x'; 1_024])).0, 200);
     let copies = wait_copies(&live, 1);
     assert_eq!(copies[0].id, "1");
-    wait::until_true("the dropped one counted", || counted(&live, "weir_mirror_dropped_total") == 1);
+    wait::until_true("the dropped one counted", || counted(&live, "weir_release_copies_dropped_total") == 1);
 }
 
 /// What clients see while copies go to a cluster in this mood.
@@ -146,7 +146,8 @@ fn a_mirror_in_trouble_changes_nothing_for_clients() {
         assert!(!report.by().contains_key("v3"), "{what}: {:?}", report.by());
         // None is lost from the books: it ended, or was not made.
         wait::until_true(&format!("{what}: all copies counted"), || {
-            counted(&live, "weir_mirror_requests_total") + counted(&live, "weir_mirror_dropped_total") == report.total()
+            counted(&live, "weir_release_copies_total") + counted(&live, "weir_release_copies_dropped_total")
+                == report.total()
         });
     }
 }
@@ -156,7 +157,9 @@ fn copies_under_way_are_bounded_and_the_rest_is_dropped() {
     let (live, report) = under(Some(Mood::HangAfterRequest), "max_concurrent: 7, timeout: 30s");
     let v3 = &live.shop.versions[2];
     assert_eq!((v3.under_way().peak(), v3.connections().peak()), (7, 7));
-    wait::until_true("the others dropped", || counted(&live, "weir_mirror_dropped_total") == report.total() - 7);
+    wait::until_true("the others dropped", || {
+        counted(&live, "weir_release_copies_dropped_total") == report.total() - 7
+    });
 }
 
 #[test]

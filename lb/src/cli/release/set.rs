@@ -5,9 +5,10 @@
 //! only says how many users leave. What needs a word more is to send a canary's users to another
 //! canary, for they come into a version nobody chose for them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use http::StatusCode;
@@ -22,6 +23,10 @@ use crate::cli::diff::{InForce, Look, LookError, Preview};
 use crate::cli::paint::{Paint, harmless, harmless_but_colours};
 use crate::cli::{Format, emit, patch};
 use crate::control::source::{Source, SourceError};
+
+/// How often it is looked whether the change is in force, where no verdict can be asked for.
+const LOOKS: u32 = 50;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// `weir release set`.
 #[derive(Debug, Args)]
@@ -154,13 +159,14 @@ impl Set {
             }
             error => eprintln!("weir: {}", harmless(&error.to_string())),
         }
+        if matches!(error, SetError::Instance(ClientError::Connect { .. })) && self.config.is_none() {
+            eprintln!("weir: without an instance, name the file with --config");
+        }
         eprintln!("{}", Paint::for_stderr().bold("nothing was written"));
     }
 
     fn set(&self) -> Result<Done, SetError> {
-        let admin = self.admin.clone().or_else(|| self.config.is_none().then(default_admin));
-        let client = admin.as_deref().map(Client::new).transpose()?;
-        let (source, text) = self.file(client.as_ref(), admin.as_deref().unwrap_or_default())?;
+        let (client, source, text) = self.file()?;
         let understand = |text: &str| source.understand(text).map_err(|mistakes| SetError::Mistakes(mistakes.into()));
         let old = understand(&text)?.config;
         let new_text = self.edit(&source, &text)?;
@@ -186,18 +192,21 @@ impl Set {
         Ok(done(result, followed))
     }
 
-    /// The file, and its text: that of the running instance unless one is named.
-    fn file(&self, client: Option<&Client>, admin: &str) -> Result<(Source, Arc<str>), SetError> {
-        let (Some(client), None) = (client, &self.config) else {
-            let source = Source::new(self.config.as_deref().unwrap_or(Path::new("")));
+    /// The instance that is followed, the file, and its text.
+    fn file(&self) -> Result<(Option<Client>, Source, Arc<str>), SetError> {
+        if let Some(path) = &self.config {
+            let client = self.admin.as_deref().map(Client::new).transpose()?;
+            let source = Source::new(path);
             let text = source.read()?;
-            return Ok((source, text));
-        };
+            return Ok((client, source, text));
+        }
+        let admin = self.admin.clone().unwrap_or_else(default_admin);
+        let client = Client::new(&admin)?;
         let in_force: InForce = client.get("/api/v1/config")?;
         let source = Source::new(&in_force.path);
-        let (admin, path) = (admin.to_owned(), in_force.path.display().to_string());
+        let path = in_force.path.display().to_string();
         match source.read() {
-            Ok(text) if *text == *in_force.text => Ok((source, text)),
+            Ok(text) if *text == *in_force.text => Ok((Some(client), source, text)),
             Ok(_) => Err(SetError::NotInForce { admin, path }),
             Err(SourceError::Missing(_)) => Err(SetError::Elsewhere { admin, path }),
             Err(error) => Err(error.into()),
@@ -219,19 +228,29 @@ fn default_admin() -> String {
 fn follow(client: &Client, source: &Source, text: &str) -> Followed {
     let asked = || -> Result<Followed, ClientError> {
         let reply = client.post("/api/v1/config:reload")?;
-        if reply.status == StatusCode::UNPROCESSABLE_ENTITY {
-            let verdict: Value = client.read(&reply)?;
-            return Ok(Followed::Rejected(verdict["text"].as_str().unwrap_or_default().trim_end().to_owned()));
+        let looks = match reply.status {
+            StatusCode::OK => 1,
+            // It takes orders over loopback only; but it watches its file.
+            StatusCode::FORBIDDEN => LOOKS,
+            StatusCode::UNPROCESSABLE_ENTITY => {
+                let verdict: Value = client.read(&reply)?;
+                return Ok(Followed::Rejected(verdict["text"].as_str().unwrap_or_default().trim_end().to_owned()));
+            }
+            _ => return Err(client.refused(&reply)),
+        };
+        for look in 0..looks {
+            if look > 0 {
+                std::thread::sleep(BETWEEN_LOOKS);
+            }
+            let now: InForce = client.get("/api/v1/config")?;
+            if now.text == text {
+                return Ok(Followed::InForce(now.generation));
+            }
+            if now.path != source.path() {
+                return Ok(Followed::OtherFile(now.path.display().to_string()));
+            }
         }
-        if reply.status != StatusCode::OK {
-            return Err(client.refused(&reply));
-        }
-        let now: InForce = client.get("/api/v1/config")?;
-        Ok(match now {
-            now if now.text == text => Followed::InForce(now.generation),
-            now if now.path != source.path() => Followed::OtherFile(now.path.display().to_string()),
-            _ => Followed::Rejected("it is not what is in force; `weir events` tells what happened".into()),
-        })
+        Ok(Followed::Rejected("it is not what is in force; `weir events` tells what happened".into()))
     };
     asked().unwrap_or_else(|error| Followed::Silent(error.to_string()))
 }

@@ -42,7 +42,11 @@ pub(super) async fn follow(path: &Path, wanted: &model::Source, tell: impl Fn(An
 }
 
 fn understood(text: &str, file: &Source, wanted: &model::Source) -> Result<Told, Failure> {
-    let source = weir_config::Source { name: &file.shown(), env: &|name| std::env::var(name).ok() };
+    let source = weir_config::Source {
+        name: &file.shown(),
+        env: &|name| std::env::var(name).ok(),
+        files: &weir_config::no_files,
+    };
     let endpoints = parse_endpoints(text, &source).map_err(|mistakes| {
         let first = mistakes.iter().next().map(|mistake| format!("{}:{mistake}\n", mistakes.file()));
         let detail = first.unwrap_or_default() + &mistakes.render(Style::Plain);

@@ -1,7 +1,7 @@
 //! Notices that the file may have changed.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,18 +21,26 @@ const STEPS_MAX: u32 = 10;
 /// is looked at this often.
 const BLIND: Duration = Duration::from_secs(5);
 
-/// Calls `changed` whenever the file may have changed, for ever. It may call once too often, never
-/// once too seldom.
+/// Calls `changed` whenever the file, or one that was read with it, may have changed, for ever. It may
+/// call once too often, never once too seldom.
 pub async fn watch(source: &Source, mut changed: impl AsyncFnMut()) {
     let (wake, mut woken) = mpsc::channel(1);
     let mut eyes = Eyes::open(wake);
-    let mut sees = eyes.look_along(source.path());
+    let mut others = source.beside.subscribe();
+    let mut sees = eyes.look_along(&source.all_paths());
     loop {
+        // Their senders live in `eyes` and in `source`: neither channel can end here.
+        let next = async {
+            tokio::select! {
+                biased;
+                _ = woken.recv() => {}
+                _ = others.changed() => {}
+            }
+        };
         if sees {
-            // The sender lives in `eyes`: this cannot be the end of the channel.
-            let _ = woken.recv().await;
+            next.await;
         } else {
-            let _ = timeout(BLIND, woken.recv()).await;
+            let _ = timeout(BLIND, next).await;
         }
         for _ in 0..STEPS_MAX {
             if timeout(QUIET, woken.recv()).await.is_err() {
@@ -40,7 +48,8 @@ pub async fn watch(source: &Source, mut changed: impl AsyncFnMut()) {
             }
         }
         // First watch, then read: a change in between is seen twice rather than not at all.
-        sees = eyes.look_along(source.path());
+        others.mark_unchanged();
+        sees = eyes.look_along(&source.all_paths());
         changed().await;
     }
 }
@@ -70,11 +79,11 @@ impl Eyes {
         Self { watcher: watcher.ok(), watched: BTreeSet::new(), trail, _wake: wake }
     }
 
-    /// Watches every directory on the way to `path`, anew: one that was replaced by another of
+    /// Watches every directory on the way to one of `paths`, anew: one that was replaced by another of
     /// the same name needs a new watch. Says whether all of them are watched.
-    fn look_along(&mut self, path: &Path) -> bool {
+    fn look_along(&mut self, paths: &[PathBuf]) -> bool {
         let Some(watcher) = &mut self.watcher else { return false };
-        let names = trail(path);
+        let names: Vec<PathBuf> = paths.iter().flat_map(|path| trail(path)).collect();
         let directories: BTreeSet<PathBuf> = names.iter().filter_map(|name| Some(name.parent()?.to_owned())).collect();
         for gone in std::mem::take(&mut self.watched) {
             // Its watch ended by itself if the directory did.

@@ -8,6 +8,7 @@ mod both;
 mod open;
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_config::model::{self, Protocol};
 use weir_core::attempt::Outcome;
+use weir_core::dice::Dice;
 use weir_core::endpoint::EndpointKey;
 use weir_core::limits::Permit;
 use weir_core::load::{ClusterLoad, Count, EndpointLoad, LaneLoad, Shards};
@@ -135,10 +137,8 @@ impl Session {
         let target = &listener.targets[0];
         let release = target.release.map(|at| {
             let release = &world.snapshot.releases[at];
-            let asked = Asked { view: NOTHING, query: None, client: client.peer.address.ip() };
-            let mut dice = worker.dice.borrow_mut();
-            let decided = rule::decide(release, &world.snapshot.clusters, &asked, &mut dice, &mut ());
-            (Arc::clone(release), without_cookie(decided))
+            let address = client.peer.address.ip();
+            (Arc::clone(release), decide(release, &world.snapshot.clusters, address, &mut worker.dice.borrow_mut()))
         });
         let version = release.as_ref().map_or(0, |(_, decided)| decided.version);
         let (cluster, lane) = &target.to[version];
@@ -291,9 +291,12 @@ impl Session {
     }
 }
 
-/// A session takes no cookie: whoever would be handed an id by one has none, and is stable's,
-/// unless a list names them.
-const fn without_cookie(decided: Decided) -> Decided {
+/// Which version of `release` a client gets, of whom nothing is known but the address. A session
+/// takes no cookie: whoever would be handed an id by one has none, and is stable's, unless a list
+/// names them.
+fn decide(release: &Release, clusters: &[Arc<Cluster>], client: IpAddr, dice: &mut Dice) -> Decided {
+    let asked = Asked { view: NOTHING, query: None, client };
+    let decided = rule::decide(release, clusters, &asked, dice, &mut ());
     let Decided { assigned, version } = decided;
     if assigned.handed.is_none() {
         return decided;
@@ -306,3 +309,6 @@ const fn without_cookie(decided: Decided) -> Decided {
         Why::Never | Why::First => Decided { assigned: Assigned { bucket: None, handed: None, ..assigned }, version },
     }
 }
+
+#[cfg(test)]
+mod tests;
