@@ -12,6 +12,7 @@ mod discovery;
 mod drills;
 mod early_answers;
 mod ejection;
+mod explain;
 mod forwarding;
 mod framing;
 mod gray;
