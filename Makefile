@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 # What the tests and the comparison use: the program that shows it is there, and its Debian package.
-TEST_PROGRAMS := nginx:nginx-light promtool:prometheus curl:curl systemd-analyze:systemd \
+TEST_PROGRAMS := nginx:nginx-light redis-server:redis-server redis-cli:redis-tools promtool:prometheus curl:curl systemd-analyze:systemd \
 	ip:iproute2 ss:iproute2 nft:nftables
 BENCH_PROGRAMS := nginx:nginx-light haproxy:haproxy wrk:wrk taskset:util-linux valgrind:valgrind
 

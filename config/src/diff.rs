@@ -11,7 +11,7 @@ mod release;
 mod resilience;
 mod show;
 
-pub(crate) use show::duration as shown;
+pub(crate) use show::{duration as shown, matches as shown_match};
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

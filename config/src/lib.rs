@@ -13,6 +13,7 @@
 
 mod check;
 pub mod diff;
+pub mod edit;
 mod expand;
 mod files;
 mod grammar;

@@ -17,6 +17,7 @@ mod resilience;
 mod retry;
 mod route;
 mod shadow;
+mod tcp;
 
 use std::collections::HashMap;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -328,7 +329,7 @@ struct Names<'a> {
 impl<'a> Names<'a> {
     /// Reports `node`'s name if it was given before.
     fn claim(&mut self, node: Option<&'a Node>, what: &str, path: &Path<'_>, report: &mut Report) {
-        let Some(Node { value: Value::Text(Text { text, .. }), span }) = node else {
+        let Some(Node { value: Value::Text(Text { text, .. }), span, .. }) = node else {
             return;
         };
         match self.seen.get(text.as_str()) {

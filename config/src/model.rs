@@ -97,7 +97,8 @@ pub struct Listener {
     pub bind: Vec<SocketAddr>,
     /// What is spoken.
     pub protocol: Protocol,
-    /// The first route that matches, in file order, takes the request. At least one.
+    /// The first route that matches, in file order, takes the request. At least one; of a TCP
+    /// listener exactly one.
     pub routes: Vec<Route>,
     /// How long we wait for clients.
     pub timeouts: ListenerTimeouts,
@@ -122,6 +123,20 @@ impl Listener {
 pub enum Protocol {
     /// HTTP/1.0 and HTTP/1.1.
     Http,
+    /// Bytes, passed on as they are in both directions: one session for each connection. Its
+    /// listener has one route, which takes everything.
+    Tcp,
+}
+
+impl Protocol {
+    /// The word in the file, the API and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+        }
+    }
 }
 
 /// How long a listener waits for its clients.
@@ -131,7 +146,8 @@ pub struct ListenerTimeouts {
     pub header: Duration,
     /// Between two requests of a kept-open connection. Default 60 s.
     pub idle: Duration,
-    /// Without a byte in either direction while a body is under way. Default 5 min.
+    /// Without a byte in either direction while a body is under way, default 5 min; of a TCP
+    /// session, default 1 h.
     pub stream_idle: Duration,
 }
 
@@ -154,7 +170,7 @@ pub struct ListenerLimits {
 }
 
 /// Which headers a listener adds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HeaderPolicy {
     /// `X-Forwarded-For`, `-Proto` and `-Host` to the endpoint. Default on.
     pub x_forwarded: bool,
@@ -167,6 +183,9 @@ pub struct HeaderPolicy {
     /// `X-Request-Deadline-Ms` to the endpoint: how many milliseconds are left for this attempt.
     /// Default on.
     pub deadline: bool,
+    /// Share of requests, 0 to 1, whose way is kept for `weir explain` under the name that
+    /// `X-Weir-Decision` in the answer tells. Default 0.
+    pub decision: f64,
 }
 
 /// A rule that sends matching requests somewhere.

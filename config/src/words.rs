@@ -19,6 +19,12 @@ pub fn shown(duration: Duration) -> String {
     crate::diff::shown(&duration)
 }
 
+/// What a route takes, as in `GET shop.example /orders/* x-canary="1"`.
+#[must_use]
+pub fn matches(matches: &crate::model::RouteMatch) -> String {
+    crate::diff::shown_match(matches)
+}
+
 /// Where an endpoint listens: an IP address with a port, or `unix:` and a path.
 ///
 /// # Errors

@@ -42,6 +42,8 @@ pub(crate) struct Span {
 pub(crate) struct Node {
     pub(crate) value: Value,
     pub(crate) span: Span,
+    /// It stands elsewhere, at `span`; an alias or a merge (`<<`) brought it here.
+    pub(crate) borrowed: bool,
 }
 
 /// A key of a map; always text, whatever YAML took it for.
@@ -197,8 +199,9 @@ fn name_keys(node: &mut Node, text: &str) {
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Spanned { value, defined, .. } = Spanned::<Value>::deserialize(deserializer)?;
-        Ok(Self { value, span: Span::of(&defined) })
+        let Spanned { value, defined, referenced } = Spanned::<Value>::deserialize(deserializer)?;
+        let span = Span::of(&defined);
+        Ok(Self { value, span, borrowed: span.offset != Span::of(&referenced).offset })
     }
 }
 

@@ -8,6 +8,7 @@
 //! - [`weir`]: the binary as a child process, its config file, admin API, signals and exit code.
 //! - [`backend`]: a scripted endpoint in this process that records each byte it gets.
 //! - [`nginx`]: real replicas that can be killed and come back on the same port.
+//! - [`redis`]: a Redis that can be killed and come back on the same port.
 //! - [`replica`]: an endpoint whose behaviour a test switches, and that remembers what it executed.
 //! - [`netns`]: places whose network can be cut.
 //! - [`dns`]: a name server whose answers a test switches.
@@ -28,6 +29,7 @@ pub mod netns;
 pub mod nginx;
 pub mod pace;
 pub mod place;
+pub mod redis;
 pub mod replica;
 pub mod wait;
 pub mod weir;

@@ -1,6 +1,7 @@
 //! The real binary as a child process.
 
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ use crate::{place, wait};
 pub struct Weir {
     directory: TempDir,
     admin: SocketAddr,
+    /// `run`, the config's path and further arguments.
+    arguments: Vec<OsString>,
     child: Child,
     status: Option<ExitStatus>,
 }
@@ -35,6 +38,21 @@ pub fn binary() -> PathBuf {
     let path = profile.join("weir");
     assert!(path.exists(), "{} is not there: run `cargo build --bins` first, or `make test`", path.display());
     path
+}
+
+/// Starts the binary in `directory`; what it says is added to what is there.
+fn launch(directory: &Path, arguments: &[OsString]) -> Child {
+    let log = |name: &str| {
+        OpenOptions::new().create(true).append(true).open(directory.join(name)).expect("a log file can be opened")
+    };
+    Command::new(binary())
+        .args(arguments)
+        .env("WEIR_LOG_FORMAT", "json")
+        .stdin(Stdio::null())
+        .stdout(log("stdout"))
+        .stderr(log("stderr"))
+        .spawn()
+        .expect("the binary starts")
 }
 
 impl Weir {
@@ -66,19 +84,33 @@ impl Weir {
     /// When it cannot be started.
     #[must_use]
     pub fn spawn_at(directory: TempDir, config: &Path, yaml: &str) -> Self {
+        Self::spawn_with(directory, config, yaml, &[])
+    }
+
+    /// The same with further arguments of `weir run`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn spawn_with(directory: TempDir, config: &Path, yaml: &str, arguments: &[&str]) -> Self {
         let admin = place::address();
         fs::write(config, format!("admin: {admin}\n{yaml}")).expect("the config is written");
-        let log = |name: &str| File::create(directory.path().join(name)).expect("a log file");
-        let child = Command::new(binary())
-            .arg("run")
-            .arg(config)
-            .env("WEIR_LOG_FORMAT", "json")
-            .stdin(Stdio::null())
-            .stdout(log("stdout"))
-            .stderr(log("stderr"))
-            .spawn()
-            .expect("the binary starts");
-        Self { directory, admin, child, status: None }
+        let arguments: Vec<OsString> =
+            ["run".into(), config.into()].into_iter().chain(arguments.iter().map(Into::into)).collect();
+        let child = launch(directory.path(), &arguments);
+        Self { directory, admin, arguments, child, status: None }
+    }
+
+    /// Ends it in the orderly way, and starts it again as it was, with the config that is there now.
+    ///
+    /// # Panics
+    /// When it does not end, or does not become ready.
+    pub fn restart(&mut self) {
+        self.signal(Signal::TERM);
+        let _ = self.exit_code(wait::PATIENCE);
+        self.child = launch(self.directory.path(), &self.arguments);
+        self.status = None;
+        self.wait_ready();
     }
 
     /// Waits until `/readyz` says 200.

@@ -103,6 +103,15 @@ pub trait Env: Clone + Send + 'static {
 
     /// Dice for `who`.
     fn dice(&self, who: &str) -> Dice;
+
+    /// Bits that nobody can guess, whatever was told of others: a name that is a key. Nothing is
+    /// decided by them.
+    fn unguessable(&self) -> u128 {
+        use std::hash::{BuildHasher, RandomState};
+        // SipHash under the standard library's random keys: the one secret it offers.
+        let keys = RandomState::new();
+        u128::from(keys.hash_one(0u8)) << 64 | u128::from(keys.hash_one(1u8))
+    }
 }
 
 /// The real world.

@@ -16,19 +16,21 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus::Registry;
+use serde_json::json;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
-use weir_config::model::Config;
-use weir_core::control::{Control, Event};
+use weir_core::control::Control;
 use weir_core::snapshot::Snapshot;
 
 use crate::admin::Admin;
 use crate::control::source::Source;
+use crate::control::state::{Left, StateDir, StateError};
 use crate::control::{First, Handle, Rejection, Shell, Trigger};
 use crate::env::{Env, Os};
 use crate::observe::ProcessCounts;
 use crate::observe::access::{AccessLog, AccessWriter};
-use crate::observe::journal::Journal;
+use crate::observe::decision::Report;
+use crate::observe::journal::{Journal, Kind, Level};
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::control::ControlMetrics;
 use crate::process::signals::{Asked, Signals};
@@ -47,6 +49,8 @@ pub struct RunOptions {
     pub config_path: PathBuf,
     /// Where the admin API listens, over what the file says.
     pub admin: Option<SocketAddr>,
+    /// Where rollouts are kept over restarts, if anywhere.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// Why a server did not start.
@@ -63,6 +67,9 @@ pub enum StartError {
         /// Why, and who holds it.
         message: String,
     },
+    /// The directory for state cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The system gave no thread, runtime or signal handler.
     #[error("{what}: {source}")]
     System {
@@ -80,7 +87,7 @@ pub struct Server<E: Env> {
     handle: Handle,
     truth: Arc<ArcSwap<Snapshot>>,
     counts: Arc<ProcessCounts>,
-    reports: mpsc::Sender<Event>,
+    reports: mpsc::Sender<Report>,
     admin: Option<(Admin, E::Reserved)>,
     access: Option<AccessLog>,
     orders: Vec<mpsc::UnboundedSender<Order<E::Reserved>>>,
@@ -88,24 +95,24 @@ pub struct Server<E: Env> {
 }
 
 impl<E: Env> Server<E> {
-    /// Reserves every socket that `config`, read from `source` as `text`, asks for. `workers` and
-    /// `admin` stand over what it says; without `access` there is no access log.
+    /// Reserves every socket that the `first` configuration asks for. `workers` and `admin` stand
+    /// over what it says; without `access` there is no access log, without `state` rollouts begin
+    /// anew.
     ///
     /// # Errors
     /// Everything that is missing, at once.
     pub fn bind(
         env: E,
-        source: Source,
-        text: Arc<str>,
-        config: Config,
+        first: First,
         workers: NonZeroUsize,
         admin: Option<SocketAddr>,
         access: Option<AccessLog>,
+        state: Option<StateDir>,
     ) -> Result<Self, StartError> {
         let (orders, seats): (Vec<_>, Vec<_>) = (0..workers.get()).map(|_| mpsc::unbounded_channel()).unzip();
         let (reports, heard) = mpsc::channel(REPORTS_MAX);
         let counts = Arc::new(ProcessCounts::default());
-        let control = Control::new(workers.get(), env.dice("control"));
+        let mut control = Control::new(workers.get(), env.dice("control"));
         let journal = {
             let env = env.clone();
             Journal::new(move || env.wall())
@@ -115,12 +122,19 @@ impl<E: Env> Server<E> {
             source: io::Error::other::<prometheus::Error>(error),
         };
         let metrics = ControlMetrics::new().map_err(no_metrics)?;
-        let admin_address = admin.or(config.admin);
+        let admin_address = admin.or(first.config.admin);
+        if let Some(state) = &state {
+            restore(state, &mut control, &journal)?;
+        }
         let gate = Gate::new(env.clone(), orders.clone(), access.as_ref().map(AccessLog::remote));
-        let mut shell =
-            Shell::begin(env.clone(), gate, control, First { source, text, config }, journal, metrics.clone())
-                .map_err(|rejection| StartError::Rejected(Box::new(rejection)))?;
+        let mut shell = Shell::begin(env.clone(), gate, control, first, journal, metrics.clone())
+            .map_err(|rejection| StartError::Rejected(Box::new(rejection)))?;
         shell.listen_to(heard);
+        if let Some(state) = state {
+            let keeper = state.keeper();
+            let system = |source| StartError::System { what: "cannot start the thread that keeps state", source };
+            shell.keep_in(keeper.map_err(system)?);
+        }
         let (handle, truth) = (shell.handle(), shell.truth());
         let admin = match admin_address {
             None => None,
@@ -186,12 +200,14 @@ impl Server<Os> {
             ends.push((thread.map_err(system("cannot start a worker"))?, ended));
         }
         spawn_admin(&env, admin);
-        tokio::task::spawn_local(shell.run());
+        let shell = tokio::task::spawn_local(shell.run());
         let (threads, ends): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
 
         let why = until_stop(&mut signals, &handle, access.as_ref()).await;
         let cut = drain(&mut signals, &handle, &orders, ends, why).await;
         handle.stop().await;
+        // With it goes what keeps state, once that is written; a panic was told of already.
+        let _ = shell.await;
         for thread in threads {
             // A worker that panicked has been counted as cut already.
             let _ = thread.join();
@@ -227,9 +243,24 @@ fn start(options: &RunOptions) -> anyhow::Result<usize> {
     let runtime = local_runtime()?;
     runtime.block_on(async {
         let access = AccessLog::start()?;
-        let server = Server::bind(Os::new(), source, text, config, workers, options.admin, Some(access))?;
+        let state = options.state_dir.as_deref().map(StateDir::open).transpose()?;
+        let first = First { source, text, config };
+        let server = Server::bind(Os::new(), first, workers, options.admin, Some(access), state)?;
         Ok(server.run().await?)
     })
+}
+
+/// Goes on with rollouts where an earlier process left them.
+fn restore(state: &StateDir, control: &mut Control, journal: &Journal) -> Result<(), StateError> {
+    match state.read()? {
+        Left::Nothing => {}
+        Left::States(states) => control.restore_rollouts(states),
+        Left::Broken(words) => {
+            let message = format!("{words}; rollouts begin at their first step");
+            journal.record(Kind::State, Level::Error, message, json!({ "what": "set_aside" }));
+        }
+    }
+    Ok(())
 }
 
 /// One thread's runtime: tasks stay on it, so nothing they share needs a lock.

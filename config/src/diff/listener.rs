@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{ChangeKind, Notes, Pair, Touches, pairs, release, resilience, show};
-use crate::model::{Config, HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, Route, Target};
+use crate::model::{
+    Config, HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, Protocol, Route, Target,
+};
 
 /// Everything before and after.
 type All<'a> = (&'a Config, &'a Config);
@@ -37,7 +39,23 @@ fn both(old: &Listener, new: &Listener, all: All<'_>, notes: &mut Notes) {
     let subject = format!("listener {name}");
     notes.subject(&subject);
     bound(&old.bind, bind, all, notes);
-    notes.field(Touches::Connections, "protocol", &old.protocol, protocol, |protocol| format!("{protocol:?}"));
+    // Connections that speak HTTP end with their next answer; a TCP session ends when its peers
+    // end it.
+    let touches = if old.protocol == Protocol::Http { Touches::Connections } else { Touches::NewConnections };
+    notes.field(touches, "protocol", &old.protocol, protocol, |protocol| protocol.as_str().to_owned());
+    if old.protocol != *protocol {
+        // What only one of them knows did not change: it is there or not, and that is said.
+        notes.field(
+            Touches::NewConnections,
+            "timeouts: stream_idle",
+            &old.timeouts.stream_idle,
+            &timeouts.stream_idle,
+            show::duration,
+        );
+        let most = (&old.limits.connections, &limits.connections);
+        notes.field(Touches::NewConnections, "limits: connections", most.0, most.1, show::or("none"));
+        return self::routes(&old.routes, routes, &subject, notes);
+    }
     notes
         .field(Touches::NewRequests, "trusted_proxies", &old.trusted_proxies, trusted_proxies, |nets| show::list(nets));
     self::timeouts(&old.timeouts, timeouts, notes.subject(&format!("{subject}: timeouts")));
@@ -95,13 +113,14 @@ fn limits(old: &ListenerLimits, new: &ListenerLimits, notes: &mut Notes) {
 }
 
 fn headers(old: &HeaderPolicy, new: &HeaderPolicy, notes: &mut Notes) {
-    let HeaderPolicy { x_forwarded, forwarded, request_id, reason, deadline } = new;
+    let HeaderPolicy { x_forwarded, forwarded, request_id, reason, deadline, decision } = new;
     let on_off = |value: &bool| show::on_off(*value).to_owned();
     notes.field(Touches::NewRequests, "x_forwarded", &old.x_forwarded, x_forwarded, on_off);
     notes.field(Touches::NewRequests, "forwarded", &old.forwarded, forwarded, on_off);
     notes.field(Touches::NewRequests, "request_id", &old.request_id, request_id, on_off);
     notes.field(Touches::NewRequests, "reason", &old.reason, reason, on_off);
     notes.field(Touches::NewRequests, "deadline", &old.deadline, deadline, on_off);
+    notes.field(Touches::NewRequests, "decision", &old.decision, decision, show::plain);
 }
 
 /// A route is known by its name, or else by what it matches.

@@ -92,7 +92,7 @@ pub(super) fn target(value: &Target) -> String {
 }
 
 /// A match as `GET shop.example /orders* x-canary=1`; `everything` if it has no condition.
-pub(super) fn matches(value: &RouteMatch) -> String {
+pub(crate) fn matches(value: &RouteMatch) -> String {
     let RouteMatch { hosts, path, methods, headers } = value;
     let mut parts = Vec::new();
     if !methods.is_empty() {

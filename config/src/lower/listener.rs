@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use super::cluster::Clusters;
 use super::release::Releases;
-use super::{Fields, Names, route, shadow};
+use super::{Fields, Names, route, shadow, tcp};
 use crate::grammar;
 use crate::model::{
     HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, PathMatch, Protocol, Retry, Route,
@@ -48,14 +48,18 @@ pub(super) fn lower_all(fields: &Fields<'_>, targets: Targets<'_>, report: &mut 
 }
 
 fn lower(fields: &Fields<'_>, targets: Targets<'_>, path: &Path<'_>, report: &mut Report) -> Option<Listener> {
+    let protocol = protocol(fields);
+    if protocol == Protocol::Tcp {
+        tcp::check(fields, path, report);
+    }
     // Before the name, so that a listener without one has its routes looked at all the same.
     let routes = routes(fields, targets, path, report);
     Some(Listener {
         name: ListenerName::new(&fields.text("name")?).ok()?,
         bind: fields.items("bind").iter().filter_map(scalar).filter_map(|text| grammar::address(text).ok()).collect(),
-        protocol: protocol(fields),
+        protocol,
         routes,
-        timeouts: timeouts(&fields.object("timeouts", &shape::LISTENER_TIMEOUTS)),
+        timeouts: timeouts(&fields.object("timeouts", &shape::LISTENER_TIMEOUTS), protocol),
         limits: limits(&fields.object("limits", &shape::LIMITS)),
         headers: headers(&fields.object("headers", &shape::HEADERS)),
         trusted_proxies: fields
@@ -103,17 +107,19 @@ fn everything_to(target: Target, line: u32) -> Route {
     }
 }
 
-/// There is one protocol so far; the table has refused all others.
+/// The table has refused all others.
 fn protocol(fields: &Fields<'_>) -> Protocol {
-    let _ = fields.word("protocol");
-    Protocol::Http
+    match fields.word("protocol") {
+        Some("tcp") => Protocol::Tcp,
+        _ => Protocol::Http,
+    }
 }
 
-fn timeouts(fields: &Fields<'_>) -> ListenerTimeouts {
+fn timeouts(fields: &Fields<'_>, protocol: Protocol) -> ListenerTimeouts {
     ListenerTimeouts {
         header: fields.duration("header"),
         idle: fields.duration("idle"),
-        stream_idle: fields.duration("stream_idle"),
+        stream_idle: fields.duration_if("stream_idle").unwrap_or_else(|| tcp::stream_idle(protocol)),
     }
 }
 
@@ -136,6 +142,7 @@ fn headers(fields: &Fields<'_>) -> HeaderPolicy {
         request_id: fields.bool("request_id"),
         reason: fields.bool("reason"),
         deadline: fields.bool("deadline"),
+        decision: fields.decimal("decision"),
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use turmoil::net::{TcpListener, TcpStream};
 use weir::control::source::Source;
-use weir::control::{Handle, ReloadOutcome, Trigger};
+use weir::control::{First, Handle, ReloadOutcome, Trigger};
 use weir::server::Server;
 
 use crate::world::Sim;
@@ -146,7 +146,8 @@ pub(crate) fn weir(sim: &mut turmoil::Sim<'_>, seed: u64, file: &ConfigFile, boo
             let source = Source::new(&file.path());
             let text = source.read()?;
             let config = weir_config::parse_str(&text).map_err(|mistakes| format!("{mistakes:?}"))?.config;
-            let server = Server::bind(Sim::new(seed), source, text, config, NonZeroUsize::MIN, None, None)?;
+            let first = First { source, text, config };
+            let server = Server::bind(Sim::new(seed), first, NonZeroUsize::MIN, None, None, None)?;
             *book.handle.borrow_mut() = Some(server.handle());
             *book.path.borrow_mut() = file.path().display().to_string();
             server.run_local().await;

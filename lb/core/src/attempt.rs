@@ -10,6 +10,8 @@ use crate::reason::Reason;
 pub enum Outcome {
     /// The endpoint answered with this status.
     Answered(u16),
+    /// A connection to it came about, and of a stream of bytes that is all there is to say.
+    Connected,
     /// It gave no answer, or not to its end.
     Failed(Reason),
 }
@@ -100,7 +102,7 @@ impl Outcome {
             // Not implemented, version not supported: the endpoint found fault with the request.
             Self::Answered(400..=499 | 501 | 505) => Class::ClientError,
             Self::Answered(500..) => Class::Error,
-            Self::Answered(_) => Class::Success,
+            Self::Answered(_) | Self::Connected => Class::Success,
             Self::Failed(reason) => match reason {
                 Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed => Class::Connect,
                 Reason::UpstreamTimeout | Reason::UpstreamStalled | Reason::PerTryTimeout => Class::Timeout,
@@ -115,6 +117,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answered(status) => write!(f, "answered {status}"),
+            Self::Connected => f.write_str("connected"),
             Self::Failed(reason) => f.write_str(reason.as_str()),
         }
     }
@@ -136,6 +139,7 @@ mod tests {
         for (outcome, class) in [
             (Outcome::Answered(200), Class::Success),
             (Outcome::Answered(304), Class::Success),
+            (Outcome::Connected, Class::Success),
             (Outcome::Answered(404), Class::ClientError),
             (Outcome::Answered(429), Class::Shed),
             (Outcome::Answered(500), Class::Error),

@@ -13,6 +13,7 @@ mod random;
 pub mod ring;
 mod round_robin;
 mod tables;
+pub mod told;
 mod tried;
 mod two;
 
@@ -33,6 +34,7 @@ use crate::reason::Reason;
 use crate::snapshot::{Cluster, Member};
 use crate::time::Moment;
 use tables::Consistent;
+use told::{Recorder, Step};
 use two::By;
 
 /// The endpoint one attempt goes to, and why that one.
@@ -159,12 +161,35 @@ pub fn pick<'c>(
     cursors: &mut Cursors,
     dice: &mut Dice,
 ) -> Result<Pick<'c>, Refusal> {
+    pick_told(cluster, ask, cursors, dice, &mut ())
+}
+
+/// [`pick`], which tells `recorder` each of its steps.
+///
+/// # Errors
+/// As [`pick`].
+pub fn pick_told<'c>(
+    cluster: &'c Cluster,
+    ask: &Ask<'_>,
+    cursors: &mut Cursors,
+    dice: &mut Dice,
+    recorder: &mut impl Recorder,
+) -> Result<Pick<'c>, Refusal> {
     let hash = cluster.config.balance.hashes().then(|| ask.hash.unwrap_or_else(|| dice.roll()));
-    let mut picker = Picker { cluster, available: &cluster.available, ask, hash, cursors, dice };
-    if let Some(picked) = picker.stay().or_else(|| picker.first_trial()) {
+    if let Some(hash) = hash {
+        recorder.step(|| Step::Hash { hash, own: ask.hash.is_some() });
+    }
+    let mut picker = Picker { cluster, available: &cluster.available, ask, hash, cursors, dice, recorder };
+    if let Some(picked) = picker.stay() {
+        return Ok(picked);
+    }
+    if let Some(picked) = picker.first_trial() {
         return Ok(picked);
     }
     let drawn = picker.available.draw(hash, picker.dice);
+    if picker.available.groups.len() > 1 {
+        picker.recorder.step(|| Step::Group { group: drawn });
+    }
     match picker.pick_in(drawn) {
         Some(picked) => Ok(picked),
         None => picker.elsewhere(drawn),
@@ -172,7 +197,7 @@ pub fn pick<'c>(
 }
 
 /// One pick under way.
-struct Picker<'c, 'a> {
+struct Picker<'c, 'a, R> {
     cluster: &'c Cluster,
     available: &'c Available,
     ask: &'a Ask<'a>,
@@ -180,17 +205,21 @@ struct Picker<'c, 'a> {
     hash: Option<u64>,
     cursors: &'a mut Cursors,
     dice: &'a mut Dice,
+    recorder: &'a mut R,
 }
 
-impl<'c, 'a> Picker<'c, 'a> {
+impl<'c, 'a, R: Recorder> Picker<'c, 'a, R> {
     /// Trials looked at for one request: more of them find no room only if there is hardly any.
     const TRIALS: usize = 4;
 
     /// The endpoint the session stays on, if it may be picked.
-    fn stay(&self) -> Option<Pick<'c>> {
-        let index = self.cluster.tables.session(self.ask.sticky?)?;
-        let (group, place) = self.available.seat(index)?;
-        let fits = !self.available.groups[group].reserve && self.choice(group).fits(place);
+    fn stay(&mut self) -> Option<Pick<'c>> {
+        let index = self.cluster.tables.session(self.ask.sticky?);
+        let seat = index.and_then(|index| self.available.seat(index));
+        let fits =
+            seat.is_some_and(|(group, place)| !self.available.groups[group].reserve && self.choice(group).fits(place));
+        self.recorder.step(|| Step::Session { index, fits });
+        let index = index?;
         fits.then(|| self.picked(index, Why::Sticky))
     }
 
@@ -208,9 +237,10 @@ impl<'c, 'a> Picker<'c, 'a> {
         let start = if trials.len() > 1 { self.dice.below(trials.len() as u64) as usize } else { 0 };
         trials[start..].iter().chain(&trials[..start]).take(most).find_map(|&index| {
             let (index, member) = (index as usize, &self.cluster.members[index as usize]);
-            let fits = fits(member, index, self.ask.tried);
-            let permit = member.trial.as_ref().filter(|_| fits)?.take()?;
-            Some(Pick { member, index, why: Why::Trial, trial: Some(permit) })
+            let trial = member.trial.as_ref().filter(|_| fits(member, index, self.ask.tried));
+            let permit = trial.and_then(|trial| self.recorder.take(trial));
+            self.recorder.step(|| Step::Trial { index, took: permit.is_some() });
+            Some(Pick { member, index, why: Why::Trial, trial: permit? })
         })
     }
 
@@ -218,16 +248,17 @@ impl<'c, 'a> Picker<'c, 'a> {
     fn pick_in(&mut self, group: usize) -> Option<Pick<'c>> {
         let table = &self.available.groups.get(group)?.table;
         let choice = self.choice(group);
+        let recorder = &mut *self.recorder;
         let (place, why) = match (choice.usable, &table.0) {
             ([_], _) => choice.fits(0).then_some((0, Why::Only)),
             (_, Policy::RoundRobin(turns)) => {
                 let cursor = self.cursors.of(self.cluster, group, turns, self.dice);
-                cursor.next(turns, &choice).map(|place| (place, Why::Turn))
+                cursor.next(turns, &choice, recorder).map(|place| (place, Why::Turn))
             }
-            (_, Policy::Random(draw)) => draw.one(&choice, None, self.dice).map(|place| (place, Why::Drawn)),
-            (_, Policy::LeastRequest(draw)) => two::pick(By::Requests, draw, &choice, self.ask, self.dice),
-            (_, Policy::Ewma(draw)) => two::pick(By::Latency, draw, &choice, self.ask, self.dice),
-            (_, Policy::Hashed(hashed)) => hashed.pick(self.hash.unwrap_or_default(), &choice, self.cluster),
+            (_, Policy::Random(draw)) => draw.one(&choice, None, self.dice, recorder).map(|place| (place, Why::Drawn)),
+            (_, Policy::LeastRequest(draw)) => two::pick(By::Requests, draw, &choice, self.ask, self.dice, recorder),
+            (_, Policy::Ewma(draw)) => two::pick(By::Latency, draw, &choice, self.ask, self.dice, recorder),
+            (_, Policy::Hashed(hashed)) => hashed.pick(self.hash.unwrap_or_default(), &choice, self.cluster, recorder),
         }?;
         Some(self.picked(choice.index(place), why))
     }
@@ -238,14 +269,19 @@ impl<'c, 'a> Picker<'c, 'a> {
     fn elsewhere(&mut self, drawn: usize) -> Result<Pick<'c>, Refusal> {
         let groups = &self.available.groups;
         let others = |reserve| (0..groups.len()).filter(move |&at| at != drawn && groups[at].reserve == reserve);
-        if let Some(picked) = others(false).find_map(|group| self.pick_in(group)) {
+        if let Some(picked) = others(false).find_map(|group| self.instead_in(group)) {
             return Ok(picked);
         }
         if self.somebody_is_full() {
             return Err(Refusal { reason: Reason::QueueFull, all_tried: false, all_busy: true });
         }
-        let last = others(true).find_map(|group| self.pick_in(group)).or_else(|| self.trial(usize::MAX));
+        let last = others(true).find_map(|group| self.instead_in(group)).or_else(|| self.trial(usize::MAX));
         last.ok_or_else(|| self.refusal())
+    }
+
+    fn instead_in(&mut self, group: usize) -> Option<Pick<'c>> {
+        self.recorder.step(|| Step::Elsewhere { group });
+        self.pick_in(group)
     }
 
     /// Whether somebody in the groups was not tried, and is passed over for being full.
@@ -277,10 +313,11 @@ impl<'c, 'a> Picker<'c, 'a> {
         }
     }
 
-    fn picked(&self, index: usize, why: Why) -> Pick<'c> {
+    fn picked(&mut self, index: usize, why: Why) -> Pick<'c> {
         let member = &self.cluster.members[index];
         // In panic those on probation are picked like others; what comes of it counts as a trial.
-        let trial = member.trial.as_ref().filter(|_| member.status == Status::Probation).and_then(|trial| trial.take());
+        let trial = member.trial.as_ref().filter(|_| member.status == Status::Probation);
+        let trial = trial.and_then(|trial| self.recorder.take(trial)).flatten();
         Pick { member, index, why, trial }
     }
 }

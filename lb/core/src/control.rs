@@ -16,7 +16,7 @@ pub mod notice;
 pub mod orders;
 mod panic;
 mod publish;
-mod releases;
+pub mod releases;
 mod schedule;
 pub mod tally;
 mod view;
@@ -34,12 +34,14 @@ pub use judge::{BreakerNotice, Cause, Ejection, Limits, TrafficNotice};
 pub use notice::Notice;
 pub use orders::Order;
 pub use panic::PanicNotice;
+pub use releases::{ReleaseChange, ReleaseNotice, ReleaseOrder, ReleaseView};
 pub use view::{CheckView, ClusterView, EndpointView};
 
 use crate::attempt::Outcome;
 use crate::dice::Dice;
 use crate::endpoint::{ClusterId, EndpointId, EndpointKey};
 use crate::health::active::{Heard, jittered};
+use crate::release::rollout;
 use crate::snapshot;
 use crate::time::Moment;
 use discovered::Sources;
@@ -122,6 +124,8 @@ pub enum Effect {
     Transition(Transition),
     /// Tell people of something else.
     Notice(Notice),
+    /// Keep this for [`Control::restore_rollouts`] of the next process, in place of what was kept before.
+    Remember(Vec<rollout::Kept>),
 }
 
 /// A probe to run, now: orders never exceed [`model::Config::max_concurrent_probes`], so there is
@@ -171,6 +175,7 @@ pub struct Control {
     drills: drills::Drills,
     tally: tally::Tally,
     sources: Sources,
+    rollouts: releases::Rollouts,
     /// Checks that have not said anything yet; counted only until `settled`.
     open: usize,
     settled: bool,
@@ -234,6 +239,7 @@ impl Control {
             drills: drills::Drills::default(),
             tally: tally::Tally::default(),
             sources: Sources::default(),
+            rollouts: releases::Rollouts::default(),
             open: 0,
             settled: false,
             changed: false,
@@ -261,6 +267,7 @@ impl Control {
         }
         self.watch(effects);
         self.look_at_counts();
+        self.watch_releases(effects);
         self.give_up_lost();
         self.look(effects);
         self.ask(effects);
@@ -281,6 +288,7 @@ impl Control {
             self.drills.next_due(),
             noticed,
             self.sources.next_due(),
+            self.rollouts.next_due(),
             self.awaited_until(),
         ];
         others.into_iter().chain([due]).flatten().min()

@@ -28,7 +28,18 @@ pub fn of(key: &[u8]) -> u64 {
 /// received; `client` is the address [`HashKey::SourceAddress`] means.
 #[must_use]
 pub fn key_of(keys: &[HashKey], request: &RequestView<'_>, query: Option<&str>, client: IpAddr) -> Option<u64> {
-    keys.iter().find_map(|key| match key {
+    first_of(keys, request, query, client).map(|(_, hash)| hash)
+}
+
+/// [`key_of`], and which of `keys` it is.
+#[must_use]
+pub fn first_of(
+    keys: &[HashKey],
+    request: &RequestView<'_>,
+    query: Option<&str>,
+    client: IpAddr,
+) -> Option<(usize, u64)> {
+    let found = |key: &HashKey| match key {
         HashKey::Header(name) => request.headers.get(name).map(of),
         HashKey::Cookie(name) => cookie(request.headers, name).map(of),
         HashKey::Query(name) => parameter(query?, name).map(|value| of(value.as_bytes())),
@@ -37,7 +48,8 @@ pub fn key_of(keys: &[HashKey], request: &RequestView<'_>, query: Option<&str>, 
             IpAddr::V4(address) => of(&address.octets()),
             IpAddr::V6(address) => of(&address.octets()),
         }),
-    })
+    };
+    keys.iter().enumerate().find_map(|(at, key)| Some((at, found(key)?)))
 }
 
 /// The value of a cookie, without quotes around it: RFC 6265, section 4.2.1, read generously.

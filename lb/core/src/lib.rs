@@ -18,6 +18,7 @@ pub mod dice;
 pub mod discovery;
 pub mod drill;
 pub mod endpoint;
+pub mod explain;
 pub mod hash;
 pub mod health;
 pub mod limits;

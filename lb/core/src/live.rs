@@ -289,6 +289,12 @@ impl Trial {
         taken.ok().map(|_| TrialPermit(Arc::clone(self)))
     }
 
+    /// Whether there is room for one.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.under_way.load(Relaxed) < self.most
+    }
+
     /// Trials under way.
     #[must_use]
     pub fn under_way(&self) -> u32 {

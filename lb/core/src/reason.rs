@@ -73,6 +73,8 @@ pub enum Reason {
     UpstreamCut,
     /// The endpoint's answer stopped for too long.
     UpstreamStalled,
+    /// Nothing moved in either direction of a TCP session for as long as its listener allows.
+    IdleTimeout,
     /// A fault that an operator injected to rehearse.
     FaultInjected,
     /// The drain deadline passed.
@@ -110,7 +112,7 @@ impl Reason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in order.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::BadRequest,
         Self::AmbiguousFraming,
         Self::BadHost,
@@ -144,6 +146,7 @@ impl Reason {
         Self::UpstreamProtocol,
         Self::UpstreamCut,
         Self::UpstreamStalled,
+        Self::IdleTimeout,
         Self::FaultInjected,
         Self::DrainDeadline,
         Self::Internal,
@@ -235,6 +238,12 @@ impl Reason {
                 ("upstream_cut", 0, Upstream, "The endpoint's connection broke in the middle of its answer.")
             }
             Self::UpstreamStalled => ("upstream_stalled", 0, Upstream, "The endpoint's answer stopped for too long."),
+            Self::IdleTimeout => (
+                "idle_timeout",
+                0,
+                Downstream,
+                "Nothing moved in either direction for as long as this listener allows.",
+            ),
             Self::FaultInjected => ("fault_injected", 503, Here, "A rehearsal: this fault was injected on purpose."),
             Self::DrainDeadline => ("drain_deadline", 0, Here, "The process stopped before the request was done."),
             Self::Internal => ("internal", 500, Here, "An error of the load balancer itself."),

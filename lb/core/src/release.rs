@@ -5,20 +5,24 @@
 //! [`weir_config::release::rule`]; here it is applied to requests.
 
 mod identity;
+pub mod judge;
 pub mod load;
+pub mod rollout;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use weir_config::model::{self, Anonymous, Bucket, OnUnhealthy, Rule, Share};
+use weir_config::release::BUCKETS;
 use weir_config::release::rule::{self, Range};
 
 pub use identity::{Identity, Place};
-use load::{BucketLoads, VersionLoad};
+use load::{BucketLoads, MirrorLoad, VersionLoad};
 
 use crate::availability::Tier;
 use crate::dice::Dice;
 use crate::hash;
+use crate::limits::Budget;
 use crate::load::Shards;
 use crate::route::RequestView;
 use crate::snapshot::{Breaker, Cluster};
@@ -53,6 +57,19 @@ pub struct Release {
     pub loads: Vec<Arc<Shards<VersionLoad>>>,
     /// Counts by bucket.
     pub buckets: Arc<Shards<BucketLoads>>,
+    /// Where copies of its requests go.
+    pub mirror: Option<Mirror>,
+}
+
+/// Where copies of a release's requests go.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    /// The index in [`crate::snapshot::Snapshot::clusters`].
+    pub cluster: usize,
+    /// Copies under way.
+    pub budget: Arc<Budget>,
+    /// Its counts.
+    pub load: Arc<Shards<MirrorLoad>>,
 }
 
 /// A bucket's version, and the canary whose equally large cohort of stable buckets it is in.
@@ -146,6 +163,7 @@ impl Release {
         weights: &[Option<Share>],
         loads: Vec<Arc<Shards<VersionLoad>>>,
         buckets: Arc<Shards<BucketLoads>>,
+        mirror: Option<Mirror>,
     ) -> Self {
         let range = |(canary, weight): (&model::Canary, &Option<Share>)| Range {
             from: canary.from,
@@ -154,7 +172,7 @@ impl Release {
         let ranges: Vec<Range> = config.canaries.iter().zip(weights).map(range).collect();
         let closed = weights.iter().map(Option::is_none).collect();
         let seats = seats(&ranges);
-        Self { config, clusters, ranges, closed, seats, loads, buckets }
+        Self { config, clusters, ranges, closed, seats, loads, buckets, mirror }
     }
 
     /// The version that owns `bucket` now: 0 is stable.
@@ -217,14 +235,23 @@ pub fn decide(
 ) -> Decided {
     let assigned = assign(release, asked, dice, recorder);
     let moves = release.config.on_unhealthy == OnUnhealthy::Stable;
-    let stays = assigned.version == 0 || !moves || is_usable(&clusters[release.clusters[assigned.version]]);
+    let usable = |version: usize| is_usable(&clusters[release.clusters[version]]);
+    // Where stable is no better off, nothing is won by going there.
+    let stays = assigned.version == 0 || !moves || usable(assigned.version) || !usable(0);
     Decided { assigned, version: if stays { assigned.version } else { 0 } }
 }
 
-/// Whether a cluster serves anybody now.
+/// Whether a cluster serves anybody now by choice: in panic with nobody in service it would ask
+/// endpoints that are known to be sick, for want of others. Those on probation need requests to
+/// come back, so they count.
 #[must_use]
 pub const fn is_usable(cluster: &Cluster) -> bool {
-    !matches!(cluster.available.tier, Tier::Nobody(_)) && !matches!(cluster.breaker, Breaker::Open { .. })
+    let somebody = match cluster.available.tier {
+        Tier::Healthy | Tier::Unknown | Tier::Trials => true,
+        Tier::Panic => !cluster.available.trials.is_empty(),
+        Tier::Nobody(_) => false,
+    };
+    somebody && !matches!(cluster.breaker, Breaker::Open { .. })
 }
 
 /// Which version a request gets, whatever anybody's health. `dice` as with [`decide`].
@@ -274,6 +301,14 @@ fn precedence(
         version if listed(&config.canaries[version - 1].never, List::Never(version - 1)) => (0, Why::Never),
         version => (version, Why::Bucket),
     }
+}
+
+/// Whether a copy of a request with this method is wanted; `dice` decide on whose.
+#[must_use]
+pub fn is_mirrored(mirror: &model::Mirror, method: &str, dice: &mut Dice) -> bool {
+    let safe = || matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE");
+    let drawn = dice.below(u64::from(BUCKETS)) < u64::from(mirror.share.buckets());
+    drawn && (mirror.unsafe_methods || safe())
 }
 
 /// Whether a rule takes a request with this id.

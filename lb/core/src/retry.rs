@@ -13,6 +13,7 @@ use weir_config::model::{Retry, RetryBudget};
 use crate::attempt::{Class, Outcome};
 use crate::dice::Dice;
 use crate::reason::Reason;
+use crate::route::Headers;
 
 /// What the endpoint can have seen of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,24 @@ pub struct Nature {
     pub repeatable: bool,
     /// All of its body that was sent is still there to be sent again.
     pub replayable: bool,
+}
+
+/// Whether executing it twice is as executing it once: by its method (RFC 9110, 9.2.2), or the
+/// client gave it a key.
+#[must_use]
+pub fn is_repeatable(method: &[u8], headers: &dyn Headers) -> bool {
+    let idempotent = matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE");
+    idempotent || headers.get("idempotency-key").is_some()
+}
+
+/// Of requests that must not be repeated, one in so many may be the trial of an endpoint on
+/// probation: a service that is only written to must get its endpoints back too.
+pub const UNSAFE_TRIALS: u64 = 10;
+
+/// Whether a request's first attempt may be such a trial: should it fail, it can go elsewhere.
+#[must_use]
+pub fn may_be_trial(policy: &Retry, repeatable: bool, dice: &mut Dice) -> bool {
+    (repeatable && policy.attempts.get() > 1) || dice.below(UNSAFE_TRIALS) == 0
 }
 
 /// Why an attempt is not made again.
@@ -114,6 +133,7 @@ fn is_listed(policy: &Retry, outcome: Outcome) -> bool {
     let on = &policy.on;
     match outcome {
         Outcome::Answered(status) => on.statuses.binary_search(&status).is_ok(),
+        Outcome::Connected => false,
         Outcome::Failed(Reason::UpstreamReset) => on.reset,
         Outcome::Failed(_) => match outcome.class() {
             Class::Connect => on.connect_failure,

@@ -74,6 +74,7 @@ impl World {
                 Effect::LookAway(key) => self.left.push(key),
                 Effect::Probe(order) => self.probes.push(order),
                 Effect::Notice(notice) => self.notices.push(notice),
+                Effect::Remember(_) => {}
                 Effect::Transition(transition) => self.transitions.push(transition),
             }
         }

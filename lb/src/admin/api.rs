@@ -15,7 +15,7 @@ use weir_core::endpoint::Status;
 use super::guard::{self, Refusal};
 use super::query::{Query, Wrong};
 use super::status::Clock;
-use super::{Service, orders, page, status};
+use super::{Service, buckets, explain, orders, page, releases, status};
 use crate::control::{BoundListener, Phase, ReloadOutcome, Trigger};
 use crate::env::Env;
 use crate::observe::journal::{rfc3339, timestamp};
@@ -49,6 +49,10 @@ impl<E: Env> Service<E> {
     }
 
     fn read(&self, path: &str, query: &Query) -> Answer {
+        if let Some(release) = buckets::release_of(path) {
+            let found = buckets::of(&self.handle, release, self.clock());
+            return found.map_or_else(not_found, |found| json_answer(StatusCode::OK, JSON, &found));
+        }
         match path {
             "/" => answer(StatusCode::OK, HTML, page::PAGE),
             // That this is answered at all is the news.
@@ -57,9 +61,14 @@ impl<E: Env> Service<E> {
             "/api/v1/status" => self.status(),
             "/api/v1/config" => self.config(),
             "/api/v1/events" => self.events(query).unwrap_or_else(|wrong| refused(&wrong)),
+            "/api/v1/explain" => explain::explain(query, &self.handle, self.clock(), self.env.dice("explain"))
+                .map_or_else(|wrong| refused(&wrong), |value| json_answer(StatusCode::OK, JSON, &value)),
             "/api/v1/drains" => json_answer(StatusCode::OK, JSON, &orders::drains(&self.handle, self.clock())),
             "/api/v1/drills" => json_answer(StatusCode::OK, JSON, &orders::drills(&self.handle, self.clock())),
+            "/api/v1/releases" => json_answer(StatusCode::OK, JSON, &releases::all(&self.handle)),
             "/api/v1/config:reload" | "/api/v1/drain" | "/api/v1/undrain" => not_allowed("POST"),
+            _ if let Some(id) = path.strip_prefix("/api/v1/decisions/") => self.decision(id),
+            _ if path.starts_with("/api/v1/releases/") => self.release(path, query),
             _ => match drill_id(path) {
                 Some((_, true)) => not_allowed("POST"),
                 Some((id, false)) => match orders::drill_by_id(id, &self.handle, self.clock()) {
@@ -68,6 +77,18 @@ impl<E: Env> Service<E> {
                 },
                 None => not_found(),
             },
+        }
+    }
+
+    /// A release by its name, for reading.
+    fn release(&self, path: &str, query: &Query) -> Answer {
+        match releases::named(path) {
+            Some((name, None)) => match releases::one(name, &self.handle) {
+                Some(release) => json_answer(StatusCode::OK, JSON, &release),
+                None => not_found(),
+            },
+            Some((name, Some(action))) if releases::order(name, action, query).is_some() => not_allowed("POST"),
+            Some(_) | None => not_found(),
         }
     }
 
@@ -86,6 +107,7 @@ impl<E: Env> Service<E> {
             ("/api/v1/drills", _) => return not_allowed("GET, HEAD, POST"),
             (_, Some((_, false))) => return not_allowed("GET, HEAD, DELETE"),
             ("/metrics", _) => return not_allowed("GET, HEAD"),
+            _ if let Some(order) = release_order(method, path, query) => order,
             _ => match self.read(path, query).status() {
                 StatusCode::NOT_FOUND => return not_found(),
                 _ => return not_allowed("GET, HEAD"),
@@ -181,6 +203,17 @@ impl<E: Env> Service<E> {
         Ok(json_answer(StatusCode::OK, JSON, &value))
     }
 
+    fn decision(&self, id: &str) -> Answer {
+        match explain::decision(id, &self.handle, self.clock()) {
+            Some(value) => json_answer(StatusCode::OK, JSON, &value),
+            None => problem(
+                StatusCode::NOT_FOUND,
+                "No request of this name is kept: the latest 1000 are, for an hour, of listeners with `headers.decision`.",
+                json!({}),
+            ),
+        }
+    }
+
     async fn reload(&self) -> Answer {
         match self.handle.reload(Trigger::Api).await {
             ReloadOutcome::Applied(applied) => json_answer(
@@ -210,6 +243,12 @@ impl<E: Env> Service<E> {
             ),
         }
     }
+}
+
+/// What `POST /api/v1/releases/NAME:ACTION` wants.
+fn release_order(method: &Method, path: &str, query: &Query) -> Option<Result<Order, Wrong>> {
+    let (name, action) = releases::named(path).filter(|_| method == Method::POST)?;
+    releases::order(name, action?, query)
 }
 
 /// The number in `/api/v1/drills/ID` or `/api/v1/drills/ID:end`, and whether it is the latter.

@@ -6,10 +6,13 @@
 //! elsewhere made a browser send.
 
 mod api;
+mod buckets;
+mod explain;
 mod guard;
 mod orders;
 mod page;
 mod query;
+mod releases;
 pub mod status;
 
 use std::collections::VecDeque;

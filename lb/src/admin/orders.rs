@@ -104,7 +104,7 @@ fn header(text: &str) -> Result<HeaderMatch, Wrong> {
     }
 }
 
-fn by(query: &Query) -> Result<Arc<str>, Wrong> {
+pub(super) fn by(query: &Query) -> Result<Arc<str>, Wrong> {
     let by = query.get("by").filter(|by| !by.is_empty()).unwrap_or("the admin API");
     if by.len() > BY_MAX || by.chars().any(char::is_control) {
         return Err(Wrong::new("by", "by is no name", format!("at most {BY_MAX} bytes without control characters")));
@@ -176,7 +176,11 @@ fn route(text: &str, handle: &Handle) -> Result<Scope, Wrong> {
     }
 }
 
-fn name<T>(parameter: &'static str, text: &str, new: impl FnOnce(&str) -> Result<T, NameError>) -> Result<T, Wrong> {
+pub(super) fn name<T>(
+    parameter: &'static str,
+    text: &str,
+    new: impl FnOnce(&str) -> Result<T, NameError>,
+) -> Result<T, Wrong> {
     new(text).map_err(|error| Wrong::new(parameter, error.to_string(), "name it as the configuration does"))
 }
 
@@ -184,6 +188,7 @@ fn name<T>(parameter: &'static str, text: &str, new: impl FnOnce(&str) -> Result
 pub(super) fn refused(refused: &Refused) -> Wrong {
     let (status, parameter, remedy) = match refused {
         Refused::Unknown { what: "drill", .. } => (StatusCode::NOT_FOUND, None, "GET /api/v1/drills lists them"),
+        Refused::Unknown { what: "release", .. } => (StatusCode::NOT_FOUND, None, "GET /api/v1/releases lists them"),
         Refused::Unknown { what, .. } => (
             StatusCode::UNPROCESSABLE_ENTITY,
             Some(if *what == "listener" { "route" } else { *what }),
@@ -195,6 +200,8 @@ pub(super) fn refused(refused: &Refused) -> Wrong {
         Refused::NotDrained { .. } => (StatusCode::CONFLICT, None, "GET /api/v1/drains lists what is drained"),
         Refused::Time(parameter, _) => (StatusCode::BAD_REQUEST, Some(*parameter), "give it another time, as in 10m"),
         Refused::TooMany(..) => (StatusCode::CONFLICT, None, "end one that is not needed any more"),
+        Refused::WhichCanary(_) => (StatusCode::BAD_REQUEST, Some("canary"), "say which, as in canary=orders-v2"),
+        Refused::Rollout { .. } => (StatusCode::CONFLICT, None, "GET /api/v1/releases shows where it stands"),
         Refused::Senseless(_) => (StatusCode::BAD_REQUEST, None, "see `weir drill --help`"),
         Refused::Stopping => (StatusCode::SERVICE_UNAVAILABLE, None, "ask another instance"),
     };
@@ -222,6 +229,11 @@ pub(super) fn done(done: &Done, handle: &Handle, clock: Clock) -> Value {
             let text = format!("drill {} runs for {}: {drill}", drill.id, words::shown(drill.until.since(drill.began)));
             let view = handle.view(|control| control.drill(drill.id)).map(|view| drill_json(&view, clock));
             json!({ "result": "began", "text": text, "warnings": warnings, "drill": view })
+        }
+        Done::Release { release, canary, transition } => {
+            let text = format!("canary {canary} of release {release} {transition}");
+            let view = super::releases::one(release.as_str(), handle);
+            json!({ "result": transition.as_str(), "text": text, "change": tell::transition(transition), "release": view })
         }
         Done::Ended(id) => {
             let view = handle.view(|control| control.drill(*id)).map(|view| drill_json(&view, clock));

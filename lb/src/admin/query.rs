@@ -36,6 +36,11 @@ impl Query {
         self.0.iter().find_map(|(its, value)| (its == name).then_some(&**value))
     }
 
+    /// All of that name, in order.
+    pub(super) fn all<'q>(&'q self, name: &'q str) -> impl Iterator<Item = &'q str> {
+        self.0.iter().filter(move |(its, _)| its == name).map(|(_, value)| &**value)
+    }
+
     /// Whether a switch is on: there, and not said to be off.
     pub(super) fn is_on(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| !matches!(value, "false" | "0" | "off" | "no"))
@@ -60,6 +65,11 @@ impl Query {
 
     /// A change with a parameter that means nothing here, or is there twice, is not what was meant.
     pub(super) fn only(&self, known: &[&'static str]) -> Result<(), Wrong> {
+        self.only_or_many(known, &[])
+    }
+
+    /// The same, where those of `many` may be there several times.
+    pub(super) fn only_or_many(&self, known: &[&'static str], many: &[&'static str]) -> Result<(), Wrong> {
         for (at, (name, _)) in self.0.iter().enumerate() {
             let Some(own) = known.iter().find(|known| *known == name) else {
                 let remedy = match words::nearest(name, known.iter().copied()) {
@@ -69,7 +79,7 @@ impl Query {
                 let detail = format!("there is no parameter {name:?} here");
                 return Err(Wrong { status: StatusCode::BAD_REQUEST, parameter: None, detail, remedy });
             };
-            if self.0[..at].iter().any(|(before, _)| before == name) {
+            if !many.contains(own) && self.0[..at].iter().any(|(before, _)| before == name) {
                 return Err(Wrong::new(own, format!("{name} is there twice"), "say it once"));
             }
         }

@@ -6,6 +6,7 @@ mod gather;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use weir_config::model::Protocol;
 
 pub(super) use gather::{Clock, of};
 
@@ -88,6 +89,9 @@ pub struct Listener {
     pub name: String,
     /// Where it accepts.
     pub addresses: Vec<Address>,
+    /// What is spoken: `http` or `tcp`.
+    #[serde(default = "http")]
+    pub protocol: String,
     /// How many.
     pub routes: usize,
     /// Open now.
@@ -96,6 +100,10 @@ pub struct Listener {
     pub accepted: u64,
     /// Closed at once because of the limit.
     pub rejected: u64,
+}
+
+fn http() -> String {
+    Protocol::Http.as_str().to_owned()
 }
 
 /// One address of a listener.

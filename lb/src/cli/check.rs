@@ -1,6 +1,6 @@
-//! `weir check` and `weir diff`: configurations looked at, none put in force.
+//! `weir check`: is this configuration right?
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -19,18 +19,6 @@ pub(super) struct Check {
     #[arg(env = "WEIR_CONFIG")]
     config: PathBuf,
     /// Form of the verdict
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-}
-
-/// `weir diff`.
-#[derive(Debug, Args)]
-pub(super) struct Diff {
-    /// The configuration as it is
-    old: PathBuf,
-    /// The configuration as it would be
-    new: PathBuf,
-    /// Form of the difference
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -67,33 +55,6 @@ impl Check {
     }
 }
 
-impl Diff {
-    pub(super) fn run(self) -> ExitCode {
-        let (old, new) = match (read(&self.old), read(&self.new)) {
-            (Ok(old), Ok(new)) => (old, new),
-            (old, new) => {
-                for wrong in [old.err(), new.err()].into_iter().flatten() {
-                    eprint!("{wrong}");
-                }
-                return ExitCode::FAILURE;
-            }
-        };
-        let changes = weir_config::diff(&old, &new);
-        match self.format {
-            Format::Json => emit(&format!("{:#}\n", changes.to_json())),
-            Format::Text => emit(&format!("{}\n", changes.to_string().trim_end())),
-        }
-    }
-}
-
-/// A configuration, or what is wrong with it, ready to print.
-fn read(path: &Path) -> Result<Config, String> {
-    let source = Source::new(path);
-    let text = source.read().map_err(|error| format!("weir: {error}\n"))?;
-    let parsed = source.understand(&text).map_err(|mistakes| mistakes.render(style_of(Paint::for_stderr())))?;
-    Ok(parsed.config)
-}
-
 /// What the configuration has, and what its checks will cost.
 fn summary(config: &Config) -> String {
     let probes: f64 = config
@@ -112,6 +73,6 @@ fn style() -> Style {
     style_of(Paint::for_stdout())
 }
 
-fn style_of(paint: Paint) -> Style {
+pub(super) fn style_of(paint: Paint) -> Style {
     if paint.is_on() { Style::Colour } else { Style::Plain }
 }

@@ -63,6 +63,11 @@ impl ClientError {
 pub(super) struct Parameters(String);
 
 impl Parameters {
+    /// None yet.
+    pub(super) const fn none() -> Self {
+        Self(String::new())
+    }
+
     /// With the name of who asks, if the environment tells it.
     pub(super) fn by_me() -> Self {
         let mut parameters = Self(String::new());
@@ -138,6 +143,16 @@ impl Client {
             return Err(self.refused(&reply));
         }
         self.read(&reply)
+    }
+
+    /// Reads `path` with parameters; what is wrong with them is told as such.
+    pub(super) fn ask_about(&self, path: &str, parameters: &Parameters) -> Result<Value, ClientError> {
+        let reply = self.ask(Method::GET, &format!("{path}?{}", parameters.0))?;
+        match reply.status {
+            StatusCode::OK => self.read(&reply),
+            StatusCode::BAD_REQUEST => Err(ClientError::Wrong(detail(&reply))),
+            _ => Err(self.refused(&reply)),
+        }
     }
 
     /// Asks for a change; the answer may be a refusal, with what it says.

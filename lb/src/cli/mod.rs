@@ -5,10 +5,14 @@
 
 mod check;
 mod client;
+mod diff;
 mod drain;
 mod drill;
 mod events;
+mod explain;
 mod paint;
+mod patch;
+mod release;
 mod reload;
 mod status;
 mod table;
@@ -54,14 +58,34 @@ enum Verb {
         after_help = "Example:\n  weir check weir.yaml\n  weir check --format json weir.yaml | jq '.mistakes[].message'"
     )]
     Check(check::Check),
-    /// Say in words what a reload would change
-    #[command(after_help = "Example:\n  weir diff weir.yaml weir.yaml.new")]
-    Diff(check::Diff),
+    /// Say in words what a reload would change, and which users of a release move
+    ///
+    /// Without OLD, NEW is held against what is in force in a running instance.
+    #[command(
+        after_help = "Example:\n  weir diff weir.yaml weir.yaml.new\n  weir diff --users ids.txt weir.yaml weir.yaml.new\n  weir diff --admin 127.0.0.1:9900 weir.yaml.new"
+    )]
+    Diff(diff::Diff),
+    /// Change which version of a release users get, and see how versions do
+    ///
+    /// The file stays the one truth: `set` writes weights into it. Rollouts are paused, resumed and
+    /// given up in the running instance.
+    #[command(
+        after_help = "Example:\n  weir release status orders\n  weir release set orders orders-v2=10\n  weir release set orders orders-v2=0          # back to stable, now\n  weir release abort orders"
+    )]
+    Release(release::Release),
     /// Print the JSON Schema of the configuration, for editors
     #[command(
         after_help = "Example:\n  weir schema > weir.schema.json\n  # first line of weir.yaml:\n  # yaml-language-server: $schema=weir.schema.json"
     )]
     Schema,
+    /// Tell the way of one request, and why: listener, route, release, cluster, endpoint
+    ///
+    /// Of a file (CONFIG METHOD URL), of a running instance (METHOD URL), or of a request that was
+    /// served (the ID in its answer's X-Weir-Decision). Nothing is sent, and nothing changed.
+    #[command(
+        after_help = "Example:\n  weir explain weir.yaml GET http://shop.example/orders --user 42\n  weir explain GET http://shop.example/orders -H 'x-user-id: 42' --at-weight orders-v2=20\n  weir explain 0c9fb1d44dc9ad1e6d4e1e5a7fd0c2ab"
+    )]
+    Explain(explain::Explain),
     /// Show listeners, clusters and the health of every endpoint of a running instance
     #[command(after_help = "Example:\n  weir status\n  weir status --cluster orders --format json")]
     Status(status::Show),
@@ -115,6 +139,9 @@ struct Run {
     /// Where the admin API listens, over what the file says
     #[arg(long, value_name = "ADDR", env = "WEIR_ADMIN_ADDR")]
     admin: Option<SocketAddr>,
+    /// Where rollouts of releases are kept over restarts; made if it is missing
+    #[arg(long, value_name = "DIR", env = "WEIR_STATE_DIR")]
+    state_dir: Option<PathBuf>,
     #[command(flatten)]
     log: Log,
 }
@@ -166,7 +193,9 @@ pub fn main() -> ExitCode {
         Verb::Run(run) => run.run(),
         Verb::Check(check) => check.run(),
         Verb::Diff(diff) => diff.run(),
+        Verb::Release(release) => release.run(),
         Verb::Schema => emit(&format!("{:#}\n", weir_config::schema())),
+        Verb::Explain(explain) => explain.run(),
         Verb::Status(show) => show.run(),
         Verb::Events(show) => show.run(),
         Verb::Reload(reload) => reload.run(),
@@ -187,7 +216,10 @@ pub fn main() -> ExitCode {
 impl Run {
     fn run(self) -> ExitCode {
         match self.log.start() {
-            Ok(_log) => server::run(&RunOptions { config_path: self.config, admin: self.admin }),
+            Ok(_log) => {
+                let Self { config: config_path, admin, state_dir, .. } = self;
+                server::run(&RunOptions { config_path, admin, state_dir })
+            }
             Err(wrong) => usage(&wrong),
         }
     }
@@ -202,7 +234,9 @@ impl Demo {
             Ok(running) => running,
             Err(wrong) => return usage(&wrong),
         };
-        let serve = |config: &std::path::Path| server::run(&RunOptions { config_path: config.to_owned(), admin: None });
+        let serve = |config: &std::path::Path| {
+            server::run(&RunOptions { config_path: config.to_owned(), admin: None, state_dir: None })
+        };
         match crate::demo::run(crate::demo::Options { listen, admin }, serve) {
             Ok(code) => code,
             Err(error) => failed(&error.to_string()),

@@ -36,6 +36,16 @@ impl Paint {
         self.with("2", text)
     }
 
+    /// What is the case, and what is not.
+    pub(super) fn yes(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    /// What is wrong.
+    pub(super) fn bad(self, text: &str) -> String {
+        self.with("31", text)
+    }
+
     /// A state, or a level, in the colour everybody expects.
     pub(super) fn state(self, word: &str, text: &str) -> String {
         match word {

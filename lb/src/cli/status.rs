@@ -84,7 +84,10 @@ fn ordered(word: &str, Order { words, by, left_seconds }: &Order) -> String {
 }
 
 fn listeners(listeners: &[Listener], paint: Paint) -> String {
-    let mut table = Table::new(&["LISTENER", "ADDRESS", "ROUTES", ">OPEN", ">ACCEPTED", ">REJECTED"]);
+    // Where all speak HTTP, that is not worth a column.
+    let others = listeners.iter().any(|listener| listener.protocol != "http");
+    let kinds = if others { "PROTOCOL" } else { "ROUTES" };
+    let mut table = Table::new(&["LISTENER", "ADDRESS", kinds, ">OPEN", ">ACCEPTED", ">REJECTED"]);
     for listener in listeners {
         for address in &listener.addresses {
             let bound =
@@ -92,7 +95,11 @@ fn listeners(listeners: &[Listener], paint: Paint) -> String {
             table.row([
                 Cell::plain(&listener.name),
                 Cell::plain(bound),
-                Cell::plain(listener.routes),
+                match (others, listener.routes) {
+                    (false, routes) => Cell::plain(routes),
+                    (true, routes) if listener.protocol == "http" => Cell::plain(format!("http, {routes} routes")),
+                    (true, _) => Cell::plain(&listener.protocol),
+                },
                 Cell::plain(listener.connections),
                 Cell::plain(listener.accepted),
                 Cell::plain(listener.rejected),

@@ -10,7 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use weir_core::control::orders::{Done, Refused};
 use weir_core::control::{Control, Order};
 use weir_core::snapshot::Snapshot;
+use weir_core::time::Moment;
 
+use super::explain::Explained;
 use super::reload::{InForce, LastReload, Rejection, ReloadOutcome, Trigger};
 use super::source::Source;
 use super::{BoundListener, Command, Shared};
@@ -157,6 +159,12 @@ impl Handle {
     #[must_use]
     pub fn started(&self) -> SystemTime {
         self.shared.started
+    }
+
+    /// The way of the request that was told this name in `X-Weir-Decision`, if it is still kept.
+    #[must_use]
+    pub fn decision(&self, id: &str, now: Moment) -> Option<Rc<Explained>> {
+        self.shared.kept(id, now)
     }
 
     /// Looks at what the core knows. `look` must not call this handle.

@@ -4,13 +4,16 @@
 //! file, runs the probes, keeps the journal, and is the only one that stores a new truth.
 //! Everything here lives on one thread; [`Handle`] is how the rest of that thread talks to it.
 
+mod decisions;
 pub mod discover;
+pub mod explain;
 mod handle;
 mod lag;
 mod notes;
 pub mod probe;
 mod reload;
 pub mod source;
+pub mod state;
 pub mod tell;
 
 use std::cell::{Cell, RefCell};
@@ -33,12 +36,15 @@ pub use handle::{Handle, Phase};
 pub use reload::{Applied, InForce, LastReload, Rejection, ReloadOutcome, Trigger, in_numbers};
 
 use crate::env::Env;
+use crate::observe::decision::Report;
 use crate::observe::journal::{Journal, Kind, Level};
 use crate::observe::metrics::control::ControlMetrics;
+use decisions::Decisions;
 use discover::Discoverer;
 use lag::Lag;
 use probe::{Finished, Prober};
 use source::Source;
+use state::Keeper;
 
 /// The sockets of the listeners, as control sees them: what makes a reload a transaction.
 pub trait Sockets {
@@ -129,6 +135,7 @@ struct Shared {
     bound: RefCell<Vec<BoundListener>>,
     phase: Cell<Phase>,
     journal: Journal,
+    decisions: RefCell<Decisions>,
     metrics: ControlMetrics,
     started: SystemTime,
 }
@@ -154,10 +161,13 @@ pub struct Shell<E: Env, S: Sockets> {
     lag: Rc<Lag>,
     results: mpsc::UnboundedReceiver<Finished>,
     found: mpsc::UnboundedReceiver<Found>,
-    /// What workers saw and do not decide: [`Event::Suspected`], [`Event::Tried`].
-    reports: mpsc::Receiver<Event>,
+    /// What workers saw and do not decide: [`Event::Suspected`], [`Event::Tried`]; and the ways of
+    /// requests.
+    reports: mpsc::Receiver<Report>,
     commands: mpsc::Receiver<Command>,
     sender: mpsc::Sender<Command>,
+    /// Where what outlives the process is kept, if anywhere.
+    keeper: Option<Keeper>,
     effects: Vec<Effect>,
     /// The text last looked at, in force or refused: what a file event is compared with.
     seen: Seen,
@@ -206,6 +216,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             bound: RefCell::default(),
             phase: Cell::new(Phase::Starting),
             journal,
+            decisions: RefCell::default(),
             metrics,
             started: env.wall(),
         };
@@ -228,14 +239,20 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             reports,
             commands,
             sender,
+            keeper: None,
             effects,
             seen,
         })
     }
 
     /// Listens to what workers report.
-    pub fn listen_to(&mut self, reports: mpsc::Receiver<Event>) {
+    pub(crate) fn listen_to(&mut self, reports: mpsc::Receiver<Report>) {
         self.reports = reports;
+    }
+
+    /// From now on, keeps what outlives the process there.
+    pub fn keep_in(&mut self, keeper: Keeper) {
+        self.keeper = Some(keeper);
     }
 
     /// The truth; what workers read.
@@ -336,11 +353,14 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     }
 
     /// Takes in this report and those that wait behind it.
-    fn take_reports(&mut self, first: Event) {
+    fn take_reports(&mut self, first: Report) {
         let mut next = Some(first);
         let mut room = BATCH_MAX;
         while let Some(report) = next {
-            self.step(report);
+            match report {
+                Report::Event(event) => self.step(event),
+                Report::Decision(decision) => self.shared.keep(*decision, self.env.now(), self.env.wall()),
+            }
             room -= 1;
             next = if room > 0 { self.reports.try_recv().ok() } else { None };
         }
@@ -371,6 +391,11 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                     self.shared.note_transition(&transition, self.env.now(), self.env.wall())
                 }
                 Effect::Notice(notice) => self.shared.note(&notice, self.env.now()),
+                Effect::Remember(states) => {
+                    if let Some(keeper) = &self.keeper {
+                        keeper.keep(states);
+                    }
+                }
             }
         }
     }

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch::Sender;
-use weir_config::{Mistakes, Parsed};
+use weir_config::model::Share;
+use weir_config::{Mistakes, Parsed, edit};
 
 pub use watch::watch;
 
@@ -147,6 +148,17 @@ impl Source {
     pub fn is_outdated(&self) -> bool {
         let beside = self.beside.borrow().clone();
         beside.iter().any(|(path, before)| held(&read_whole(path)) != *before)
+    }
+
+    /// `text`, read from here, with these weights for canaries of `release`.
+    ///
+    /// # Errors
+    /// Why it cannot be changed so.
+    pub fn set_weights(&self, text: &str, release: &str, changes: &[(&str, Share)]) -> Result<String, Mistakes> {
+        let env = |name: &str| std::env::var(name).ok();
+        let files = |name: &str| self.read_beside(name);
+        let source = weir_config::Source { name: &self.shown(), env: &env, files: &files };
+        edit::set_weights(text, &source, release, changes)
     }
 
     /// The path as people know it: from the working directory where it lies under it.

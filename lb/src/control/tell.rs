@@ -2,6 +2,7 @@
 
 mod discovery;
 mod orders;
+mod releases;
 mod traffic;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use weir_core::time::Moment;
 
 pub use discovery::trace;
 pub use orders::{cluster_report, drain_scope, drill};
+pub use releases::{state as rollout_state, transition, verdict};
 pub use traffic::{ejection, limits};
 
 use crate::observe::journal::{Kind, Level};
@@ -74,6 +76,10 @@ pub fn notice(notice: &Notice, now: Moment) -> (Kind, Level, Value) {
         Notice::Discovery(notice) => {
             let (level, fields) = discovery::news(notice);
             (Kind::Discovery, level, fields)
+        }
+        Notice::Release(notice) => {
+            let (level, fields) = releases::news(notice);
+            (Kind::Release, level, fields)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The demo's control endpoint: kill, revive and slow replicas by `curl`.
+//! The demo's control endpoint: kill, revive, slow and fail replicas by `curl`.
 //!
 //! On loopback and a port of the system's choice; it exists in the demo alone.
 
@@ -32,7 +32,8 @@ GET  /                                  what there is, and how it is
 POST /kill?zone=az-b                    a whole zone dies
 POST /kill?replica=shop-v1-1            one replica dies
 POST /slow?replica=shop-v1-1&ms=500     its answers take 500 ms longer
-POST /revive                            all come back, as fast as at first (or ?zone=, ?replica=)
+POST /fail?cluster=shop-v2&percent=5    so many of its answers are 500
+POST /revive                            all come back, as fast as at first (or ?zone=, ?replica=, ?cluster=)
 ";
 
 /// Opens the endpoint; its address, and the future that serves it for ever.
@@ -74,6 +75,7 @@ enum Order {
     Kill,
     Revive,
     Slow(Duration),
+    Fail(u64),
 }
 
 async fn obey(shop: &Shop, method: &Method, path: &str, query: Option<&str>) -> (StatusCode, String) {
@@ -113,16 +115,25 @@ async fn carry_out(order: &Order, replica: &Rc<Replica>) -> String {
             replica.slow(*delay);
             format!("slowed by {} ms", delay.as_millis())
         }
+        Order::Fail(percent) => {
+            replica.fail(*percent);
+            format!("fails {percent} %")
+        }
     }
 }
 
 fn parse(path: &str, query: &str) -> Result<(Order, Selector), (StatusCode, String)> {
     let mut selector = Selector::default();
-    let mut delay = Duration::from_millis(SLOW_DEFAULT_MS);
+    let (mut delay, mut percent) = (Duration::from_millis(SLOW_DEFAULT_MS), 100);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=').unwrap_or((pair, "")) {
             ("zone", zone) => selector.zone = Some(zone.to_owned()),
             ("replica", replica) => selector.replica = Some(replica.to_owned()),
+            ("cluster", cluster) => selector.cluster = Some(cluster.to_owned()),
+            ("percent", text) => match text.parse() {
+                Ok(number @ 0..=100) => percent = number,
+                _ => return Err((StatusCode::BAD_REQUEST, format!("percent is a number up to 100, not {text:?}."))),
+            },
             ("ms", ms) => match ms.parse() {
                 Ok(ms @ 0..=SLOW_MAX_MS) => delay = Duration::from_millis(ms),
                 _ => {
@@ -133,11 +144,12 @@ fn parse(path: &str, query: &str) -> Result<(Order, Selector), (StatusCode, Stri
         }
     }
     match path {
-        "/kill" | "/slow" if selector == Selector::default() => {
-            Err((StatusCode::BAD_REQUEST, "Which? Name a zone or a replica.".into()))
+        "/kill" | "/slow" | "/fail" if selector == Selector::default() => {
+            Err((StatusCode::BAD_REQUEST, "Which? Name a zone, a cluster or a replica.".into()))
         }
         "/kill" => Ok((Order::Kill, selector)),
         "/slow" => Ok((Order::Slow(delay), selector)),
+        "/fail" => Ok((Order::Fail(percent), selector)),
         "/revive" => Ok((Order::Revive, selector)),
         _ => Err((StatusCode::NOT_FOUND, "There is nothing here.".into())),
     }
@@ -152,13 +164,20 @@ mod tests {
 
     #[test]
     fn orders() {
-        let zone = |zone: &str| Selector { zone: Some(zone.into()), replica: None };
+        let zone = |zone: &str| Selector { zone: Some(zone.into()), ..Selector::default() };
         assert_eq!(parse("/kill", "zone=az-b"), Ok((Order::Kill, zone("az-b"))));
         assert_eq!(parse("/slow", "zone=az-b&ms=7"), Ok((Order::Slow(Duration::from_millis(7)), zone("az-b"))));
+        let v2 = Selector { cluster: Some("shop-v2".into()), ..Selector::default() };
+        assert_eq!(parse("/fail", "cluster=shop-v2&percent=5"), Ok((Order::Fail(5), v2)));
         assert_eq!(parse("/revive", ""), Ok((Order::Revive, Selector::default())));
-        for (path, query) in
-            [("/kill", ""), ("/slow", "ms=5"), ("/slow", "zone=a&ms=-1"), ("/kill", "zon=a"), ("/no", "")]
-        {
+        for (path, query) in [
+            ("/kill", ""),
+            ("/slow", "ms=5"),
+            ("/slow", "zone=a&ms=-1"),
+            ("/kill", "zon=a"),
+            ("/fail", "zone=a&percent=101"),
+            ("/no", ""),
+        ] {
             assert!(parse(path, query).is_err(), "{path}?{query}");
         }
     }

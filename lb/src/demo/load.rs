@@ -18,8 +18,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 const PACE: Duration = Duration::from_millis(20);
 /// A user's patience.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// One request in so many goes to the preview of `shop-v2`.
-const PREVIEW_EVERY: u64 = 5;
+/// So many users come, each again and again.
+const USERS: u64 = 1_000;
 /// Requests between two looks at how it goes: five seconds of them.
 const LOOK_EVERY: u64 = 250;
 
@@ -41,8 +41,7 @@ pub(super) async fn run(listen: SocketAddr) {
     let mut is_open = false;
     for n in 0u64.. {
         pace.tick().await;
-        let path = if n.is_multiple_of(PREVIEW_EVERY) { "/v2/cart" } else { "/cart" };
-        let outcome = timeout(PATIENCE, ask(&mut connection, listen, path)).await;
+        let outcome = timeout(PATIENCE, ask(&mut connection, listen, n % USERS)).await;
         match outcome.unwrap_or_else(|_| Err("no answer in time".into())) {
             Ok(StatusCode::OK) => {
                 is_open = true;
@@ -80,7 +79,7 @@ impl Luck {
 async fn ask(
     connection: &mut Option<SendRequest<Empty<Bytes>>>,
     listen: SocketAddr,
-    path: &str,
+    user: u64,
 ) -> Result<StatusCode, String> {
     let usable = connection.take().filter(|sender| !sender.is_closed());
     let sender = match usable {
@@ -89,7 +88,8 @@ async fn ask(
     };
     let sender = connection.insert(sender);
     sender.ready().await.map_err(|_| "connection closed".to_owned())?;
-    let request = Request::get(path).header("host", "shop.example").body(Empty::new());
+    let request = Request::get("/cart").header("host", "shop.example").header("x-user-id", user);
+    let request = request.body(Empty::new());
     let request = request.map_err(|error| error.to_string())?;
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
     let status = response.status();

@@ -1,4 +1,4 @@
-//! The demo's replicas: small HTTP servers that can be killed, revived and slowed.
+//! The demo's replicas: small HTTP servers that can be killed, revived, slowed and made to fail.
 //!
 //! A killed one loses its port and its connections, as a process does that gets `kill -9`.
 
@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -37,6 +37,8 @@ pub(super) struct Replica {
     zone: &'static str,
     address: SocketAddr,
     delay: Cell<Duration>,
+    /// Of a hundred answers, so many are 500.
+    failing: Cell<u64>,
     /// The accepting task, which owns the connections; none while killed.
     running: RefCell<Option<AbortHandle>>,
     served: Cell<u64>,
@@ -47,6 +49,7 @@ pub(super) struct Replica {
 pub(super) struct Selector {
     pub(super) zone: Option<String>,
     pub(super) replica: Option<String>,
+    pub(super) cluster: Option<String>,
 }
 
 impl Shop {
@@ -81,7 +84,9 @@ impl Shop {
     /// Those an order is for.
     pub(super) fn select(&self, selector: &Selector) -> Vec<Rc<Replica>> {
         let fits = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
-        let chosen = |r: &&Rc<Replica>| fits(&selector.zone, r.zone) && fits(&selector.replica, &r.name);
+        let chosen = |r: &&Rc<Replica>| {
+            fits(&selector.zone, r.zone) && fits(&selector.replica, &r.name) && fits(&selector.cluster, r.cluster)
+        };
         self.replicas.iter().filter(chosen).cloned().collect()
     }
 }
@@ -95,6 +100,7 @@ impl Replica {
             zone,
             address: listener.local_addr()?,
             delay: Cell::default(),
+            failing: Cell::default(),
             running: RefCell::default(),
             served: Cell::default(),
         });
@@ -119,6 +125,7 @@ impl Replica {
     /// When somebody took the port meanwhile.
     pub(super) async fn revive(self: &Rc<Self>) -> io::Result<()> {
         self.delay.set(Duration::ZERO);
+        self.failing.set(0);
         if self.running.borrow().is_none() {
             let listener = TcpListener::bind(self.address).await?;
             self.run(listener);
@@ -131,9 +138,15 @@ impl Replica {
         self.delay.set(delay);
     }
 
+    /// Makes so many of a hundred answers a 500.
+    pub(super) fn fail(&self, percent: u64) {
+        self.failing.set(percent);
+    }
+
     fn describe(&self) -> String {
         let state = match (self.running.borrow().is_some(), self.delay.get()) {
             (false, _) => "killed".to_owned(),
+            (true, _) if self.failing.get() > 0 => format!("up, fails {} %", self.failing.get()),
             (true, Duration::ZERO) => "up".to_owned(),
             (true, delay) => format!("up, slowed by {} ms", delay.as_millis()),
         };
@@ -176,12 +189,23 @@ impl Replica {
         if !delay.is_zero() {
             sleep(delay).await;
         }
-        let text = if request.uri().path() == "/healthz" {
-            "ok\n".to_owned()
-        } else {
-            self.served.set(self.served.get() + 1);
-            format!("{} in {} answers {} {}\n", self.name, self.zone, request.method(), request.uri().path())
-        };
-        Ok(Response::new(Full::new(Bytes::from(text))))
+        if request.uri().path() == "/healthz" {
+            return Ok(Response::new("ok\n".into()));
+        }
+        let n = self.served.get() + 1;
+        self.served.set(n);
+        if self.fails(n) {
+            let mut response = Response::new(format!("{} fails\n", self.name).into());
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            return Ok(response);
+        }
+        let text = format!("{} in {} answers {} {}\n", self.name, self.zone, request.method(), request.uri().path());
+        Ok(Response::new(text.into()))
+    }
+
+    /// Whether the answer with this number fails: as many of a hundred as it should, evenly.
+    fn fails(&self, n: u64) -> bool {
+        let failing = self.failing.get();
+        n * failing / 100 != (n - 1) * failing / 100
     }
 }

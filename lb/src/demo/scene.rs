@@ -45,7 +45,7 @@ impl Scene {
         let Self { listen, admin, .. } = self;
         let mut text = format!(
             "# Weir's demo. Edit this file and save it: the change is taken at once, or refused with a reason.\n\
-             # Try a weight, another balance (least_request, random), a route, or a typing mistake.\n\
+             # Try the canary's weight, another balance (least_request, random), or a typing mistake.\n\
              admin: {admin}\n\
              zone: az-a\n\
              \n\
@@ -53,16 +53,17 @@ impl Scene {
              \x20 - name: web\n\
              \x20   bind: {listen}\n\
              \x20   protocol: http\n\
-             \x20   routes:\n\
-             \x20     - name: preview\n\
-             \x20       match: {{path_prefix: /v2}}\n\
-             \x20       cluster: shop-v2\n\
-             \x20     - name: employees\n\
-             \x20       match: {{header: {{x-employee: \"true\"}}}}\n\
-             \x20       cluster: shop-v2\n\
-             \x20     - name: everybody\n\
-             \x20       match: {{}}\n\
-             \x20       cluster: shop-v1\n\
+             \x20   release: shop\n\
+             \n\
+             releases:\n\
+             \x20 - name: shop\n\
+             \x20   key: {{header: x-user-id}}\n\
+             \x20   salt: shop-2026-11\n\
+             \x20   stable: shop-v1\n\
+             \x20   canaries:\n\
+             \x20     - cluster: shop-v2\n\
+             \x20       first: [{{header: {{x-employee: \"true\"}}}}]\n\
+             \x20       weight: 20    # per cent of the users\n\
              \n\
              clusters:\n"
         );
@@ -84,7 +85,8 @@ impl Scene {
         let Self { program, listen, admin, control, config, replicas } = self;
         let config = config.display();
         let mut text = format!(
-            "Weir's demo: shop-v1 (two replicas in each of three zones), shop-v2 (one in each), 50 requests a second.\n\n\
+            "Weir's demo: shop-v1 (two replicas in each of three zones), shop-v2 (one in each), 50 requests a second.\n\
+             One user in five is on shop-v2, by hash of the user id: release shop in the config.\n\n\
              \x20 traffic  http://{listen}\n\
              \x20 admin    http://{admin}\n\
              \x20 breaker  http://{control}\n\
@@ -96,8 +98,12 @@ impl Scene {
         let _ = write!(
             text,
             "\nTry, in another terminal:\n\
-             \x20 curl http://{listen}/cart                                  # one of shop-v1 answers, each in turn\n\
+             \x20 curl -H 'x-user-id: 42' http://{listen}/cart               # always the same version for a user\n\
              \x20 curl -H 'x-employee: true' http://{listen}/cart            # employees see shop-v2\n\
+             \x20 {program} explain --admin {admin} --user 42 GET http://shop.example/cart\n\
+             \x20 {program} release set --admin {admin} shop shop-v2=50       # who moves, and then they do\n\
+             \x20 curl -X POST 'http://{control}/fail?cluster=shop-v2&percent=10'\n\
+             \x20 {program} release status --admin {admin}                   # v1 against v2\n\
              \x20 {program} status --admin {admin}\n\
              \x20 {program} events --follow --admin {admin}\n\
              \x20 curl http://{admin}/metrics\n\

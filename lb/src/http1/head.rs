@@ -51,6 +51,7 @@ pub(crate) enum Known {
     XRequestId,
     XRequestDeadline,
     XWeirReason,
+    XWeirDecision,
     Other,
 }
 
@@ -70,6 +71,7 @@ impl Known {
             13 if is(b"x-weir-reason") => Self::XWeirReason,
             14 if is(b"content-length") => Self::ContentLength,
             15 if is(b"x-forwarded-for") => Self::XForwardedFor,
+            15 if is(b"x-weir-decision") => Self::XWeirDecision,
             16 if is(b"x-forwarded-host") => Self::XForwardedHost,
             16 if is(b"proxy-connection") => Self::HopByHop,
             17 if is(b"transfer-encoding") => Self::TransferEncoding,
@@ -199,11 +201,6 @@ impl RequestHead {
 
     pub(crate) fn is_head(&self) -> bool {
         self.fields.text(self.method) == b"HEAD"
-    }
-
-    /// RFC 9110 9.2.2: a second execution changes nothing more than the first did.
-    pub(crate) fn is_idempotent(&self) -> bool {
-        matches!(self.fields.text(self.method), b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
     }
 }
 

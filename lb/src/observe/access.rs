@@ -1,4 +1,4 @@
-//! The access log: one line a request.
+//! The access log: one line a request, or a TCP session.
 //!
 //! Workers format lines into a buffer of their own and hand it over by the batch; one thread
 //! writes. Nobody waits: when the writer cannot keep up, batches are dropped and counted.
@@ -21,24 +21,47 @@ use super::ProcessCounts;
 pub(crate) struct Line<'a> {
     pub(crate) wall: SystemTime,
     pub(crate) took: Duration,
+    /// Until the head of the endpoint's answer; of a session, until it was connected.
     pub(crate) first_byte: Option<Duration>,
     pub(crate) peer: SocketAddr,
     pub(crate) listener: &'a str,
     pub(crate) route: Option<&'a str>,
     pub(crate) cluster: Option<&'a str>,
     pub(crate) endpoint: Option<&'a Address>,
+    pub(crate) gray: Option<Gray<'a>>,
     pub(crate) attempts: u16,
     /// Why there was no further attempt, if one had been wanted.
     pub(crate) denied: Option<&'static str>,
+    /// What was asked and answered; a TCP session has none of it.
+    pub(crate) request: Option<Request<'a>>,
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) id: Option<&'a str>,
+    pub(crate) body_in: u64,
+    pub(crate) body_out: u64,
+}
+
+/// What only a request has.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
     pub(crate) method: &'a str,
     pub(crate) host: &'a str,
     pub(crate) target: &'a [u8],
     pub(crate) version: &'static str,
     pub(crate) status: u16,
-    pub(crate) reason: Option<&'static str>,
-    pub(crate) id: Option<&'a str>,
-    pub(crate) body_in: u64,
-    pub(crate) body_out: u64,
+}
+
+/// What a release decided for a request.
+#[derive(Debug)]
+pub(crate) struct Gray<'a> {
+    pub(crate) release: &'a str,
+    /// The cluster of the version it is assigned; it went to the line's cluster.
+    pub(crate) version: &'a str,
+    /// None: it has no id.
+    pub(crate) bucket: Option<u16>,
+    /// What decided.
+    pub(crate) why: &'static str,
+    /// Stable serves it, since its own version has no usable endpoint.
+    pub(crate) moved_by_health: bool,
 }
 
 impl Line<'_> {
@@ -53,13 +76,22 @@ impl Line<'_> {
             text(out, "request_id", id.as_bytes());
         }
         put(out, format_args!(",\"client\":\"{}\"", self.peer));
-        text(out, "method", self.method.as_bytes());
-        text(out, "host", self.host.as_bytes());
-        text(out, "path", self.target);
-        put(out, format_args!(",\"version\":\"{}\",\"status\":{}", self.version, self.status));
+        let first = match &self.request {
+            Some(request) => {
+                text(out, "method", request.method.as_bytes());
+                text(out, "host", request.host.as_bytes());
+                text(out, "path", request.target);
+                put(out, format_args!(",\"version\":\"{}\",\"status\":{}", request.version, request.status));
+                "first_byte_ms"
+            }
+            None => {
+                put(out, format_args!(",\"version\":\"TCP\""));
+                "connected_ms"
+            }
+        };
         put(out, format_args!(",\"duration_ms\":{:.3}", millis(self.took)));
         if let Some(first_byte) = self.first_byte {
-            put(out, format_args!(",\"first_byte_ms\":{:.3}", millis(first_byte)));
+            put(out, format_args!(",\"{first}\":{:.3}", millis(first_byte)));
         }
         put(out, format_args!(",\"bytes_in\":{},\"bytes_out\":{}", self.body_in, self.body_out));
         text(out, "listener", self.listener.as_bytes());
@@ -75,6 +107,14 @@ impl Line<'_> {
             Some(unix) => text(out, "endpoint", unix.to_string().as_bytes()),
             None => {}
         }
+        if let Some(gray) = &self.gray {
+            // Names and words hold nothing to escape.
+            put(out, format_args!(",\"release\":\"{}\",\"release_version\":\"{}\"", gray.release, gray.version));
+            if let Some(bucket) = gray.bucket {
+                put(out, format_args!(",\"bucket\":{bucket}"));
+            }
+            put(out, format_args!(",\"why\":\"{}\",\"moved_by_health\":{}", gray.why, gray.moved_by_health));
+        }
         put(out, format_args!(",\"attempts\":{}", self.attempts));
         if let Some(denied) = self.denied {
             text(out, "retry_denied", denied.as_bytes());
@@ -87,11 +127,17 @@ impl Line<'_> {
 
     fn text(&self, out: &mut Vec<u8>, clock: &mut Clock) {
         put(out, format_args!("{} {} \"", clock.text(self.wall), self.peer));
-        escape(out, self.method.as_bytes());
-        out.push(b' ');
-        escape(out, self.host.as_bytes());
-        escape(out, self.target);
-        put(out, format_args!("\" {} {}B {:.3}ms {}", self.status, self.body_out, millis(self.took), self.listener));
+        match &self.request {
+            Some(request) => {
+                escape(out, request.method.as_bytes());
+                out.push(b' ');
+                escape(out, request.host.as_bytes());
+                escape(out, request.target);
+                put(out, format_args!("\" {}", request.status));
+            }
+            None => put(out, format_args!("TCP\" -")),
+        }
+        put(out, format_args!(" {}B {:.3}ms {}", self.body_out, millis(self.took), self.listener));
         put(out, format_args!(" -> {}", self.cluster.unwrap_or("-")));
         match self.endpoint {
             Some(Address::Ip(endpoint)) => put(out, format_args!("/{endpoint}")),
@@ -379,13 +425,10 @@ mod tests {
             route: None,
             cluster: Some("shop"),
             endpoint: None,
+            gray: None,
             attempts: 1,
             denied: None,
-            method: "GET",
-            host: "a",
-            target: b"/\"\\\x01",
-            version: "HTTP/1.1",
-            status: 503,
+            request: Some(Request { method: "GET", host: "a", target: b"/\"\\\x01", version: "HTTP/1.1", status: 503 }),
             reason: Some("no_healthy_endpoint"),
             id: Some("id"),
             body_in: 0,
@@ -402,6 +445,32 @@ mod tests {
         assert_eq!(value["ts"], "2026-11-23T05:00:00.123Z");
         assert_eq!(value["path"], "/\"\\\u{1}");
         assert_eq!(value["duration_ms"], 1.5);
+        assert!(value.get("release").is_none());
+    }
+
+    #[test]
+    fn a_release_s_line_says_what_it_decided() {
+        let gray = Gray { release: "orders", version: "v2", bucket: Some(7), why: "bucket", moved_by_health: true };
+        let mut out = Vec::new();
+        Line { gray: Some(gray), ..line() }.json(&mut out, &mut Clock::default());
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let fields =
+            ["release", "release_version", "bucket", "why", "moved_by_health"].map(|field| value[field].to_string());
+        assert_eq!(fields, ["\"orders\"", "\"v2\"", "7", "\"bucket\"", "true"]);
+    }
+
+    #[test]
+    fn a_session_has_no_request() {
+        let session = Line { request: None, first_byte: Some(Duration::from_micros(200)), ..line() };
+        let mut out = Vec::new();
+        session.json(&mut out, &mut Clock::default());
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!((&value["version"], &value["connected_ms"]), (&"TCP".into(), &0.2.into()));
+        assert!(value.get("status").is_none() && value.get("path").is_none());
+        out.clear();
+        session.text(&mut out, &mut Clock::default());
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(" \"TCP\" - 3B 1.500ms web -> shop/- no_healthy_endpoint"), "{text}");
     }
 
     #[test]

@@ -39,6 +39,10 @@ pub enum Kind {
     Drain,
     /// A rehearsal began, ended, or has its report.
     Drill,
+    /// What is judged of a canary changed, or its rollout took a turn.
+    Release,
+    /// What an earlier process left cannot be used.
+    State,
     /// A new configuration is in force.
     ConfigApplied,
     /// The configuration was read again and says the same.
@@ -73,6 +77,8 @@ impl Kind {
             Self::Discovery => "discovery",
             Self::Drain => "drain",
             Self::Drill => "drill",
+            Self::Release => "release",
+            Self::State => "state",
             Self::ConfigApplied => "config_applied",
             Self::ConfigUnchanged => "config_unchanged",
             Self::ConfigRejected => "config_rejected",

@@ -2,6 +2,7 @@
 //! lines of both. Observes only; decides nothing.
 
 pub mod access;
+pub(crate) mod decision;
 pub mod journal;
 pub mod log;
 pub mod metrics;

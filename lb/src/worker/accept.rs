@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use weir_config::model::ListenerName;
+use weir_config::model::{ListenerName, Protocol};
 
 use super::{Worker, World, serve};
 use crate::env::Env;
@@ -20,17 +20,19 @@ pub(crate) struct Bound {
     /// The address as it stands in the configuration: what finds the listener in a newer world.
     pub(crate) address: SocketAddr,
     closed: Cell<bool>,
-    /// The last world that knew it, once newer ones do not.
+    /// What is spoken there, once that has changed.
+    speaks: Cell<Option<Protocol>>,
+    /// The last world that knew it, or in which something else was spoken there.
     last: RefCell<Option<(Rc<World>, usize)>>,
 }
 
 impl Bound {
-    /// Whether its connections are to end.
+    /// Whether its HTTP connections are to end: it is closed, or no HTTP is spoken there any more.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.get()
+        self.closed.get() || self.speaks.get().is_some_and(|protocol| protocol != Protocol::Http)
     }
 
-    /// Where its connections find their listener: in the newest world, or in the last that knew it.
+    /// Where a new connection finds its listener: in the newest world, or in the last that knew it.
     pub(crate) fn place<E: Env>(&self, worker: &Worker<E>) -> Option<(Rc<World>, usize)> {
         let world = worker.world();
         match world.listener_of(self) {
@@ -39,13 +41,29 @@ impl Bound {
         }
     }
 
-    /// Remembers `older` if it knew this address and `newer` does not.
-    pub(crate) fn keep_if_gone(&self, older: &Rc<World>, newer: &World) {
-        if newer.listener_of(self).is_none()
-            && let Some(index) = older.listener_of(self)
-        {
-            *self.last.borrow_mut() = Some((Rc::clone(older), index));
+    /// The same for a connection that speaks `protocol`: in the newest world in which its address
+    /// does.
+    pub(crate) fn place_of<E: Env>(&self, worker: &Worker<E>, protocol: Protocol) -> Option<(Rc<World>, usize)> {
+        let world = worker.world();
+        let speaks = |world: &World, index: usize| world.snapshot.listeners[index].config.protocol == protocol;
+        match world.listener_of(self) {
+            Some(index) if speaks(&world, index) => Some((world, index)),
+            _ => self.last.borrow().clone().filter(|(world, index)| speaks(world, *index)),
         }
+    }
+
+    /// Remembers `older` if it knew this address and `newer` does not, or speaks something else
+    /// there; whether its connections have to know.
+    pub(crate) fn follow(&self, older: &Rc<World>, newer: &World) -> bool {
+        let Some(index) = older.listener_of(self) else { return false };
+        let spoke = older.snapshot.listeners[index].config.protocol;
+        let speaks = newer.listener_of(self).map(|index| newer.snapshot.listeners[index].config.protocol);
+        if speaks == Some(spoke) {
+            return false;
+        }
+        *self.last.borrow_mut() = Some((Rc::clone(older), index));
+        self.speaks.set(speaks);
+        speaks.is_some()
     }
 }
 
@@ -63,7 +81,13 @@ impl Door {
         address: SocketAddr,
         socket: E::Reserved,
     ) -> Self {
-        let bound = Rc::new(Bound { listener, address, closed: Cell::new(false), last: RefCell::default() });
+        let bound = Rc::new(Bound {
+            listener,
+            address,
+            closed: Cell::new(false),
+            speaks: Cell::default(),
+            last: RefCell::default(),
+        });
         let (stop, stopped) = oneshot::channel();
         tokio::task::spawn_local(accept(Accepting::new(worker), Rc::clone(&bound), socket, stopped));
         Self { bound, stop }

@@ -1,12 +1,11 @@
 //! What keeps requests together on one endpoint: the hash key, and the cookie of a session.
 
 use std::io::Write;
-use std::net::IpAddr;
 
-use weir_config::model::{HashKey, Listener, Sticky};
+use weir_config::model::{Listener, Sticky};
 use weir_core::hash;
 use weir_core::release::Asked;
-use weir_core::route::RequestView;
+use weir_core::route::{self, RequestView};
 use weir_core::snapshot::{Cluster, Member};
 
 use super::forward::Inbound;
@@ -17,8 +16,8 @@ use crate::http1::head::{Known, RequestHead};
 /// What one request asks to be kept together by.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Affinity {
-    /// Its hash key, if its cluster hashes.
-    pub(crate) hash: Option<u64>,
+    /// Its hash key, if its cluster hashes: which of the keys it is, and the hash.
+    pub(crate) hash: Option<(usize, u64)>,
     /// The endpoint its session is on, if it has a cookie that says so.
     pub(crate) session: Option<u64>,
 }
@@ -28,7 +27,8 @@ impl Affinity {
         let request = &inbound.heads.request;
         let config = &cluster.config;
         let hash = if config.balance.hashes() {
-            key(&config.hash.keys, listener, request, &inbound.client.peer, inbound.trusted)
+            let Asked { view, query, client } = asked(listener, request, &inbound.client.peer);
+            hash::first_of(&config.hash.keys, &view, query, client)
         } else {
             None
         };
@@ -43,28 +43,14 @@ impl Affinity {
     }
 }
 
-fn key(keys: &[HashKey], listener: &Listener, request: &RequestHead, peer: &Peer, trusted: bool) -> Option<u64> {
-    let Asked { view, query, client } = asked(listener, request, peer, trusted);
-    hash::key_of(keys, &view, query, client)
-}
-
 /// All that may decide on where a request goes.
-pub(crate) fn asked<'r>(listener: &Listener, request: &'r RequestHead, peer: &Peer, trusted: bool) -> Asked<'r> {
+pub(crate) fn asked<'r>(listener: &Listener, request: &'r RequestHead, peer: &Peer) -> Asked<'r> {
     let target = request.target();
     let query = memchr::memchr(b'?', target).and_then(|at| std::str::from_utf8(&target[at + 1..]).ok());
     let view =
         RequestView { method: request.method(), host: request.host(), path: request.path(), headers: &request.fields };
-    let client = if trusted { told(listener, request) } else { None };
-    Asked { view, query, client: client.unwrap_or_else(|| peer.address.ip()) }
-}
-
-/// The client as those we trust tell it: the last in `X-Forwarded-For` that is none of them.
-fn told(listener: &Listener, request: &RequestHead) -> Option<IpAddr> {
-    let fields: Vec<&[u8]> = request.fields.all(Known::XForwardedFor).collect();
-    let told = fields.iter().rev().flat_map(|field| field.rsplit(|&byte| byte == b','));
-    let mut addresses = told.map_while(|part| std::str::from_utf8(part).ok()?.trim().parse::<IpAddr>().ok());
-    let mut last = None;
-    addresses.find(|address| !listener.trusts(*last.insert(*address))).or(last)
+    let client = route::client(listener, peer.address.ip(), request.fields.all(Known::XForwardedFor));
+    Asked { view, query, client }
 }
 
 fn cookie(sticky: &Sticky, id: u64) -> Vec<u8> {

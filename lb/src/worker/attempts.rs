@@ -9,9 +9,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_config::model::Retry;
 use weir_core::attempt::Outcome;
+use weir_core::balance::told::Told;
 use weir_core::balance::{self, Ask, Pick, Refusal, Tried};
 use weir_core::dice::Dice;
 use weir_core::drill::{self, End, Injected};
+use weir_core::explain;
 use weir_core::limits::Permit;
 use weir_core::live::TrialPermit;
 use weir_core::reason::Reason;
@@ -41,6 +43,8 @@ pub(crate) struct Picked<'w> {
     pub(crate) fresh: bool,
     /// What it takes of the retry budget.
     pub(crate) retry: Option<(Option<RetryPermit>, Permit)>,
+    /// How it was picked, if that is kept.
+    told: Option<Box<explain::Picked>>,
     /// Nobody else can make one.
     _made: Made,
 }
@@ -90,12 +94,12 @@ pub(crate) enum GiveUp {
 /// A share of the route's timeout one attempt may take where another may follow: 40 %.
 const TRY_SHARE: (u32, u32) = (2, 5);
 /// An attempt looks lost when it takes so much longer than 99 of 100 do.
-const USUAL_TIMES: u32 = 3;
+pub(crate) const USUAL_TIMES: u32 = 3;
 /// But never sooner than this: a pause of a moment is no failure.
 const USUAL_MIN: Duration = Duration::from_millis(200);
 /// And a connection this long: the kernel sends its first packet again after a second, and till
 /// then somebody else has answered.
-const DIAL_MIN: Duration = Duration::from_millis(250);
+pub(crate) const DIAL_MIN: Duration = Duration::from_millis(250);
 /// Endpoints looked at to find one in another zone.
 const ZONE_DRAWS: usize = 4;
 /// Endpoints looked at to find one that has not as many connections as it may.
@@ -110,9 +114,6 @@ const FAIR_SHARE: u32 = 10;
 const FAIR_MEDIANS: u32 = 5;
 /// Who may not be asked again for want of budget may be as soon as others are done.
 const ASK_AGAIN: Duration = Duration::from_millis(25);
-/// Of requests that must not be repeated, one in so many may be the trial of an endpoint on
-/// probation: a service that is only written to must get its endpoints back too.
-const UNSAFE_TRIALS: u64 = 10;
 
 /// The attempts of one request.
 pub(crate) struct Tries<'w> {
@@ -124,6 +125,8 @@ pub(crate) struct Tries<'w> {
     /// Executing it twice is as executing it once.
     repeatable: bool,
     affinity: Affinity,
+    /// Whether the way of this request is kept.
+    kept: bool,
     tried: Tried,
     /// For the attempt that is under way: where it goes if it takes too long.
     next: Option<Picked<'w>>,
@@ -145,6 +148,9 @@ pub(crate) async fn until_settled<'w, E: Env>(
         let index = picked.index;
         inbound.story.attempts += 1;
         inbound.story.endpoint = Some(index);
+        if let (Some(kept), Some(told)) = (&mut inbound.story.kept, picked.told.take()) {
+            kept.pick(*told);
+        }
         let attempt = tries.attempt(worker, listener, picked, inbound).await;
         picked = match tries.settle(worker, index, attempt, inbound).await {
             Verdict::Again(next) => next,
@@ -172,7 +178,7 @@ impl<'w> Tries<'w> {
         inbound: &mut Inbound<'_, S>,
     ) -> Self {
         let request = &inbound.heads.request;
-        let repeatable = request.is_idempotent() || request.fields.get("idempotency-key").is_some();
+        let repeatable = retry::is_repeatable(request.method().as_bytes(), &request.fields);
         let route = &listener.config.routes[routed.index];
         let policy = &route.retry;
         if repeatable && policy.attempts.get() > 1 {
@@ -180,8 +186,8 @@ impl<'w> Tries<'w> {
         }
         let deadline = inbound.upload.is_whole().then(|| inbound.story.began + routed.timeout);
         let affinity = Affinity::of(routed.cluster, &listener.config, inbound);
-        let (route_timeout, tried) = (route.timeout, Tried::default());
-        Self { world, routed, policy, route_timeout, repeatable, affinity, tried, next: None, deadline }
+        let (route_timeout, kept, tried) = (route.timeout, inbound.story.kept.is_some(), Tried::default());
+        Self { world, routed, policy, route_timeout, repeatable, affinity, kept, tried, next: None, deadline }
     }
 
     /// The first endpoint; waits for one with room if all have as much as they may.
@@ -228,7 +234,7 @@ impl<'w> Tries<'w> {
         let (mut cursors, mut dice) = (worker.cursors.borrow_mut(), worker.dice.borrow_mut());
         let ask = Ask {
             tried,
-            hash: self.affinity.hash,
+            hash: self.affinity.hash.map(|(_, hash)| hash),
             sticky: self.affinity.session,
             may_try: self.may_try(&mut dice),
             worker: worker.index,
@@ -236,12 +242,20 @@ impl<'w> Tries<'w> {
         };
         let cluster = self.routed.cluster;
         loop {
-            let Pick { member, index, trial, .. } = balance::pick(cluster, &ask, &mut cursors, &mut dice)?;
+            let mut told = None;
+            let picked = if self.kept {
+                let mut hears = Told::listening();
+                let picked = balance::pick_told(cluster, &ask, &mut cursors, &mut dice, &mut hears);
+                told = Some(Box::new(explain::Picked::of(self.affinity.hash, hears, &picked)));
+                picked
+            } else {
+                balance::pick(cluster, &ask, &mut cursors, &mut dice)
+            };
+            let Pick { member, index, trial, .. } = picked?;
             // Between being picked and taking room another worker may have taken the last; then
             // the endpoint is full, and is not picked again.
             let Some(room) = member.live.requests.take() else { continue };
-            let picked = Picked { cluster, member, index, room, trial, fresh: false, retry: None, _made: Made };
-            return Ok(picked);
+            return Ok(Picked { cluster, member, index, room, trial, fresh: false, retry: None, told, _made: Made });
         }
     }
 
@@ -267,7 +281,7 @@ impl<'w> Tries<'w> {
     fn may_try(&self, dice: &mut Dice) -> bool {
         !self.routed.cluster.available.trials.is_empty()
             && self.tried.is_empty()
-            && ((self.repeatable && self.policy.attempts.get() > 1) || dice.below(UNSAFE_TRIALS) == 0)
+            && retry::may_be_trial(self.policy, self.repeatable, dice)
     }
 
     /// Steps 9 and 10, and what an operator made up of them.
@@ -440,6 +454,7 @@ impl<'w> Tries<'w> {
             Ok(answered) => Verdict::Done(answered),
             Err(Failure { outcome: Outcome::Failed(reason), .. }) => Verdict::GiveUp(reason.into()),
             Err(Failure { outcome: Outcome::Answered(status), .. }) => Verdict::GiveUp(Refused::injected(status)),
+            Err(Failure { outcome: Outcome::Connected, .. }) => Verdict::GiveUp(Reason::Internal.into()),
         }
     }
 
@@ -466,7 +481,7 @@ impl<'w> Tries<'w> {
         let may = safety == Safety::StaleConnection && harmless && self.left(Instant::now()) > Duration::ZERO;
         let room = may.then(|| member.live.requests.take()).flatten()?;
         worker.pool.borrow_mut().forget(member.id);
-        Some(Picked { cluster, member, index, room, trial: None, fresh: true, retry: None, _made: Made })
+        Some(Picked { cluster, member, index, room, trial: None, fresh: true, retry: None, told: None, _made: Made })
     }
 
     /// Another endpoint, and the budget to ask it.

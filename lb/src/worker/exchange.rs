@@ -139,7 +139,7 @@ async fn dial<E: Env>(
     inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<Box<Upstream<E::Stream>>, Failure> {
     let member = &cluster.members[index];
-    let permits = permits(worker, cluster, member, tries.deadline, inbound).await?;
+    let permits = permits(worker, cluster, member, tries.deadline, inbound.client).await?;
     let place = place(worker).ok_or(LOCAL_FAILURE)?;
     let how = &cluster.config.connect;
     let most = how.timeout.min(tries.left(Instant::now()));
@@ -162,12 +162,12 @@ async fn dial<E: Env>(
 }
 
 /// The right to one more connection, to the endpoint and to its cluster. Waits if there is none.
-async fn permits<E: Env>(
+pub(crate) async fn permits<E: Env>(
     worker: &Worker<E>,
     cluster: &Cluster,
     member: &Member,
     deadline: Option<Instant>,
-    inbound: &mut Inbound<'_, E::Stream>,
+    client: &mut Client<E::Stream>,
 ) -> Result<[Permit; 2], Failure> {
     let live = &cluster.live;
     // Looked at before anything is taken: what is taken and given back wakes whoever is first in
@@ -183,7 +183,7 @@ async fn permits<E: Env>(
     if live.connections.is_full() {
         worker.pool.borrow_mut().forget_any(cluster.members.iter().map(|member| member.id));
     }
-    room::wait(worker, cluster, &live.room, deadline, inbound.client, take).await.map_err(|refused| {
+    room::wait(worker, cluster, &live.room, deadline, client, take).await.map_err(|refused| {
         live.connections.count_refusal();
         // The endpoint has seen nothing of it, and it is not for want of trying.
         Failure::new(refused.reason, Safety::NothingSent)
@@ -216,10 +216,10 @@ async fn rehearse<E: Env>(
 }
 
 /// No descriptor to be had: nothing was sent, and no other endpoint would fare better.
-const LOCAL_FAILURE: Failure = Failure::new(Reason::ConnectLocal, Safety::Sent);
+pub(crate) const LOCAL_FAILURE: Failure = Failure::new(Reason::ConnectLocal, Safety::Sent);
 
 /// Room for one more connection to an endpoint; idle ones to others make room.
-fn place<E: Env>(worker: &Worker<E>) -> Option<Place> {
+pub(crate) fn place<E: Env>(worker: &Worker<E>) -> Option<Place> {
     worker.budget.for_endpoint().or_else(|| {
         worker.pool.borrow_mut().clear();
         worker.budget.for_endpoint()
@@ -227,7 +227,7 @@ fn place<E: Env>(worker: &Worker<E>) -> Option<Place> {
 }
 
 /// Whose fault a connection is that could not be opened.
-fn connect_failure(error: &io::Error) -> Reason {
+pub(crate) fn connect_failure(error: &io::Error) -> Reason {
     Unconnected::from(error).reason()
 }
 
@@ -249,6 +249,7 @@ pub(crate) async fn exchange<'w, E: Env>(
         endpoint: leased.member.address(),
         id: story.id.as_ref(),
         left: tries.left(story.tried),
+        shadow: false,
     };
     headers::request(leased.upstream.wire.outbox.tail(), &onward);
     upload.replay(&mut leased.upstream.wire);
@@ -316,7 +317,7 @@ pub(crate) async fn exchange<'w, E: Env>(
 }
 
 /// Reads until the head of an answer is complete.
-fn poll_head<E: Env>(
+pub(crate) fn poll_head<E: Env>(
     worker: &Worker<E>,
     upstream: &mut Upstream<E::Stream>,
     end: &mut HeadEnd,

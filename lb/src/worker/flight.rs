@@ -75,6 +75,14 @@ impl<'w, E: Env> Flight<'w, E> {
         self.sample(Outcome::Answered(status), now, story, client);
     }
 
+    /// A connection came about for a stream of bytes, of which nothing more is to be said: this
+    /// attempt is over. What the endpoint may have under way stays taken.
+    pub(crate) fn connected(mut self, now: Instant) -> Permit {
+        self.took = Some(now.saturating_duration_since(self.began));
+        self.outcome = Some(Outcome::Connected);
+        std::mem::replace(&mut self.held.room, Permit::UNLIMITED)
+    }
+
     /// No answer came, or not to its end; or one that an operator made up ([`Outcome::Answered`]).
     pub(crate) fn failed(&mut self, outcome: Outcome, story: &Story, client: IpAddr) {
         if let Outcome::Failed(reason) = outcome

@@ -4,6 +4,7 @@
 //! an attempt ([`super::attempts`]). `Routed`, `Admitted`, `Picked`, `Leased` and `Answered` can
 //! only be made by their own step, so steps cannot be left out or swapped.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,7 +15,9 @@ use weir_core::snapshot::{Cluster, Listener};
 
 use super::attempts;
 use super::client::{Client, Heads};
+use super::decision;
 use super::headers::{self, RequestId};
+use super::mirror;
 use super::relay::{Outgoing, Relay};
 use super::release;
 use super::reply::{self, Fate};
@@ -85,8 +88,8 @@ impl From<Reason> for Refused {
 
 /// Takes one request from its head to the end of its answer.
 pub(crate) async fn forward<E: Env>(
-    worker: &Worker<E>,
-    world: &World,
+    worker: &Rc<Worker<E>>,
+    world: &Rc<World>,
     index: usize,
     client: &mut Client<E::Stream>,
     heads: &mut Heads,
@@ -112,6 +115,7 @@ pub(crate) async fn forward<E: Env>(
         }
         Err(refused) => reply::refuse(worker, listener, refused, &mut inbound).await,
     };
+    mirror::send(worker, world, listener, &inbound);
     let Inbound { mut story, upload, .. } = inbound;
     story.body_in = upload.passed;
     // One look at the clock ends the request and begins the wait for the next.
@@ -119,6 +123,7 @@ pub(crate) async fn forward<E: Env>(
     flight.settle(&story, client.since);
     release::settle(worker, world, &story, client.since);
     reply::tell(worker, world, listener, client, &heads.request, &story);
+    decision::end(worker, world, index, client, &heads.request, &mut story);
     fate
 }
 
@@ -138,6 +143,7 @@ impl<'r, S: Stream> Inbound<'r, S> {
             let id = given.and_then(RequestId::given);
             story.id = Some(id.unwrap_or_else(|| RequestId::roll(&mut worker.dice.borrow_mut())));
         }
+        decision::begin(worker, listener, &mut story);
         let outgoing = if request.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
         let upload = Relay::new(request.framing, outgoing, config.limits.body_bytes);
         Self { client, heads, upload, story, trusted }

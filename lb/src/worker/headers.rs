@@ -100,6 +100,8 @@ pub(crate) struct Onward<'a> {
     pub(crate) id: Option<&'a RequestId>,
     /// The time that is left for an answer.
     pub(crate) left: Duration,
+    /// It is a copy, whose answer nobody gets.
+    pub(crate) shadow: bool,
 }
 
 /// Appends the request's head as the endpoint gets it.
@@ -141,6 +143,9 @@ pub(crate) fn request(out: &mut Vec<u8>, onward: &Onward<'_>) {
         let left = u64::try_from(onward.left.as_millis()).unwrap_or(u64::MAX);
         push_number(out, b"X-Request-Deadline-Ms: ", left);
     }
+    if onward.shadow {
+        out.extend_from_slice(b"X-Shadow: 1\r\n");
+    }
     out.extend_from_slice(b"\r\n");
 }
 
@@ -159,7 +164,8 @@ fn is_onward(known: Known, onward: &Onward<'_>) -> bool {
         | Known::HopByHop
         | Known::Host
         | Known::TransferEncoding
-        | Known::XWeirReason => false,
+        | Known::XWeirReason
+        | Known::XWeirDecision => false,
         Known::Expect => onward.head.expects_continue,
         // Written anew where we write them; believed or dropped where we do not.
         Known::XForwardedFor => onward.trusted && !onward.policy.x_forwarded,
@@ -260,7 +266,8 @@ fn is_backward(field: &Field, backward: &Backward<'_>) -> bool {
         | Known::HopByHop
         | Known::TransferEncoding
         // Only our own answers carry a reason of ours.
-        | Known::XWeirReason => false,
+        | Known::XWeirReason
+        | Known::XWeirDecision => false,
         Known::XRequestId => backward.id.is_none(),
         _ => true,
     }
@@ -319,8 +326,14 @@ mod tests {
     use super::*;
     use crate::http1::parse;
 
-    const POLICY: HeaderPolicy =
-        HeaderPolicy { x_forwarded: true, forwarded: false, request_id: true, reason: true, deadline: false };
+    const POLICY: HeaderPolicy = HeaderPolicy {
+        x_forwarded: true,
+        forwarded: false,
+        request_id: true,
+        reason: true,
+        deadline: false,
+        decision: 0.0,
+    };
     const LIMITS: ListenerLimits = ListenerLimits {
         connections: None,
         header_bytes: 4096,
@@ -337,7 +350,7 @@ mod tests {
         let (peer, endpoint) = (&Peer::new(([192, 0, 2, 7], 5).into()), &Address::Ip(([10, 0, 0, 1], 80).into()));
         let mut out = Vec::new();
         let left = Duration::from_millis(1500);
-        request(&mut out, &Onward { head: &head, policy, peer, trusted, endpoint, id: Some(&id), left });
+        request(&mut out, &Onward { head: &head, policy, peer, trusted, endpoint, id: Some(&id), left, shadow: false });
         String::from_utf8(out).unwrap()
     }
 

@@ -2,7 +2,7 @@
 //! control published; it decides nothing about health and never waits for another thread.
 //!
 //! The way of a request: [`accept`] (1), [`client`] (3), [`forward`] (4 to 11, the trunk) with
-//! [`exchange`] (9, 10), [`reply`] (12).
+//! [`exchange`] (9, 10), [`reply`] (12). That of a TCP session: [`accept`], [`tcp`].
 
 pub(crate) mod accept;
 mod affinity;
@@ -10,10 +10,12 @@ mod attempts;
 pub(crate) mod budget;
 mod client;
 mod deadline;
+mod decision;
 mod exchange;
 mod flight;
 mod forward;
 mod headers;
+mod mirror;
 mod pool;
 mod relay;
 mod release;
@@ -22,6 +24,7 @@ mod reply;
 mod room;
 mod serve;
 mod story;
+mod tcp;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -46,6 +49,7 @@ use crate::env::Env;
 use crate::http1::wire::Scratch;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
+use crate::observe::decision::Report;
 use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
@@ -95,7 +99,7 @@ pub(crate) struct Worker<E: Env> {
     pub(crate) index: usize,
     pub(crate) counts: Arc<ProcessCounts>,
     /// To control: what was seen here and is decided there.
-    reports: mpsc::Sender<Event>,
+    reports: mpsc::Sender<Report>,
     pub(crate) budget: Budget,
     pub(crate) scratch: Scratch,
     pub(crate) dice: RefCell<Dice>,
@@ -133,7 +137,7 @@ impl<E: Env> Worker<E> {
         index: usize,
         truth: Arc<ArcSwap<Snapshot>>,
         counts: Arc<ProcessCounts>,
-        reports: mpsc::Sender<Event>,
+        reports: mpsc::Sender<Report>,
         access: AccessWriter,
         budget: Budget,
     ) -> Rc<Self> {
@@ -226,19 +230,28 @@ impl<E: Env> Worker<E> {
             return Rc::clone(&world);
         }
         let newer = Rc::new(World { snapshot: Arc::clone(snapshot) });
-        for door in self.doors.borrow().values() {
-            door.bound.keep_if_gone(&world, &newer);
-        }
+        let changed = self.doors.borrow().values().filter(|door| door.bound.follow(&world, &newer)).count();
         drop(world);
         self.called.lend(self.index, &newer.snapshot);
         *self.world.borrow_mut() = Rc::clone(&newer);
+        if changed > 0 {
+            self.wake_all();
+        }
         newer
     }
 
     /// Tells control what was seen. Lost if control has more to hear than it can: what matters is
     /// seen again.
     pub(crate) fn report(&self, event: Event) {
-        let _ = self.reports.try_send(event);
+        let _ = self.reports.try_send(Report::Event(event));
+    }
+
+    /// Tells control of the way of a request. Lost if control is busy: what is seen of endpoints
+    /// goes before.
+    pub(crate) fn report_way(&self, way: Report) {
+        if self.reports.capacity() * 2 > self.reports.max_capacity() {
+            let _ = self.reports.try_send(way);
+        }
     }
 
     pub(crate) fn is_draining(&self) -> bool {

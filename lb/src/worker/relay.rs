@@ -79,7 +79,7 @@ impl Relay {
 
     /// Keeps up to `most` bytes of what is sent, to be able to send it again.
     pub(crate) fn keep(&mut self, most: usize) {
-        if !self.done {
+        if !self.done && !self.begun && !self.kept.keeps(most) {
             self.kept = Kept::up_to(most);
         }
     }
@@ -87,6 +87,11 @@ impl Relay {
     /// Whether everything that was sent can be sent again.
     pub(crate) const fn is_replayable(&self) -> bool {
         !self.begun || self.kept.is_whole()
+    }
+
+    /// All of the body as it was sent, if it was sent whole and is kept.
+    pub(crate) fn copy(&self) -> Option<&[u8]> {
+        (self.is_whole() && self.is_replayable()).then(|| self.kept.as_slice())
     }
 
     /// Sends what was sent before, to another receiver.

@@ -13,6 +13,11 @@ impl Kept {
         Self { bytes: (most > 0).then(Vec::new), most }
     }
 
+    /// Whether it keeps so much.
+    pub(crate) const fn keeps(&self, most: usize) -> bool {
+        self.most >= most
+    }
+
     /// Whether it still keeps everything.
     pub(crate) const fn is_whole(&self) -> bool {
         self.bytes.is_some()

@@ -19,12 +19,13 @@ use super::exchange::{Answered, Leased, upload_failure};
 use super::forward::{Inbound, Refused};
 use super::headers::{self, Backward};
 use super::relay::{Broken, Outgoing, Relay};
+use super::release;
 use super::story::Story;
 use super::{Worker, World};
 use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
-use crate::observe::access::Line;
+use crate::observe::access::{Line, Request};
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,6 +294,9 @@ fn local_answer<S: Stream>(
     if !id.is_empty() {
         let _ = write!(out, "X-Request-Id: {id}\r\n");
     }
+    if let Some(kept) = &story.kept {
+        kept.push_field(out);
+    }
     headers::connection(out, request.version, closing);
     out.extend_from_slice(b"\r\n");
     if request.is_head() {
@@ -333,16 +337,19 @@ pub(crate) fn tell<E: Env>(
             route: route.and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
             cluster: cluster.map(|cluster| cluster.config.name.as_str()),
             endpoint: story.endpoint.and_then(|at| cluster?.members.get(at)).map(Member::address),
+            gray: story.gray.map(|gray| release::line(&world.snapshot.releases[gray.release], gray.decided)),
             attempts: story.attempts,
             denied: story.denied.map(Denied::as_str),
-            method: request.method(),
-            host: request.host(),
-            target: request.target(),
-            version: match request.version {
-                Version::Http10 => "HTTP/1.0",
-                Version::Http11 => "HTTP/1.1",
-            },
-            status: story.status,
+            request: Some(Request {
+                method: request.method(),
+                host: request.host(),
+                target: request.target(),
+                version: match request.version {
+                    Version::Http10 => "HTTP/1.0",
+                    Version::Http11 => "HTTP/1.1",
+                },
+                status: story.status,
+            }),
             reason: story.reason.map(Reason::as_str),
             id: story.id.as_ref().map(headers::RequestId::as_str),
             body_in: story.body_in,

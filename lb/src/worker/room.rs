@@ -41,10 +41,24 @@ pub(crate) async fn admit<'w, E: Env>(
         rehearse(worker, world, listener, inbound).await?;
     }
     let cluster = routed.cluster;
+    let deadline = inbound.upload.is_whole().then(|| inbound.story.began + routed.timeout);
+    let (room, trial) = enter(worker, cluster, inbound.story.began, deadline, inbound.client).await?;
+    Ok(Admitted { routed, flight: ClusterFlight::begin(cluster, worker.index), trial, _room: room })
+}
+
+/// Past the breaker and the limit of a cluster: what is taken of the limit, and the trial if the
+/// breaker is half open. `began`: when whoever asks came; `deadline`: until when they wait.
+pub(crate) async fn enter<E: Env>(
+    worker: &Worker<E>,
+    cluster: &Cluster,
+    began: Instant,
+    deadline: Option<Instant>,
+    client: &mut Client<E::Stream>,
+) -> Result<(Permit, Option<TrialPermit>), Refused> {
     let trial = match &cluster.breaker {
         Breaker::Closed => None,
         Breaker::Open { until } => {
-            let left = until.since(worker.env.at(inbound.story.began));
+            let left = until.since(worker.env.at(began));
             return Err(Refused::until(Reason::BreakerOpen, left));
         }
         Breaker::HalfOpen(trial) => Some(trial.take().ok_or(Refused::until(Reason::BreakerOpen, Refused::SOON))?),
@@ -53,12 +67,11 @@ pub(crate) async fn admit<'w, E: Env>(
     let room = match budget.enter() {
         Some(permit) => permit,
         None => {
-            let deadline = inbound.upload.is_whole().then(|| inbound.story.began + routed.timeout);
-            let admitted = wait(worker, cluster, &cluster.live.queue, deadline, inbound.client, || budget.take()).await;
+            let admitted = wait(worker, cluster, &cluster.live.queue, deadline, client, || budget.take()).await;
             admitted.inspect_err(|_| budget.count_refusal())?
         }
     };
-    Ok(Admitted { routed, flight: ClusterFlight::begin(cluster, worker.index), trial, _room: room })
+    Ok((room, trial))
 }
 
 impl Admitted<'_> {

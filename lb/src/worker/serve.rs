@@ -1,4 +1,5 @@
-//! One connection from accept to close: its requests, one after the other.
+//! One connection from accept to close: its requests, one after the other; or, where TCP is spoken,
+//! its one [session](super::tcp).
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::time::Instant;
+use weir_config::model::Protocol;
 use weir_core::load::{ListenerLoad, Shards};
 use weir_core::snapshot::Listener;
 
@@ -16,6 +18,7 @@ use super::budget::Place;
 use super::client::{Client, Next, Patience};
 use super::forward;
 use super::reply::{self, Fate};
+use super::tcp;
 use crate::env::{Env, Stream};
 
 /// Serves a new connection in a task of its own, if there is room for it.
@@ -32,8 +35,10 @@ pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: Soc
     };
     let guard = Guard::new(worker, Arc::clone(&listener.load), place);
     let client = Client::new(stream, peer, Rc::clone(bound), Instant::now());
-    drop(world);
-    tokio::task::spawn_local(connection(guard, client));
+    match listener.config.protocol {
+        Protocol::Http => drop(tokio::task::spawn_local(connection(guard, client))),
+        Protocol::Tcp => drop(tokio::task::spawn_local(tcp::session(guard, client))),
+    }
 }
 
 /// Whether the listener's own limit allows one more.
@@ -49,13 +54,13 @@ async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::Stream>) {
     let worker = &guard.worker;
     guard.register().await;
     loop {
-        let Some((world, index)) = client.bound.place(&**worker) else { return };
+        let Some((world, index)) = client.bound.place_of(&**worker, Protocol::Http) else { return };
         // Copied, not shared: an idle connection must not keep an old generation alive, and a
         // count of its holders would be one cache line for all workers to fight over.
         let patience = Patience::of(&world.snapshot.listeners[index].config);
         drop(world);
         let next = client.next(worker, &patience).await;
-        let Some((world, index)) = client.bound.place(&**worker) else { return };
+        let Some((world, index)) = client.bound.place_of(&**worker, Protocol::Http) else { return };
         let (heads, fate) = match next {
             Next::Closed => break,
             Next::Request(mut heads) => {
@@ -83,8 +88,8 @@ async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::Stream>) {
 }
 
 /// Counts a connection for as long as its task lives, however it ends.
-struct Guard<E: Env> {
-    worker: Rc<Worker<E>>,
+pub(super) struct Guard<E: Env> {
+    pub(super) worker: Rc<Worker<E>>,
     load: Arc<Shards<ListenerLoad>>,
     slot: usize,
     _place: Place,
@@ -98,7 +103,7 @@ impl<E: Env> Guard<E> {
     }
 
     /// Leaves the task's waker with the worker, so that it can be woken to end.
-    async fn register(&self) {
+    pub(super) async fn register(&self) {
         poll_fn(|context| {
             self.worker.connections.borrow_mut()[self.slot] = Some(context.waker().clone());
             Poll::Ready(())
@@ -106,7 +111,7 @@ impl<E: Env> Guard<E> {
         .await;
     }
 
-    fn busy(&self) -> Busy<'_, E> {
+    pub(super) fn busy(&self) -> Busy<'_, E> {
         self.worker.busy.set(self.worker.busy.get() + 1);
         Busy(&self.worker)
     }
@@ -123,8 +128,8 @@ impl<E: Env> Drop for Guard<E> {
     }
 }
 
-/// A request under way.
-struct Busy<'w, E: Env>(&'w Worker<E>);
+/// A request or a session under way.
+pub(super) struct Busy<'w, E: Env>(&'w Worker<E>);
 
 impl<E: Env> Drop for Busy<'_, E> {
     fn drop(&mut self) {

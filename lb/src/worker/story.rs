@@ -4,6 +4,7 @@ use tokio::time::Instant;
 use weir_core::reason::Reason;
 use weir_core::retry::Denied;
 
+use super::decision::Kept;
 use super::headers::RequestId;
 use super::release::Gray;
 
@@ -31,6 +32,8 @@ pub(crate) struct Story {
     pub(crate) id: Option<RequestId>,
     /// Which version of its release it got, if its route leads to a release.
     pub(crate) gray: Option<Gray>,
+    /// What is kept of its way, if it is one of those.
+    pub(crate) kept: Option<Box<Kept>>,
     /// Whole fields of ours for the answer, with their line ends: cookies.
     pub(crate) fields: Vec<u8>,
     pub(crate) body_in: u64,
@@ -52,6 +55,7 @@ impl Story {
             reason: None,
             id: None,
             gray: None,
+            kept: None,
             fields: Vec::new(),
             body_in: 0,
             body_out: 0,

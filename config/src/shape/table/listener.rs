@@ -4,7 +4,7 @@ use crate::shape::Need::{Default, Optional, Required};
 use crate::shape::{Choice, Integer, Key, Kind, List, Object, Words};
 
 use super::retry::{ATTEMPTS, RETRY};
-use super::{OFF, rules::*};
+use super::{OFF, SHARE, rules::*};
 
 pub(crate) static LISTENER: Object = Object {
     noun: "a listener",
@@ -27,7 +27,7 @@ pub(crate) static LISTENER: Object = Object {
         },
         Key {
             name: "protocol",
-            doc: "What is spoken.",
+            doc: "What is spoken: http, or tcp for bytes as they are.",
             kind: Kind::Word(&PROTOCOL),
             need: Default("http"),
             example: "http",
@@ -106,8 +106,8 @@ static NETWORKS: List = List { of: Kind::Text(&NETWORK), or_one: true, empty: No
 
 static PROTOCOL: Words = Words {
     noun: "a protocol",
-    known: &[("http", "HTTP/1.0 and HTTP/1.1.")],
-    later: &["tcp", "udp", "https", "http2"],
+    known: &[("http", "HTTP/1.0 and HTTP/1.1."), ("tcp", "Bytes as they are, in both directions.")],
+    later: &["udp", "https", "http2"],
 };
 
 pub(crate) static LISTENER_TIMEOUTS: Object = Object {
@@ -131,7 +131,7 @@ pub(crate) static LISTENER_TIMEOUTS: Object = Object {
         },
         Key {
             name: "stream_idle",
-            doc: "Without a byte in either direction while a body is under way.",
+            doc: "Without a byte in either direction while a body is under way; for tcp: of a session, default 1h.",
             kind: Kind::Duration { zero: false },
             need: Default("5m"),
             example: "5m",
@@ -232,6 +232,13 @@ pub(crate) static HEADERS: Object = Object {
             kind: Kind::Bool,
             need: Default("true"),
             example: "true",
+        },
+        Key {
+            name: "decision",
+            doc: "X-Weir-Decision in the answer, for this share of requests: `weir explain` tells the way of each.",
+            kind: Kind::Number(&SHARE),
+            need: Default("0"),
+            example: "0.01",
         },
     ],
     choices: &[],

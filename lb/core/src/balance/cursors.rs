@@ -11,14 +11,14 @@ use crate::snapshot::Cluster;
 #[derive(Debug, Default)]
 pub struct Cursors(Vec<Option<Box<OfCluster>>>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct OfCluster {
     version: u64,
     /// As the cluster's groups.
     groups: Vec<OfGroup>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct OfGroup {
     priority: u8,
     zone: Locality,
@@ -30,6 +30,17 @@ impl Cursors {
     #[must_use]
     pub const fn new() -> Self {
         Self(Vec::new())
+    }
+
+    /// A copy of those of one cluster: what picks with it advances nothing here.
+    #[must_use]
+    pub fn copy_of(&self, cluster: &Cluster) -> Self {
+        let id = cluster.id.0 as usize;
+        let mut copy = Self::new();
+        if let Some(own) = self.0.get(id).and_then(Option::as_ref) {
+            *copy.slot(id) = Some(own.clone());
+        }
+        copy
     }
 
     /// Frees what is kept for clusters other than these; worth a call when a generation comes.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::tables::Consistent;
+use super::told::{Looked, Recorder, Step};
 use super::{Choice, Why, bounded};
 use crate::load::{ClusterLoad, EndpointLoad};
 use crate::snapshot::{Cluster, Member};
@@ -38,9 +39,15 @@ impl Hashed {
         Self { table: Arc::clone(table), percent, until, most }
     }
 
-    pub(super) fn pick(&self, hash: u64, choice: &Choice<'_>, cluster: &Cluster) -> Option<(usize, Why)> {
+    pub(super) fn pick(
+        &self,
+        hash: u64,
+        choice: &Choice<'_>,
+        cluster: &Cluster,
+        recorder: &mut impl Recorder,
+    ) -> Option<(usize, Why)> {
         let order = Order::of(hash, choice.usable.len());
-        let (place, why) = self.first(hash, choice, order)?;
+        let (place, why) = self.first(hash, choice, order, recorder)?;
         let Some(percent) = self.percent else {
             return Some((place, why));
         };
@@ -50,6 +57,7 @@ impl Hashed {
         if !self.is_full(place, slots, choice) {
             return Some((place, why));
         }
+        recorder.step(|| Step::Bounded { index: choice.index(place), slots: self.slots(place, slots) });
         // Each key goes on in an order of its own: the neighbour must not get all that does not
         // fit. If nothing fits anywhere, counts are a moment old: then stay with the key's own.
         let next =
@@ -57,6 +65,9 @@ impl Hashed {
         let Why::Hash { passed_over, .. } = why else {
             return Some((place, why));
         };
+        if let Some((_, place)) = next {
+            recorder.step(|| Step::Order { index: choice.index(place) });
+        }
         Some(match next {
             Some((more, place)) => (place, Why::Hash { passed_over: passed_over + 1 + more as u32 }),
             None => (place, why),
@@ -64,17 +75,30 @@ impl Hashed {
     }
 
     /// The first by the table, or else by the key's order, that may be picked.
-    fn first(&self, hash: u64, choice: &Choice<'_>, order: Order) -> Option<(usize, Why)> {
+    fn first(
+        &self,
+        hash: u64,
+        choice: &Choice<'_>,
+        order: Order,
+        recorder: &mut impl Recorder,
+    ) -> Option<(usize, Why)> {
         for passed_over in 0..Self::LOOKS {
-            let index = self.table.at(hash, passed_over)? as usize;
-            if let Some(place) = choice.place(index)
-                && choice.fits(place)
-                && self.takes(choice.member(place), hash)
-            {
+            let slot = self.table.slot(hash, passed_over)?;
+            let index = self.table.member(slot) as usize;
+            let place = choice.place(index);
+            let found = match place {
+                None => Looked::NotUsable,
+                Some(place) if !choice.fits(place) => Looked::NoRoom,
+                Some(place) if !self.takes(choice.member(place), hash) => Looked::Ramping,
+                Some(_) => Looked::Takes,
+            };
+            recorder.step(|| Step::Look { step: passed_over, slot, of: self.table.len(), index, found });
+            if let (Some(place), Looked::Takes) = (place, found) {
                 return Some((place, Why::Hash { passed_over }));
             }
         }
         let (more, place) = order.places().enumerate().find(|&(_, place)| choice.fits(place))?;
+        recorder.step(|| Step::Order { index: choice.index(place) });
         Some((place, Why::Hash { passed_over: Self::LOOKS + more as u32 }))
     }
 
@@ -84,10 +108,14 @@ impl Hashed {
     }
 
     fn is_full(&self, place: usize, slots: u64, choice: &Choice<'_>) -> bool {
+        EndpointLoad::active(&choice.member(place).load) >= self.slots(place, slots)
+    }
+
+    /// Of all slots, those of the member at a place.
+    fn slots(&self, place: usize, slots: u64) -> u64 {
         let before = if place == 0 { 0 } else { self.until[place - 1] };
         let whole = self.until.last().copied().unwrap_or(0);
-        let own = bounded::slots(slots, before, self.until[place] - before, whole);
-        EndpointLoad::active(&choice.member(place).load) >= own
+        bounded::slots(slots, before, self.until[place] - before, whole)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Draws by weight in constant time.
 
 use super::Choice;
+use super::told::{Recorder, Step};
 use crate::dice::Dice;
 
 /// Draws places by weight. With equal weights there is nothing to remember; otherwise an alias
@@ -37,14 +38,30 @@ impl Draw {
     }
 
     /// A place by weight that fits and is not `except`; `None` if there is none.
-    pub(super) fn one(&self, choice: &Choice<'_>, except: Option<usize>, dice: &mut Dice) -> Option<usize> {
+    pub(super) fn one(
+        &self,
+        choice: &Choice<'_>,
+        except: Option<usize>,
+        dice: &mut Dice,
+        recorder: &mut impl Recorder,
+    ) -> Option<usize> {
         let fits = |place: usize| Some(place) != except && choice.fits(place);
         for _ in 0..Self::MISSES {
             let place = self.any(dice);
-            if fits(place) {
+            let fits = fits(place);
+            recorder.step(|| Step::Draw { index: choice.index(place), fits });
+            if fits {
                 return Some(place);
             }
         }
+        let place = Self::counted(choice, fits, dice);
+        recorder.step(|| Step::Counted { index: place.map(|place| choice.index(place)) });
+        place
+    }
+
+    /// Without a table: any place that `fits`, by weight if they are few.
+    #[cold]
+    fn counted(choice: &Choice<'_>, fits: impl Fn(usize) -> bool, dice: &mut Dice) -> Option<usize> {
         let places = choice.usable.len();
         if places > Self::COUNTED {
             let start = dice.below(places as u64) as usize;

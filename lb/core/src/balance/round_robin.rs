@@ -7,6 +7,7 @@
 //! weighs digit times count. An endpoint then gets the sum of its digits, which is its weight.
 
 use super::Choice;
+use super::told::{Recorder, Step};
 use crate::dice::Dice;
 use crate::endpoint::EndpointId;
 
@@ -94,7 +95,7 @@ impl Class {
 }
 
 /// The moving half: one worker's place in one cluster.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Cursor {
     version: u64,
     hands: Vec<Hand>,
@@ -150,15 +151,19 @@ impl Cursor {
     }
 
     /// The place whose turn it is among those that fit; `None` if none does.
-    pub(super) fn next(&mut self, turns: &Turns, choice: &Choice<'_>) -> Option<usize> {
+    pub(super) fn next(&mut self, turns: &Turns, choice: &Choice<'_>, recorder: &mut impl Recorder) -> Option<usize> {
         let mut last = 0;
         for _ in 0..=choice.tried.len() + Self::FULL {
             last = self.turn(turns);
-            if choice.fits(last) {
+            let fits = choice.fits(last);
+            recorder.step(|| Step::Turn { index: choice.index(last), fits });
+            if fits {
                 return Some(last);
             }
         }
-        (last..choice.usable.len()).chain(0..last).find(|&place| choice.fits(place))
+        let next = (last..choice.usable.len()).chain(0..last).find(|&place| choice.fits(place));
+        recorder.step(|| Step::Counted { index: next.map(|place| choice.index(place)) });
+        next
     }
 
     fn turn(&mut self, turns: &Turns) -> usize {

@@ -94,15 +94,29 @@ impl Consistent {
         }
     }
 
-    /// The member at the `step`th look for a hash, from 0.
-    pub(super) fn at(&self, hash: u64, step: u32) -> Option<u32> {
+    /// The slot, or the point, at the `step`th look for a hash, from 0; `None` if there are none.
+    pub(super) fn slot(&self, hash: u64, step: u32) -> Option<usize> {
         match self {
             Self::Maglev(members) if members.is_empty() => None,
-            Self::Maglev(members) => Some(members[maglev::slot(hash, step, members.len())]),
+            Self::Maglev(members) => Some(maglev::slot(hash, step, members.len())),
             Self::Ring { hashes, members } => {
                 let first = hashes.partition_point(|&point| point < hash);
-                Some(members[(first + step as usize).checked_rem(members.len())?])
+                (first + step as usize).checked_rem(members.len())
             }
+        }
+    }
+
+    /// The member at a slot, as [`Self::slot`] gave it.
+    pub(super) fn member(&self, slot: usize) -> u32 {
+        match self {
+            Self::Maglev(members) | Self::Ring { members, .. } => members[slot],
+        }
+    }
+
+    /// How many slots there are.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Maglev(members) | Self::Ring { members, .. } => members.len(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! other draw, so a new endpoint is asked at once.
 
 use super::random::Draw;
+use super::told::{Cost, Recorder, Step};
 use super::{Ask, Choice, Why};
 use crate::dice::Dice;
 use crate::load::EndpointLoad;
@@ -22,57 +23,77 @@ pub(super) enum By {
 /// quicker must not get all requests of a cluster that has little to do.
 const CLEARLY: f64 = 1.25;
 
-pub(super) fn pick(by: By, draw: &Draw, choice: &Choice<'_>, ask: &Ask<'_>, dice: &mut Dice) -> Option<(usize, Why)> {
-    let first = draw.one(choice, None, dice)?;
+pub(super) fn pick(
+    by: By,
+    draw: &Draw,
+    choice: &Choice<'_>,
+    ask: &Ask<'_>,
+    dice: &mut Dice,
+    recorder: &mut impl Recorder,
+) -> Option<(usize, Why)> {
+    let first = draw.one(choice, None, dice, recorder)?;
     let second = match (choice.usable.len(), first) {
         // Of two, the other one: no need to draw until it comes.
         (2, _) => Some(1 - first).filter(|&other| choice.fits(other)),
-        _ => draw.one(choice, Some(first), dice),
+        _ => draw.one(choice, Some(first), dice, recorder),
     };
     let Some(second) = second else {
         return Some((first, Why::Only));
     };
-    let second_is_better = match by {
-        By::Requests => has_less_to_do(choice, ask, first, second, dice),
-        By::Latency => is_quicker(choice, ask, first, second, dice),
+    let mut costs = [first, second].map(|place| Cost::of(choice, place));
+    let better = match by {
+        By::Requests => has_less_to_do(&mut costs, choice, ask, [first, second]),
+        By::Latency => is_quicker(&mut costs, choice, ask, [first, second]),
     };
+    let second_is_better = better.unwrap_or_else(|| dice.below(2) == 1);
+    recorder.step(|| {
+        let [first, second] = costs;
+        Step::Compared { first, second, second_is_better, tie: better.is_none() }
+    });
     let (better, worse) = if second_is_better { (second, first) } else { (first, second) };
     Some((better, Why::LeastOfTwo { over: choice.index(worse) }))
 }
 
-/// Whether the second has less to do for its weight than the first. In whole numbers.
-fn has_less_to_do(choice: &Choice<'_>, ask: &Ask<'_>, first: usize, second: usize, dice: &mut Dice) -> bool {
-    let [(queue, weight), (other_queue, other_weight)] = [first, second].map(|place| {
+impl Cost {
+    fn of(choice: &Choice<'_>, place: usize) -> Self {
         let member = choice.member(place);
-        (u128::from(EndpointLoad::active(&member.load)) + 1, u128::from(member.capacity()))
-    });
+        let (active, capacity) = (EndpointLoad::active(&member.load), member.capacity());
+        Self { index: choice.index(place), active, capacity, latency: None }
+    }
+}
+
+/// Whether the second has less to do for its weight than the first; in whole numbers. `None` if
+/// neither has, nor is clearly quicker.
+fn has_less_to_do(costs: &mut [Cost; 2], choice: &Choice<'_>, ask: &Ask<'_>, places: [usize; 2]) -> Option<bool> {
+    let [(queue, weight), (other_queue, other_weight)] =
+        costs.map(|cost| (u128::from(cost.active) + 1, u128::from(cost.capacity)));
     let (cost, other_cost) = (queue * other_weight, other_queue * weight);
     if cost != other_cost {
-        return other_cost < cost;
+        return Some(other_cost < cost);
     }
-    let [latency, other] = latencies(choice, ask, first, second);
+    let [latency, other] = latencies(costs, choice, ask, places);
     if other * CLEARLY < latency {
-        true
+        Some(true)
     } else if latency * CLEARLY < other {
-        false
+        Some(false)
     } else {
-        dice.below(2) == 1
+        None
     }
 }
 
-/// Whether a request is likely to be answered sooner by the second than by the first.
-fn is_quicker(choice: &Choice<'_>, ask: &Ask<'_>, first: usize, second: usize, dice: &mut Dice) -> bool {
-    let [latency, other] = latencies(choice, ask, first, second);
-    let cost = |place: usize, latency: f64| {
-        let member = choice.member(place);
-        latency * (EndpointLoad::active(&member.load) + 1) as f64 / member.capacity() as f64
-    };
-    let (cost, other_cost) = (cost(first, latency), cost(second, other));
-    other_cost < cost || (other_cost == cost && dice.below(2) == 1)
+/// Whether a request is likely to be answered sooner by the second than by the first; `None` if
+/// that is all the same.
+fn is_quicker(costs: &mut [Cost; 2], choice: &Choice<'_>, ask: &Ask<'_>, places: [usize; 2]) -> Option<bool> {
+    let latencies = latencies(costs, choice, ask, places);
+    let cost = |cost: Cost, latency: f64| latency * (cost.active + 1) as f64 / cost.capacity as f64;
+    let (cost, other_cost) = (cost(costs[0], latencies[0]), cost(costs[1], latencies[1]));
+    (other_cost != cost).then_some(other_cost < cost)
 }
 
-fn latencies(choice: &Choice<'_>, ask: &Ask<'_>, first: usize, second: usize) -> [f64; 2] {
-    let [one, other] = [first, second].map(|place| choice.member(place).load.of(ask.worker).latency.read(ask.now));
+/// What one of them was not asked yet is taken to be as with the other.
+fn latencies(costs: &mut [Cost; 2], choice: &Choice<'_>, ask: &Ask<'_>, places: [usize; 2]) -> [f64; 2] {
+    let [one, other] = places.map(|place| choice.member(place).load.of(ask.worker).latency.read(ask.now));
+    (costs[0].latency, costs[1].latency) = (one, other);
     match (one, other) {
         (Some(one), Some(other)) => [one, other],
         (Some(known), None) | (None, Some(known)) => [known; 2],

@@ -50,7 +50,7 @@ impl Control {
             self.clusters.iter().flat_map(|cluster| cluster.endpoints.iter().copied()).collect();
         placed.into_iter().for_each(|id| self.refresh(id));
         self.listeners = self.adopt_listeners(&config);
-        self.adopt_releases(&config);
+        self.adopt_releases(&config, effects);
         self.config = Some(config);
         self.changed = true;
         self.apply_drains(&Evidence::Added, effects);

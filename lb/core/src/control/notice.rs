@@ -7,6 +7,7 @@ use super::discovered::DiscoveryNotice;
 use super::drills::DrillNotice;
 use super::orders::OrderNotice;
 use super::panic::PanicNotice;
+use super::releases::ReleaseNotice;
 use super::{BreakerNotice, TrafficNotice};
 
 /// Something people should hear of.
@@ -24,6 +25,8 @@ pub enum Notice {
     Panic(PanicNotice),
     /// A source of endpoints tells something new, or fails.
     Discovery(DiscoveryNotice),
+    /// About a canary: what is judged of it, and its rollout.
+    Release(ReleaseNotice),
 }
 
 impl fmt::Display for Notice {
@@ -35,6 +38,7 @@ impl fmt::Display for Notice {
             Self::Breaker(notice) => notice.fmt(f),
             Self::Panic(notice) => notice.fmt(f),
             Self::Discovery(notice) => notice.fmt(f),
+            Self::Release(notice) => notice.fmt(f),
         }
     }
 }

@@ -9,15 +9,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_config::model::{ClusterName, ZoneName};
+use weir_config::model::{ClusterName, ReleaseName, ZoneName};
 use weir_config::words;
 
 use super::drills::DrillWish;
 use super::known::Known;
 use super::notice::Notice;
+use super::releases::ReleaseOrder;
 use super::{Control, Effect, Evidence};
 use crate::drill::Drill;
 use crate::endpoint::{EndpointKey, Status};
+use crate::release::rollout::{Senseless, Transition};
 use crate::time::Moment;
 
 /// Drains kept at the most.
@@ -53,6 +55,8 @@ pub enum Order {
         /// Who wants it.
         by: Arc<str>,
     },
+    /// Pause, resume or give up a canary.
+    Release(ReleaseOrder),
 }
 
 /// Which endpoints a drain is about.
@@ -110,6 +114,15 @@ pub enum Done {
     Began(Arc<Drill>, Vec<String>),
     /// That rehearsal is over.
     Ended(u64),
+    /// A canary took that turn.
+    Release {
+        /// Its release.
+        release: ReleaseName,
+        /// Its cluster.
+        canary: ClusterName,
+        /// What became of it.
+        transition: Transition,
+    },
 }
 
 /// Why an order is refused.
@@ -118,7 +131,7 @@ pub enum Refused {
     /// There is no such thing.
     #[error("there is no {what} {name:?}{}", meant(nearest.as_deref()))]
     Unknown {
-        /// `endpoint`, `zone`, `cluster`, `listener`, `route` or `drill`.
+        /// `endpoint`, `zone`, `cluster`, `listener`, `route`, `drill`, `release` or `canary`.
         what: &'static str,
         /// As named.
         name: String,
@@ -142,6 +155,17 @@ pub enum Refused {
     /// As many are kept as may be.
     #[error("there are {0} {1} already, which is the most; end one first")]
     TooMany(usize, &'static str),
+    /// A release has several canaries, and none was named: these.
+    #[error("there are several canaries: {0}")]
+    WhichCanary(String),
+    /// A canary cannot do so now.
+    #[error("canary {canary} {why}")]
+    Rollout {
+        /// Which.
+        canary: ClusterName,
+        /// Why not.
+        why: Senseless,
+    },
     /// The process takes no orders any more.
     #[error("this process is stopping")]
     Stopping,
@@ -268,6 +292,7 @@ impl Control {
             Order::Undrain { scope, by } => self.undrain(&scope, by, effects),
             Order::Drill(wish) => self.begin_drill(wish, effects),
             Order::EndDrill { id, by } => self.end_drill(id, by, effects),
+            Order::Release(order) => self.order_release(order, effects),
         }
     }
 

@@ -40,6 +40,18 @@ pub struct ArmLoad {
     pub latency: FineHistogram,
 }
 
+/// What one worker knows of a release's copies.
+#[derive(Debug, Default)]
+pub struct MirrorLoad {
+    /// Copies that ended, by the class of the answer's status at index class - 1; index 5: without
+    /// a whole answer.
+    pub copies: [Count; 6],
+    /// Those of them whose status is of another class than the client's.
+    pub differed: Count,
+    /// Copies that were wanted and not made: too many under way, too large a body, no endpoint.
+    pub dropped: Count,
+}
+
 /// What one worker knows of a release's buckets.
 #[derive(Debug)]
 pub struct BucketLoads {

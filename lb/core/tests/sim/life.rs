@@ -203,7 +203,7 @@ impl Life {
                     assert!(self.control.probes_under_way() <= most as usize, "no more probes than allowed");
                 }
                 // These lives find nobody: all their endpoints have fixed addresses.
-                Effect::Look(_) | Effect::LookAway(_) => {}
+                Effect::Look(_) | Effect::LookAway(_) | Effect::Remember(_) => {}
             }
         }
         self.shadow.told(self.now, &told);

@@ -32,7 +32,7 @@ impl Story {
                 );
             }
             Effect::Notice(notice) => notice.to_string().bytes().for_each(|byte| self.mix(byte.into())),
-            Effect::Look(_) | Effect::LookAway(_) => {}
+            Effect::Look(_) | Effect::LookAway(_) | Effect::Remember(_) => {}
         }
     }
 

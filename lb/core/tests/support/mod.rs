@@ -1,6 +1,7 @@
 //! Configurations made by hand, with the product's defaults.
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
+mod releases;
 mod traffic;
 
 use std::num::NonZeroU32;
@@ -17,9 +18,11 @@ use weir_core::endpoint::{ClusterId, EndpointId, EndpointKey, Status};
 use weir_core::limits::Queue;
 use weir_core::live::{EndpointLive, Trial};
 use weir_core::load::Shards;
+use weir_core::release::rollout;
 use weir_core::snapshot::{self, Kept, Member, Snapshot};
 use weir_core::time::Moment;
 
+pub(crate) use releases::*;
 pub(crate) use traffic::{bring_back, charged, eject, judged_shop, of_shop, outlier, told};
 
 pub(crate) fn config(listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Config {
@@ -149,7 +152,14 @@ pub(crate) fn listener(name: &str, routes: Vec<Route>) -> Listener {
             body_bytes: None,
             body_min_rate: 1024,
         },
-        headers: HeaderPolicy { x_forwarded: true, forwarded: false, request_id: true, reason: true, deadline: true },
+        headers: HeaderPolicy {
+            x_forwarded: true,
+            forwarded: false,
+            request_id: true,
+            reason: true,
+            deadline: true,
+            decision: 0.0,
+        },
         trusted_proxies: Vec::new(),
     }
 }
@@ -227,6 +237,7 @@ pub(crate) struct Life {
     pub(crate) under_way: Vec<ProbeOrder>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) published: Option<Arc<Snapshot>>,
+    pub(crate) remembered: Vec<rollout::Kept>,
 }
 
 impl Life {
@@ -237,6 +248,7 @@ impl Life {
             under_way: Vec::new(),
             notices: Vec::new(),
             published: None,
+            remembered: Vec::new(),
         }
     }
 
@@ -259,6 +271,7 @@ impl Life {
                 Effect::Look(_) | Effect::LookAway(_) => {}
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Transition(_) => transitions.push(effect),
+                Effect::Remember(kept) => self.remembered = kept,
             }
         }
         transitions

@@ -28,6 +28,7 @@ pub(in crate::admin) fn of(handle: &Handle, instance: &str, clock: Clock) -> Sta
     let listener = |listener: &snapshot::Listener| Listener {
         name: listener.config.name.to_string(),
         addresses: listener.config.bind.iter().map(|&configured| address(&listener.config, configured)).collect(),
+        protocol: listener.config.protocol.as_str().to_owned(),
         routes: listener.config.routes.len(),
         connections: settled(listener.load.sum(|load| &load.open)),
         accepted: listener.load.sum(|load| &load.accepted),

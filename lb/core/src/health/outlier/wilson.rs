@@ -24,11 +24,13 @@ pub fn score(confidence: f64) -> f64 {
 /// What the share behind `failures` of `requests` is at least, 0 to 1 (Wilson 1927). 0 of nothing.
 #[must_use]
 pub fn lower_bound(failures: u32, requests: u32, score: f64) -> f64 {
-    if requests == 0 {
-        return 0.0;
-    }
-    let (n, square) = (f64::from(requests), score * score);
-    let share = f64::from(failures.min(requests)) / n;
+    if requests == 0 { 0.0 } else { lower_bound_of(failures.min(requests).into(), requests.into(), score) }
+}
+
+/// The same of any numbers: `hits` at most `of`, which is over 0.
+pub(crate) fn lower_bound_of(hits: f64, of: f64, score: f64) -> f64 {
+    let (n, square) = (of, score * score);
+    let share = hits / n;
     let middle = share + square / (2.0 * n);
     let margin = score * (share * (1.0 - share) / n + square / (4.0 * n * n)).sqrt();
     ((middle - margin) / (1.0 + square / n)).clamp(0.0, 1.0)

@@ -1,0 +1,251 @@
+//! What outlives the process: where rollouts stand, in a directory of the operator's.
+//!
+//! One file, replaced whole: written beside it, synced, renamed. Writing waits for a disk, so a
+//! thread of its own does it, always the newest only. A file that cannot be understood is set
+//! aside and told of; it never keeps a balancer from starting.
+
+mod form;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use weir_core::release::rollout::Kept;
+
+/// The file, in the directory.
+const NAME: &str = "releases.json";
+/// Where one goes that cannot be understood.
+const ASIDE: &str = "releases.json.broken";
+/// A start does not read more than that: far over what any configuration comes to.
+const BYTES_MAX: u64 = 64 << 20;
+/// A stop waits so long for the disk.
+const STOP_MAX: Duration = Duration::from_secs(2);
+
+/// A directory that can be written to.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+}
+
+/// A directory that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot keep state in {}: {what}: {source}", path.display())]
+pub struct StateError {
+    path: PathBuf,
+    what: &'static str,
+    source: io::Error,
+}
+
+/// What an earlier process left.
+#[derive(Debug)]
+pub enum Left {
+    /// Nothing.
+    Nothing,
+    /// Where rollouts stood.
+    States(Vec<Kept>),
+    /// A file that cannot be understood, and in words what was done about it.
+    Broken(String),
+}
+
+impl StateDir {
+    /// Makes the directory if there is none, for its owner alone, and tries to write to it.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    pub fn open(path: &Path) -> Result<Self, StateError> {
+        let failed = |what| move |source| StateError { path: path.to_owned(), what, source };
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(failed("it cannot be made"))?;
+        let trial = path.join("releases.json.trial");
+        write_synced(&trial, b"").map_err(failed("it cannot be written to"))?;
+        fs::remove_file(&trial).map_err(failed("it cannot be written to"))?;
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// What an earlier process left here.
+    ///
+    /// # Errors
+    /// When there is a file and it cannot be read.
+    pub fn read(&self) -> Result<Left, StateError> {
+        let path = self.path.join(NAME);
+        let text = match read_bounded(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Left::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(self.set_aside(&error.to_string())),
+            Err(source) => return Err(StateError { path, what: "it cannot be read", source }),
+        };
+        match form::parse(&text) {
+            Ok(states) => Ok(Left::States(states)),
+            Err(why) => Ok(self.set_aside(&why)),
+        }
+    }
+
+    fn set_aside(&self, why: &str) -> Left {
+        let (path, aside) = (self.path.join(NAME), self.path.join(ASIDE));
+        let done = match fs::rename(&path, &aside) {
+            Ok(()) => format!("it is now {}", aside.display()),
+            Err(error) => format!("and cannot be set aside: {error}"),
+        };
+        Left::Broken(format!("{} cannot be understood ({why}); {done}", path.display()))
+    }
+
+    /// Begins to keep what it is given.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn keeper(self) -> io::Result<Keeper> {
+        let (sender, wanted) = mpsc::channel();
+        let (done, ended) = mpsc::channel();
+        std::thread::Builder::new().name("weir-state".into()).spawn(move || {
+            self.keep(&wanted);
+            // Nobody waits if the process did not stop but was stopped.
+            let _ = done.send(());
+        })?;
+        Ok(Keeper { sender: Some(sender), ended })
+    }
+
+    fn keep(&self, wanted: &mpsc::Receiver<Vec<Kept>>) {
+        let mut failing = false;
+        while let Ok(first) = wanted.recv() {
+            let newest = wanted.try_iter().last().unwrap_or(first);
+            let written = self.write(&newest);
+            // Told once: a full disk is full ten seconds later, too.
+            let news = failing != written.is_err();
+            failing = written.is_err();
+            match written {
+                Ok(()) if news => tracing::info!(dir = %self.path.display(), "state is kept again"),
+                Err(error) if news => tracing::error!(
+                    %error,
+                    dir = %self.path.display(),
+                    "state cannot be kept; after a restart rollouts would go on where they last were kept"
+                ),
+                _ => {}
+            }
+        }
+    }
+
+    /// Replaces the file, whole or not at all.
+    fn write(&self, states: &[Kept]) -> io::Result<()> {
+        let fresh = self.path.join("releases.json.new");
+        write_synced(&fresh, form::text(states).as_bytes())?;
+        fs::rename(&fresh, self.path.join(NAME))?;
+        // The name, too, is to survive a power cut.
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    if fs::metadata(path)?.len() > BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is far too large"));
+    }
+    fs::read_to_string(path)
+}
+
+/// Keeps the newest of what it is given. Dropped, it writes what is left.
+#[derive(Debug)]
+pub struct Keeper {
+    sender: Option<mpsc::Sender<Vec<Kept>>>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Keeper {
+    /// Keeps this in place of what was kept before. Waits for nothing.
+    pub fn keep(&self, states: Vec<Kept>) {
+        if let Some(sender) = &self.sender {
+            // Its thread ends only after this sender.
+            let _ = sender.send(states);
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.sender = None;
+        let _ = self.ended.recv_timeout(STOP_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use weir_config::model::{ClusterName, ReleaseName, Share};
+    use weir_core::release::judge;
+    use weir_core::release::rollout::{Phase, State, Wish};
+
+    use super::*;
+
+    fn kept(phase: Phase) -> Kept {
+        let mut evidence = judge::Kept::default();
+        evidence.errors.best = 0.1 + 0.2;
+        evidence.latency.begin([0; 3]);
+        Kept {
+            release: ReleaseName::new("orders").unwrap(),
+            canary: ClusterName::new("v2").unwrap(),
+            state: State {
+                wish: Wish { users: u64::MAX, pace: 1 },
+                step: 2,
+                held_for: Duration::from_millis(1234),
+                phase,
+                weight: Share::of_percent(12.25).unwrap(),
+            },
+            evidence,
+        }
+    }
+
+    #[test]
+    fn what_is_kept_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b");
+        let failed = Phase::Failed { why: "p = 1e-9 \"quoted\"".into(), keeps: true };
+        for phase in [Phase::Advancing, Phase::Paused, failed, Phase::Aborted, Phase::Complete] {
+            let dir = StateDir::open(&path).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+            let keeper = dir.keeper().unwrap();
+            keeper.keep(Vec::new());
+            keeper.keep(vec![kept(phase.clone())]);
+            drop(keeper);
+            let Left::States(states) = StateDir::open(&path).unwrap().read().unwrap() else { panic!("{phase:?}") };
+            assert_eq!(states, [kept(phase)]);
+        }
+        let names: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [NAME], "nothing else is left behind");
+    }
+
+    #[test]
+    fn a_broken_file_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(folder.path()).unwrap();
+        assert!(matches!(dir.read().unwrap(), Left::Nothing));
+        let good = form::text(&[kept(Phase::Advancing)]);
+        let newer = good.replace("\"version\": 1", "\"version\": 2");
+        let wrong = good.replace("advancing", "flying");
+        for broken in ["", "{", "[]", &good[..good.len() / 2], &newer, &wrong] {
+            fs::write(folder.path().join(NAME), broken).unwrap();
+            let Left::Broken(words) = dir.read().unwrap() else { panic!("{broken}") };
+            assert!(words.contains("releases.json cannot be understood ("), "{words}");
+            assert_eq!(fs::read_to_string(folder.path().join(ASIDE)).unwrap(), broken);
+            assert!(matches!(dir.read().unwrap(), Left::Nothing));
+        }
+        fs::write(folder.path().join(NAME), [0xff, 0xfe]).unwrap();
+        assert!(matches!(dir.read().unwrap(), Left::Broken(_)));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_used_is_told_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = StateDir::open(&file).unwrap_err().to_string();
+        assert!(error.starts_with("cannot keep state in ") && error.contains("it cannot be made"), "{error}");
+    }
+}

@@ -1,0 +1,329 @@
+//! The way of a session to its endpoint: let in, an endpoint picked, a connection opened; and if
+//! none comes about, at another endpoint, for nothing was sent.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout};
+use weir_config::model::{HashKey, Retry};
+use weir_core::attempt::Outcome;
+use weir_core::balance::{self, Ask, Pick, Refusal, Tried};
+use weir_core::control::{self, Event, Whose};
+use weir_core::drill::{self, End, Injected};
+use weir_core::hash;
+use weir_core::limits::Permit;
+use weir_core::live::TrialPermit;
+use weir_core::load::EndpointLoad;
+use weir_core::reason::Reason;
+use weir_core::retry::{self, Denied, Nature, Safety};
+use weir_core::snapshot::{Cluster, Listener, Member};
+
+use super::super::attempts::{DIAL_MIN, Failure, USUAL_TIMES};
+use super::super::client::Client;
+use super::super::exchange;
+use super::super::flight::{Flight, Held};
+use super::super::pool::Upstream;
+use super::super::room;
+use super::super::story::Story;
+use super::super::{Worker, World};
+use super::{NOTHING, UnderWay};
+use crate::env::{Env, Stream};
+
+/// A session's connection to its endpoint, and what is taken for as long as it lasts.
+pub(super) struct Opened<S: Stream> {
+    pub(super) upstream: Box<Upstream<S>>,
+    /// In the endpoint's counts.
+    pub(super) under_way: UnderWay<EndpointLoad>,
+    /// Of what the endpoint may have under way.
+    pub(super) room: Permit,
+}
+
+/// An attempt that has found its endpoint.
+struct Picked<'w> {
+    member: &'w Member,
+    index: usize,
+    room: Permit,
+    trial: Option<TrialPermit>,
+    /// Of the limit of retries, if it is one.
+    retry: Option<Permit>,
+}
+
+/// Endpoints looked at to find one that has not as many connections as it may.
+const CONNECTION_DRAWS: usize = 16;
+/// Endpoints looked at to find one in another zone than the one that failed.
+const ZONE_DRAWS: usize = 4;
+/// Nothing has been sent, whatever failed; and once something has, nothing is tried again.
+const NATURE: Nature = Nature { repeatable: false, replayable: false };
+
+/// What an operator injected before a session goes anywhere.
+pub(super) async fn rehearse<E: Env>(
+    worker: &Worker<E>,
+    world: &World,
+    listener: &Listener,
+    client: &mut Client<E::Stream>,
+) -> Result<(), Reason> {
+    let drills = &world.snapshot.drills;
+    if drills.is_empty() {
+        return Ok(());
+    }
+    let injected = drill::at_route(drills, &listener.config.name, 0, NOTHING.headers, &mut worker.dice.borrow_mut());
+    room::pause(worker, client, injected.delay).await?;
+    // There is no answer to abort with: whatever it was to be, the connection is reset.
+    injected.end.map_or(Ok(()), |_| Err(Reason::FaultInjected))
+}
+
+/// Opens a connection to an endpoint of `cluster`.
+pub(super) async fn open<E: Env>(
+    worker: &Worker<E>,
+    world: &World,
+    policy: &Retry,
+    cluster: &Cluster,
+    client: &mut Client<E::Stream>,
+    story: &mut Story,
+) -> Result<Opened<E::Stream>, Reason> {
+    // All that a session has to be known by, whatever requests to this cluster go by.
+    let hash = hash::key_of(&[HashKey::SourceAddress], &NOTHING, None, client.peer.address.ip());
+    let mut tries = Tries { world, cluster, policy, hash, tried: Tried::default(), next: None };
+    let mut picked = tries.first(worker, client).await?;
+    loop {
+        let index = picked.index;
+        story.attempts += 1;
+        story.endpoint = Some(index);
+        story.tried = if story.attempts == 1 { story.began } else { Instant::now() };
+        match tries.attempt(worker, picked, client, story).await {
+            Ok(opened) => return Ok(opened),
+            Err(failure) => picked = tries.again(worker, index, failure, client, story).await?,
+        }
+    }
+}
+
+/// The attempts of one session.
+struct Tries<'w> {
+    world: &'w World,
+    cluster: &'w Cluster,
+    policy: &'w Retry,
+    hash: Option<u64>,
+    tried: Tried,
+    /// For the attempt that is under way: where it goes if it takes too long.
+    next: Option<Picked<'w>>,
+}
+
+impl<'w> Tries<'w> {
+    /// The first endpoint; waits for one with room if all have as much as they may.
+    async fn first<E: Env>(&self, worker: &Worker<E>, client: &mut Client<E::Stream>) -> Result<Picked<'w>, Reason> {
+        match self.pick(worker, &self.tried) {
+            Err(Refusal { all_busy: true, .. }) => {
+                let take = || self.pick(worker, &self.tried).ok();
+                let waited = room::wait(worker, self.cluster, &self.cluster.live.room, None, client, take).await;
+                waited.map_err(|refused| refused.reason)
+            }
+            picked => picked.map_err(|refusal| refusal.reason),
+        }
+    }
+
+    /// An endpoint that has not been tried, with room at it; if it can be had, one that may have
+    /// another connection.
+    fn pick<E: Env>(&self, worker: &Worker<E>, tried: &Tried) -> Result<Picked<'w>, Refusal> {
+        let picked = self.pick_any(worker, tried)?;
+        if !picked.member.live.connections.is_full() {
+            return Ok(picked);
+        }
+        let mut avoiding = tried.clone();
+        avoiding.push(picked.index);
+        for _ in 0..CONNECTION_DRAWS {
+            match self.pick_any(worker, &avoiding) {
+                Ok(other) if !other.member.live.connections.is_full() => return Ok(other),
+                Ok(other) => avoiding.push(other.index),
+                Err(_) => break,
+            }
+        }
+        Ok(picked)
+    }
+
+    fn pick_any<E: Env>(&self, worker: &Worker<E>, tried: &Tried) -> Result<Picked<'w>, Refusal> {
+        let ask = Ask {
+            tried,
+            hash: self.hash,
+            sticky: None,
+            // Should it fail, it goes elsewhere.
+            may_try: self.tried.is_empty() && self.policy.attempts.get() > 1,
+            worker: worker.index,
+            now: worker.env.now(),
+        };
+        let (mut cursors, mut dice) = (worker.cursors.borrow_mut(), worker.dice.borrow_mut());
+        loop {
+            let Pick { member, index, trial, .. } = balance::pick(self.cluster, &ask, &mut cursors, &mut dice)?;
+            // Another worker may have taken the last room meanwhile; then it is not picked again.
+            if let Some(room) = member.live.requests.take() {
+                return Ok(Picked { member, index, room, trial, retry: None });
+            }
+        }
+    }
+
+    /// Another endpoint than those tried, and if it can be had, in another zone than the one that
+    /// just failed.
+    fn pick_elsewhere<E: Env>(&self, worker: &Worker<E>, failed: usize) -> Option<Picked<'w>> {
+        let zone = self.cluster.members[failed].zone.as_ref();
+        let mut avoiding = self.tried.clone();
+        let mut spare = None;
+        for _ in 0..ZONE_DRAWS {
+            match self.pick(worker, &avoiding) {
+                Ok(picked) if zone.is_some() && picked.member.zone.as_ref() == zone => {
+                    avoiding.push(picked.index);
+                    spare.get_or_insert(picked);
+                }
+                Ok(picked) => return Some(picked),
+                Err(_) => break,
+            }
+        }
+        spare
+    }
+
+    /// One connection to one endpoint.
+    async fn attempt<E: Env>(
+        &mut self,
+        worker: &Worker<E>,
+        picked: Picked<'w>,
+        client: &mut Client<E::Stream>,
+        story: &Story,
+    ) -> Result<Opened<E::Stream>, Failure> {
+        let Picked { member, index, room, trial, retry } = picked;
+        let held = Held { room, retry: retry.map(|own| (None, own)), trial };
+        let mut flight = Flight::begin(worker, self.cluster, member, held, story);
+        match self.dial(worker, member, index, client, story).await {
+            Ok(upstream) => {
+                let under_way = UnderWay::begin(&member.load, worker.index, |load| &load.in_flight);
+                Ok(Opened { upstream, under_way, room: flight.connected(Instant::now()) })
+            }
+            Err(failure) => {
+                flight.failed(failure.outcome, story, client.peer.address.ip());
+                Err(failure)
+            }
+        }
+    }
+
+    async fn dial<E: Env>(
+        &mut self,
+        worker: &Worker<E>,
+        member: &Member,
+        index: usize,
+        client: &mut Client<E::Stream>,
+        story: &Story,
+    ) -> Result<Box<Upstream<E::Stream>>, Failure> {
+        let injected = self.injected(worker, member);
+        let before = |reason| Failure::new(reason, Safety::NothingSent);
+        room::pause(worker, client, injected.delay).await.map_err(before)?;
+        match injected.end {
+            None => {}
+            // As it is when nobody is there to refuse.
+            Some(End::Unreachable) => {
+                let pause = pin!(std::future::pending::<()>());
+                return match self.patiently(worker, index, story, pause).await {
+                    Some(()) | None => Err(before(Reason::ConnectTimeout)),
+                };
+            }
+            Some(End::Reset | End::Abort(_)) => return Err(Failure::new(Reason::UpstreamReset, Safety::Sent)),
+        }
+        let permits = exchange::permits(worker, self.cluster, member, None, client).await?;
+        let place = exchange::place(worker).ok_or(exchange::LOCAL_FAILURE)?;
+        let connecting = worker.env.connect(member.address(), &self.cluster.config.connect);
+        match self.patiently(worker, index, story, connecting).await {
+            Some(Ok(stream)) => Ok(Upstream::new(stream, Arc::clone(&member.load), worker.index, place, permits)),
+            Some(Err(error)) => Err(before(exchange::connect_failure(&error))),
+            None => Err(before(Reason::ConnectTimeout)),
+        }
+    }
+
+    /// What comes of `connecting` within the time a connection may take; or within what
+    /// connections to this cluster usually take, if another endpoint can be asked instead, which
+    /// then is picked already.
+    async fn patiently<E: Env, T>(
+        &mut self,
+        worker: &Worker<E>,
+        index: usize,
+        story: &Story,
+        connecting: impl Future<Output = T>,
+    ) -> Option<T> {
+        let most = self.cluster.config.connect.timeout;
+        let mut connecting = pin!(connecting);
+        let usual = self.cluster.live.usual().map(|usual| (usual * USUAL_TIMES).max(DIAL_MIN));
+        let Some(soon) = usual.filter(|soon| *soon < most) else { return timeout(most, connecting).await.ok() };
+        if let Ok(ended) = timeout(soon, &mut connecting).await {
+            return Some(ended);
+        }
+        let failure = Failure::new(Reason::ConnectTimeout, Safety::NothingSent);
+        self.next = self.reserve(worker, index, failure, story.attempts).ok();
+        if self.next.is_some() { None } else { timeout(most - soon, connecting).await.ok() }
+    }
+
+    fn injected<E: Env>(&self, worker: &Worker<E>, member: &Member) -> Injected {
+        let drills = &self.world.snapshot.drills;
+        if drills.is_empty() {
+            return Injected::default();
+        }
+        drill::at_endpoint(drills, member, Some(NOTHING.headers), &mut worker.dice.borrow_mut())
+    }
+
+    /// Whom to try next, after a pause where one is due; or why the session is given up.
+    async fn again<E: Env>(
+        &mut self,
+        worker: &Worker<E>,
+        index: usize,
+        failure: Failure,
+        client: &mut Client<E::Stream>,
+        story: &mut Story,
+    ) -> Result<Picked<'w>, Reason> {
+        let attempts = story.attempts;
+        let next = match self.next.take() {
+            Some(next) => Ok(next),
+            None => self.reserve(worker, index, failure, attempts),
+        };
+        let load = self.cluster.load.of(worker.index);
+        match next {
+            Ok(next) => {
+                load.retries.add(1);
+                if attempts > 1 {
+                    let pause = retry::pause(self.policy, attempts, &mut worker.dice.borrow_mut());
+                    room::pause(worker, client, pause).await?;
+                }
+                Ok(next)
+            }
+            Err(denied) => {
+                if denied != Denied::NotListed {
+                    load.denied[denied as usize].add(1);
+                    story.denied = Some(denied);
+                }
+                Err(match failure.outcome {
+                    Outcome::Failed(reason) => reason,
+                    Outcome::Answered(_) | Outcome::Connected => Reason::Internal,
+                })
+            }
+        }
+    }
+
+    /// Another endpoint, and the right to try it.
+    fn reserve<E: Env>(
+        &mut self,
+        worker: &Worker<E>,
+        index: usize,
+        failure: Failure,
+        attempts: u16,
+    ) -> Result<Picked<'w>, Denied> {
+        retry::may_repeat(self.policy, NATURE, attempts, failure.outcome, failure.safety)?;
+        if !self.tried.contains(index) {
+            self.tried.push(index);
+        }
+        let picked = self.pick_elsewhere(worker, index).ok_or(Denied::NobodyElse)?;
+        let own = self.cluster.live.retries.take().ok_or(Denied::Budget)?;
+        Ok(Picked { retry: Some(own), ..picked })
+    }
+}
+
+/// Tells what the trial of a half-open breaker came to.
+pub(super) fn tell_trial<E: Env>(worker: &Worker<E>, cluster: &Cluster, trial: Option<&TrialPermit>, outcome: Outcome) {
+    if let Some(trial) = trial {
+        let whose = Whose::Cluster(cluster.id);
+        worker.report(Event::Tried(control::Tried { whose, epoch: trial.epoch(), outcome }));
+    }
+}
