@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{ChangeKind, Notes, Pair, Touches, pairs, resilience, show};
-use crate::model::{
-    HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, Protocol, Route, Target,
-};
+use crate::model::{HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, Protocol, Route, Target};
 
 /// All listeners before and after.
 type All<'a> = (&'a [Arc<Listener>], &'a [Arc<Listener>]);
