@@ -29,7 +29,7 @@ use crate::yaml::{self, Key, Node, Span, Text, Value};
 ///     stable: orders-v1
 ///     canaries: [{cluster: orders-v2, weight: 5}]
 /// ";
-/// let source = Source { name: "weir.yaml", env: &|_| None };
+/// let source = Source { name: "weir.yaml", env: &|_| None, files: &weir_config::no_files };
 /// let ten = Share::of_percent(10.0).unwrap();
 /// let new = set_weights(text, &source, "orders", &[("orders-v2", ten)]).unwrap();
 /// assert_eq!(new, text.replace("weight: 5", "weight: 10"));

@@ -54,7 +54,7 @@ fn both(old: &Listener, new: &Listener, all: All<'_>, notes: &mut Notes) {
         );
         let most = (&old.limits.connections, &limits.connections);
         notes.field(Touches::NewConnections, "limits: connections", most.0, most.1, show::or("none"));
-        return self::routes(&old.routes, routes, &subject, notes);
+        return self::routes((&old.routes, routes), &subject, all, notes);
     }
     notes
         .field(Touches::NewRequests, "trusted_proxies", &old.trusted_proxies, trusted_proxies, |nets| show::list(nets));

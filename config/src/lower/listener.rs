@@ -54,6 +54,9 @@ fn lower(fields: &Fields<'_>, targets: Targets<'_>, path: &Path<'_>, report: &mu
     }
     // Before the name, so that a listener without one has its routes looked at all the same.
     let routes = routes(fields, targets, path, report);
+    if protocol == Protocol::Tcp {
+        tcp::warn(fields, targets.releases, path, report);
+    }
     Some(Listener {
         name: ListenerName::new(&fields.text("name")?).ok()?,
         bind: fields.items("bind").iter().filter_map(scalar).filter_map(|text| grammar::address(text).ok()).collect(),

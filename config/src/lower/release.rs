@@ -35,6 +35,11 @@ impl Releases<'_> {
         self.good.into_iter().map(Arc::new).collect()
     }
 
+    /// The release of this name, if it came out well.
+    pub(super) fn get(&self, name: &str) -> Option<&Release> {
+        self.good.iter().find(|release| release.name.as_str() == name)
+    }
+
     /// The release that `node` names; reported if there is none.
     pub(super) fn resolve(
         &self,

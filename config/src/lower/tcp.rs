@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::Fields;
+use super::listener::scalar;
+use super::release::Releases;
 use crate::mistake::Mistake;
-use crate::model::Protocol;
+use crate::model::{IdKey, Protocol};
 use crate::report::{Path, Report};
 use crate::shape;
 
@@ -41,6 +43,19 @@ pub(super) fn check(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) {
     let limits = fields.object("limits", &shape::LIMITS);
     for name in HTTP_ONLY_LIMITS {
         refuse(&limits, name, "there are no requests, only connections to limit", &path.key("limits"), report);
+    }
+}
+
+/// Warns of a release that can tell no connection from another.
+pub(super) fn warn(fields: &Fields<'_>, releases: &Releases<'_>, path: &Path<'_>, report: &mut Report) {
+    if let Some(node) = fields.get("release")
+        && let Some(release) = scalar(node).and_then(|name| releases.get(name))
+        && !release.key.contains(&IdKey::SourceAddress)
+    {
+        let message = format!("no connection has an id for the release {}: all are stable's", release.name);
+        let mistake = Mistake::warning("no_id_on_tcp", node.span, message);
+        let hint = "of a connection only the address is known: add `source_address` to the release's `key`";
+        report.push(mistake.hint(hint), &path.key("release"));
     }
 }
 
