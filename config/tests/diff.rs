@@ -177,7 +177,7 @@ fn every_key_is_told_with_what_it_touches() {
 /// What changes how requests are handed on: it touches new requests, and nothing else changes.
 const POLICIES: &[(&str, &str, &str)] = &[
     ("deadline: true", "deadline: false", "listener web: headers: deadline on -> off"),
-    ("deadline: true", "deadline: true, decision: 0.01", "listener web: headers: decision 0 -> 0.01"),
+    ("decision: 0 ", "decision: 0.01 ", "listener web: headers: decision 0 -> 0.01"),
     ("attempts: 3 ", "attempts: 2 ", "listener web: route canary-orders: retry attempts 3 -> 2"),
     (
         "timeout, 503]",
