@@ -89,6 +89,7 @@ fn version(view: &VersionView<'_>) -> Value {
     if let Some(Minute { lasted, requests, errors, p50, p99 }) = view.minute {
         let rate = requests as f64 / lasted.as_secs_f64();
         value["requests_per_second"] = ((rate * 100.0).round() / 100.0).into();
+        value["recent_requests"] = requests.into();
         value["recent_errors"] = errors.into();
         value["p50_ms"] = p50.map(tell::millis).into();
         value["p99_ms"] = p99.map(tell::millis).into();

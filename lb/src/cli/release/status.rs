@@ -42,29 +42,18 @@ struct Release {
 #[derive(Debug, Deserialize)]
 struct Version {
     cluster: String,
-    /// Per cent: what it has, and what the file gives it.
+    /// Per cent: what the file gives it, and what it has.
     weight: f64,
-    weight_in_file: f64,
+    in_force: f64,
     closed: bool,
-    buckets: Option<Buckets>,
+    ranges: Vec<(u16, u16)>,
     requests: u64,
     errors: u64,
     moved_by_health: u64,
-    last_minute: Option<Minute>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Buckets {
-    first: u16,
-    last: u16,
-}
-
-#[derive(Debug, Deserialize)]
-struct Minute {
-    requests: u64,
-    errors: u64,
-    /// Requests a second.
-    rate: f64,
+    /// Of the last minute, as is what follows; nothing before there was one.
+    requests_per_second: Option<f64>,
+    recent_requests: Option<u64>,
+    recent_errors: Option<u64>,
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
 }
@@ -73,12 +62,12 @@ struct Minute {
 struct Canary {
     cluster: String,
     phase: String,
-    judged: Judged,
+    verdict: Verdict,
     rollout: Option<Rollout>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Judged {
+struct Verdict {
     kind: String,
     why: String,
     expected_seconds: Option<f64>,
@@ -88,11 +77,12 @@ struct Judged {
 struct Rollout {
     why: Option<String>,
     step: usize,
-    last_step: usize,
+    steps: usize,
     hold_seconds: f64,
     held_seconds: f64,
-    next_weight: Option<f64>,
-    next_in_seconds: Option<f64>,
+    /// The next step in per cent, and after how long it may come.
+    next: Option<f64>,
+    left_seconds: Option<f64>,
 }
 
 impl Show {
@@ -155,40 +145,38 @@ fn versions(versions: &[Version]) -> Table {
     let or_none = |value: Option<String>| Cell::plain(value.unwrap_or_else(|| "-".into()));
     let ms = |ms: f64| format!("{ms:.1} ms");
     for version in versions {
-        let minute = version.last_minute.as_ref();
-        let weight = if version.closed { "closed".to_owned() } else { format!("{} %", version.weight) };
-        let failed = |minute: &Minute| {
-            let share = 100.0 * minute.errors as f64 / minute.requests as f64;
-            (minute.requests > 0).then(|| format!("{share:.2} %"))
-        };
+        let weight = if version.closed { "closed".to_owned() } else { format!("{} %", version.in_force) };
+        let failed =
+            |(errors, requests)| (requests > 0).then(|| format!("{:.2} %", 100.0 * errors as f64 / requests as f64));
+        let ranges: Vec<String> = version.ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect();
         table.row([
             Cell::plain(&version.cluster),
             Cell::plain(weight),
-            Cell::plain(format!("{} %", version.weight_in_file)),
-            or_none(version.buckets.as_ref().map(|its| format!("{}-{}", its.first, its.last))),
+            Cell::plain(format!("{} %", version.weight)),
+            or_none((!ranges.is_empty()).then(|| ranges.join(" "))),
             Cell::plain(version.requests),
             Cell::plain(version.errors),
-            or_none(minute.map(|minute| format!("{:.1}", minute.rate))),
-            or_none(minute.and_then(failed)),
-            or_none(minute.and_then(|minute| minute.p50_ms).map(ms)),
-            or_none(minute.and_then(|minute| minute.p99_ms).map(ms)),
+            or_none(version.requests_per_second.map(|rate| format!("{rate:.1}"))),
+            or_none(version.recent_errors.zip(version.recent_requests).and_then(failed)),
+            or_none(version.p50_ms.map(ms)),
+            or_none(version.p99_ms.map(ms)),
         ]);
     }
     table
 }
 
 fn render_canary(canary: &Canary, paint: Paint) -> String {
-    let Canary { cluster, phase, judged, rollout } = canary;
-    let state = match judged.kind.as_str() {
+    let Canary { cluster, phase, verdict, rollout } = canary;
+    let state = match verdict.kind.as_str() {
         "promote" => "healthy",
         "rollback" => "unhealthy",
         _ => "unknown",
     };
-    let kind = paint.state(state, &judged.kind.replace('_', " "));
-    let expected = judged.expected_seconds.map(|left| format!("; a verdict in about {}", age(left.ceil() as u64)));
+    let kind = paint.state(state, &verdict.kind.replace('_', " "));
+    let expected = verdict.expected_seconds.map(|left| format!("; a verdict in about {}", age(left.ceil() as u64)));
     // The judge says so itself where it knows.
-    let expected = expected.filter(|_| !judged.why.contains(" about ")).unwrap_or_default();
-    let mut text = format!("  {cluster}: {kind}: {}{expected}\n", judged.why);
+    let expected = expected.filter(|_| !verdict.why.contains(" about ")).unwrap_or_default();
+    let mut text = format!("  {cluster}: {kind}: {}{expected}\n", verdict.why);
     let state = match phase.as_str() {
         "advancing" | "complete" => "healthy",
         "failed" | "aborted" => "unhealthy",
@@ -210,11 +198,10 @@ fn render_canary(canary: &Canary, paint: Paint) -> String {
 /// Where a rollout stands, and what comes next.
 fn progress(rollout: &Rollout) -> String {
     let seconds = |seconds: f64| age(seconds.ceil() as u64);
-    let Rollout { why, step, last_step, hold_seconds, held_seconds, next_weight, next_in_seconds } = rollout;
-    let mut line =
-        format!("step {step} of {last_step}, held for {} of {}", seconds(*held_seconds), seconds(*hold_seconds));
-    if let Some(next) = next_weight {
-        let when = match next_in_seconds {
+    let Rollout { why, step, steps, hold_seconds, held_seconds, next, left_seconds } = rollout;
+    let mut line = format!("step {step} of {steps}, held for {} of {}", seconds(*held_seconds), seconds(*hold_seconds));
+    if let Some(next) = next {
+        let when = match left_seconds {
             Some(left) if *left > 0.0 => format!(" in {} at the soonest", seconds(*left)),
             Some(_) => " once it is judged fit".to_owned(),
             None => String::new(),
@@ -233,12 +220,12 @@ mod tests {
 
     use super::*;
 
-    fn version(cluster: &str, weight: f64, buckets: Value) -> Value {
+    fn version(cluster: &str, in_force: f64, ranges: Value) -> Value {
         json!({
-            "cluster": cluster, "role": "canary", "weight": weight, "weight_in_file": 50.0, "closed": false,
-            "buckets": buckets, "requests": 1200, "requests_by_class": {}, "requests_by_why": {}, "errors": 3,
+            "cluster": cluster, "role": "canary", "weight": 50.0, "in_force": in_force, "closed": false,
+            "ranges": ranges, "requests": 1200, "requests_by_class": {}, "requests_by_why": {}, "errors": 3,
             "moved_by_health": 0,
-            "last_minute": {"seconds": 60.0, "requests": 600, "errors": 3, "rate": 10.0, "p50_ms": 2.04, "p99_ms": null},
+            "requests_per_second": 10.0, "recent_requests": 600, "recent_errors": 3, "p50_ms": 2.04, "p99_ms": null,
         })
     }
 
@@ -251,19 +238,21 @@ mod tests {
         let judged =
             json!({"kind": "insufficient_data", "why": "7 requests; each needs 200", "expected_seconds": 61.2});
         let rollout = json!({"phase": "advancing", "why": null, "step": 2, "weight": 5.0, "held_seconds": 30.5,
-            "steps": [1.0, 5.0, 50.0], "last_step": 3, "hold_seconds": 600.0, "next_weight": 50.0, "next_in_seconds": 570.0});
-        let mut stable = version("orders-v1", 95.0, Value::Null);
-        stable["last_minute"] = Value::Null;
-        let mut third = version("orders-v3", 0.0, Value::Null);
+            "weights": [1.0, 5.0, 50.0], "steps": 3, "hold_seconds": 600.0, "next": 50.0, "left_seconds": 570.0});
+        let mut stable = version("orders-v1", 95.0, json!([]));
+        for field in ["requests_per_second", "recent_requests", "recent_errors", "p50_ms"] {
+            stable[field] = Value::Null;
+        }
+        let mut third = version("orders-v3", 0.0, json!([]));
         third["closed"] = true.into();
         third["moved_by_health"] = 4.into();
         let release = json!({
             "name": "orders", "salt": "orders-2026", "stable": "orders-v1", "unattributed": 12,
-            "versions": [stable, version("orders-v2", 5.0, json!({"first": 0, "last": 499, "count": 500})), third],
+            "versions": [stable, version("orders-v2", 5.0, json!([[0, 499]])), third],
             "canaries": [
-                {"cluster": "orders-v2", "closed": false, "phase": "advancing", "rollout": rollout, "judged": judged},
+                {"cluster": "orders-v2", "closed": false, "phase": "advancing", "rollout": rollout, "verdict": judged},
                 {"cluster": "orders-v3", "closed": true, "phase": "aborted", "rollout": null,
-                    "judged": {"kind": "rollback", "why": "more errors", "expected_seconds": null}},
+                    "verdict": {"kind": "rollback", "why": "more errors", "expected_seconds": null}},
             ],
         });
         let expected = "\
