@@ -34,63 +34,65 @@ struct Releases {
 struct Release {
     name: String,
     salt: String,
+    unattributed: u64,
     versions: Vec<Version>,
-    #[serde(default)]
     canaries: Vec<Canary>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Version {
     cluster: String,
-    /// Per cent, as the file says and as it is.
+    /// Per cent: what it has, and what the file gives it.
     weight: f64,
-    in_force: f64,
-    #[serde(default)]
-    ranges: Vec<(u16, u16)>,
+    weight_in_file: f64,
+    closed: bool,
+    buckets: Option<Buckets>,
     requests: u64,
-    /// In the last minute.
-    #[serde(default)]
-    requests_per_second: Option<f64>,
     errors: u64,
-    #[serde(default)]
-    error_rate: Option<f64>,
-    #[serde(default)]
-    p50_ms: Option<f64>,
-    #[serde(default)]
-    p99_ms: Option<f64>,
-    #[serde(default)]
-    unattributed: u64,
-    #[serde(default)]
     moved_by_health: u64,
+    last_minute: Option<Minute>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Buckets {
+    first: u16,
+    last: u16,
+}
+
+#[derive(Debug, Deserialize)]
+struct Minute {
+    requests: u64,
+    errors: u64,
+    /// Requests a second.
+    rate: f64,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Canary {
     cluster: String,
-    verdict: Verdict,
-    #[serde(default)]
+    phase: String,
+    judged: Judged,
     rollout: Option<Rollout>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Verdict {
+struct Judged {
     kind: String,
     why: String,
-    #[serde(default)]
     expected_seconds: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Rollout {
-    phase: String,
-    step: usize,
-    steps: usize,
-    #[serde(default)]
-    next: Option<f64>,
-    #[serde(default)]
-    left_seconds: Option<f64>,
-    #[serde(default)]
     why: Option<String>,
+    step: usize,
+    last_step: usize,
+    hold_seconds: f64,
+    held_seconds: f64,
+    next_weight: Option<f64>,
+    next_in_seconds: Option<f64>,
 }
 
 impl Show {
@@ -129,15 +131,15 @@ fn render(releases: &Releases, paint: Paint) -> String {
 fn render_release(release: &Release, paint: Paint) -> String {
     let mut text = format!("{} {} · salt {}\n", paint.dim("RELEASE"), paint.bold(&release.name), release.salt);
     text.push_str(&versions(&release.versions).render("  ", paint));
-    let unattributed: u64 = release.versions.iter().map(|version| version.unattributed).sum();
     // Writing to a String cannot fail.
-    if unattributed > 0 {
-        let _ = writeln!(text, "  {unattributed} requests had no id");
+    if release.unattributed > 0 {
+        let _ = writeln!(text, "  {} requests had no id", release.unattributed);
     }
-    for version in release.versions.iter().filter(|version| version.moved_by_health > 0) {
-        let Version { cluster, moved_by_health, .. } = version;
-        let line = format!("{moved_by_health} requests of {cluster} went to stable, since it had no usable endpoint");
-        let _ = writeln!(text, "  {}", paint.state("warn", &line));
+    for Version { cluster, moved_by_health: moved, .. } in &release.versions {
+        if *moved > 0 {
+            let line = format!("{moved} requests of {cluster} went to stable, since it had no usable endpoint");
+            let _ = writeln!(text, "  {}", paint.state("warn", &line));
+        }
     }
     for canary in &release.canaries {
         text.push_str(&render_canary(canary, paint));
@@ -145,59 +147,144 @@ fn render_release(release: &Release, paint: Paint) -> String {
     text
 }
 
+/// Counts are those of the process, rates and times those of the last minute.
 fn versions(versions: &[Version]) -> Table {
     let heads =
-        ["VERSION", ">WEIGHT", ">IN FORCE", "BUCKETS", ">REQUESTS", ">PER SECOND", ">ERRORS", ">RATE", ">P50", ">P99"];
+        ["VERSION", ">WEIGHT", ">IN FILE", "BUCKETS", ">REQUESTS", ">ERRORS", ">PER SECOND", ">FAILED", ">P50", ">P99"];
     let mut table = Table::new(&heads);
     let or_none = |value: Option<String>| Cell::plain(value.unwrap_or_else(|| "-".into()));
+    let ms = |ms: f64| format!("{ms:.1} ms");
     for version in versions {
+        let minute = version.last_minute.as_ref();
+        let weight = if version.closed { "closed".to_owned() } else { format!("{} %", version.weight) };
+        let failed = |minute: &Minute| {
+            let share = 100.0 * minute.errors as f64 / minute.requests as f64;
+            (minute.requests > 0).then(|| format!("{share:.2} %"))
+        };
         table.row([
             Cell::plain(&version.cluster),
-            Cell::plain(format!("{} %", version.weight)),
-            Cell::plain(format!("{} %", version.in_force)),
-            or_none(buckets(&version.ranges)),
+            Cell::plain(weight),
+            Cell::plain(format!("{} %", version.weight_in_file)),
+            or_none(version.buckets.as_ref().map(|its| format!("{}-{}", its.first, its.last))),
             Cell::plain(version.requests),
-            or_none(version.requests_per_second.map(|rate| format!("{rate:.1}"))),
             Cell::plain(version.errors),
-            or_none(version.error_rate.map(|rate| format!("{:.2} %", 100.0 * rate))),
-            or_none(version.p50_ms.map(|ms| format!("{ms:.1} ms"))),
-            or_none(version.p99_ms.map(|ms| format!("{ms:.1} ms"))),
+            or_none(minute.map(|minute| format!("{:.1}", minute.rate))),
+            or_none(minute.and_then(failed)),
+            or_none(minute.and_then(|minute| minute.p50_ms).map(ms)),
+            or_none(minute.and_then(|minute| minute.p99_ms).map(ms)),
         ]);
     }
     table
 }
 
-fn buckets(ranges: &[(u16, u16)]) -> Option<String> {
-    let ranges: Vec<String> = ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect();
-    (!ranges.is_empty()).then(|| ranges.join(", "))
-}
-
 fn render_canary(canary: &Canary, paint: Paint) -> String {
-    let Canary { cluster, verdict, rollout } = canary;
-    let state = match verdict.kind.as_str() {
+    let Canary { cluster, phase, judged, rollout } = canary;
+    let state = match judged.kind.as_str() {
         "promote" => "healthy",
         "rollback" => "unhealthy",
         _ => "unknown",
     };
-    let kind = verdict.kind.replace('_', " ");
-    let expected = verdict.expected_seconds.map(|left| format!(", a verdict in about {}", age(left.ceil() as u64)));
-    let mut text =
-        format!("  {cluster}: {}: {}{}\n", paint.state(state, &kind), verdict.why, expected.unwrap_or_default());
-    let Some(Rollout { phase, step, steps, next, left_seconds, why }) = rollout else { return text };
+    let kind = paint.state(state, &judged.kind.replace('_', " "));
+    let expected = judged.expected_seconds.map(|left| format!("; a verdict in about {}", age(left.ceil() as u64)));
+    // The judge says so itself where it knows.
+    let expected = expected.filter(|_| !judged.why.contains(" about ")).unwrap_or_default();
+    let mut text = format!("  {cluster}: {kind}: {}{expected}\n", judged.why);
     let state = match phase.as_str() {
         "advancing" | "complete" => "healthy",
         "failed" | "aborted" => "unhealthy",
         _ => "warn",
     };
-    let mut line = format!("    rollout {}, step {step} of {steps}", paint.state(state, phase));
-    if let Some(next) = next {
-        let when = left_seconds.map(|left| format!(" in {} at the soonest", age(left.ceil() as u64)));
-        let _ = write!(line, "; next {next} %{}", when.unwrap_or_default());
+    let phase_shown = paint.state(state, phase);
+    match rollout {
+        Some(rollout) => {
+            let _ = writeln!(text, "    rollout {phase_shown}: {}", progress(rollout));
+        }
+        None if phase == "aborted" => {
+            let _ = writeln!(text, "    {phase_shown}: nobody gets it until it is resumed or edited");
+        }
+        None => {}
+    }
+    text
+}
+
+/// Where a rollout stands, and what comes next.
+fn progress(rollout: &Rollout) -> String {
+    let seconds = |seconds: f64| age(seconds.ceil() as u64);
+    let Rollout { why, step, last_step, hold_seconds, held_seconds, next_weight, next_in_seconds } = rollout;
+    let mut line =
+        format!("step {step} of {last_step}, held for {} of {}", seconds(*held_seconds), seconds(*hold_seconds));
+    if let Some(next) = next_weight {
+        let when = match next_in_seconds {
+            Some(left) if *left > 0.0 => format!(" in {} at the soonest", seconds(*left)),
+            Some(_) => " once it is judged fit".to_owned(),
+            None => String::new(),
+        };
+        let _ = write!(line, "; next {next} %{when}");
     }
     if let Some(why) = why {
         let _ = write!(line, "; {why}");
     }
-    text.push_str(&line);
-    text.push('\n');
-    text
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn version(cluster: &str, weight: f64, buckets: Value) -> Value {
+        json!({
+            "cluster": cluster, "role": "canary", "weight": weight, "weight_in_file": 50.0, "closed": false,
+            "buckets": buckets, "requests": 1200, "requests_by_class": {}, "requests_by_why": {}, "errors": 3,
+            "moved_by_health": 0,
+            "last_minute": {"seconds": 60.0, "requests": 600, "errors": 3, "rate": 10.0, "p50_ms": 2.04, "p99_ms": null},
+        })
+    }
+
+    fn shown(release: Value) -> String {
+        render(&serde_json::from_value(json!({ "releases": [release] })).unwrap(), Paint::plain())
+    }
+
+    #[test]
+    fn versions_stand_side_by_side() {
+        let judged =
+            json!({"kind": "insufficient_data", "why": "7 requests; each needs 200", "expected_seconds": 61.2});
+        let rollout = json!({"phase": "advancing", "why": null, "step": 2, "weight": 5.0, "held_seconds": 30.5,
+            "steps": [1.0, 5.0, 50.0], "last_step": 3, "hold_seconds": 600.0, "next_weight": 50.0, "next_in_seconds": 570.0});
+        let mut stable = version("orders-v1", 95.0, Value::Null);
+        stable["last_minute"] = Value::Null;
+        let mut third = version("orders-v3", 0.0, Value::Null);
+        third["closed"] = true.into();
+        third["moved_by_health"] = 4.into();
+        let release = json!({
+            "name": "orders", "salt": "orders-2026", "stable": "orders-v1", "unattributed": 12,
+            "versions": [stable, version("orders-v2", 5.0, json!({"first": 0, "last": 499, "count": 500})), third],
+            "canaries": [
+                {"cluster": "orders-v2", "closed": false, "phase": "advancing", "rollout": rollout, "judged": judged},
+                {"cluster": "orders-v3", "closed": true, "phase": "aborted", "rollout": null,
+                    "judged": {"kind": "rollback", "why": "more errors", "expected_seconds": null}},
+            ],
+        });
+        let expected = "\
+RELEASE orders · salt orders-2026
+  VERSION    WEIGHT  IN FILE  BUCKETS  REQUESTS  ERRORS  PER SECOND  FAILED     P50  P99
+  orders-v1    95 %     50 %  -            1200       3           -       -       -    -
+  orders-v2     5 %     50 %  0-499        1200       3        10.0  0.50 %  2.0 ms    -
+  orders-v3  closed     50 %  -            1200       3        10.0  0.50 %  2.0 ms    -
+  12 requests had no id
+  4 requests of orders-v3 went to stable, since it had no usable endpoint
+  orders-v2: insufficient data: 7 requests; each needs 200; a verdict in about 1m02s
+    rollout advancing: step 2 of 3, held for 31s of 10m00s; next 50 % in 9m30s at the soonest
+  orders-v3: rollback: more errors
+    aborted: nobody gets it until it is resumed or edited
+";
+        assert_eq!(shown(release), expected);
+    }
+
+    #[test]
+    fn without_releases_that_is_what_is_said() {
+        let none = serde_json::from_value(json!({ "releases": [] })).unwrap();
+        assert_eq!(render(&none, Paint::plain()), "the configuration has no releases\n");
+    }
 }
