@@ -141,8 +141,14 @@ fn a_described_request_is_explained_on_what_is_in_force() {
     assert!(out["reason"].as_str().is_some_and(|reason| reason.contains("drained")), "{out}");
     assert!(replicas.iter().all(|replica| replica.requests().is_empty()), "nothing is sent");
     for (arguments, start) in [
-        (vec!["explain", "GET", "http://a/", "--listener", "wep"], "weir: there is no http listener \"wep\"; did you mean web?"),
-        (vec!["explain", "GET", "http://a/", "--user", "1"], "weir: the route that takes this request leads to no release"),
+        (
+            vec!["explain", "GET", "http://a/", "--listener", "wep"],
+            "weir: there is no http listener \"wep\"; did you mean web?",
+        ),
+        (
+            vec!["explain", "GET", "http://a/", "--user", "1"],
+            "weir: the route that takes this request leads to no release",
+        ),
         (vec!["explain", "GET"], "weir: what?"),
         (vec!["explain", "GET", "http://a/", "--zone", "az-a"], "weir: --zone is for files"),
     ] {
