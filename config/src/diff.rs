@@ -231,7 +231,7 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
     shutdown.field(Touches::Nothing, "delay", &old.shutdown.delay, delay, show::duration);
     shutdown.field(Touches::Nothing, "timeout", &old.shutdown.timeout, timeout, show::duration);
     for pair in pairs(&old.listeners, listeners, |listener| listener.name.clone()) {
-        listener::diff(pair, (&old.listeners, listeners), &mut notes);
+        listener::diff(pair, (old, new), &mut notes);
     }
     for pair in pairs(&old.clusters, clusters, |cluster| cluster.name.clone()) {
         cluster::diff(pair, &mut notes);

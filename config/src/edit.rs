@@ -22,14 +22,14 @@ use crate::yaml::{self, Key, Node, Span, Text, Value};
 /// Sets the weights of canaries of `release`, each named by its cluster.
 ///
 /// ```
-/// # use weir_config::{Source, edit::set_weights, model::Share};
+/// # use weir_config::{Source, no_files, edit::set_weights, model::Share};
 /// let text = "
 /// releases:
 ///   - name: orders                  # users by id
 ///     stable: orders-v1
 ///     canaries: [{cluster: orders-v2, weight: 5}]
 /// ";
-/// let source = Source { name: "weir.yaml", env: &|_| None };
+/// let source = Source { name: "weir.yaml", env: &|_| None, files: &no_files };
 /// let ten = Share::of_percent(10.0).unwrap();
 /// let new = set_weights(text, &source, "orders", &[("orders-v2", ten)]).unwrap();
 /// assert_eq!(new, text.replace("weight: 5", "weight: 10"));

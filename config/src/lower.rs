@@ -53,7 +53,7 @@ pub(crate) fn lower(root: &Node, files: &Files<'_>, report: &mut Report) -> Opti
         release::warn_unused(&releases, report);
         cluster::warn_unused(&clusters, report);
     }
-    Some(Config {
+    let config = Config {
         admin: admin(&fields),
         zone,
         workers: fields.integer("workers").and_then(|n| NonZeroU16::new(n as u16)),
@@ -63,7 +63,11 @@ pub(crate) fn lower(root: &Node, files: &Files<'_>, report: &mut Report) -> Opti
         listeners: listeners.into_iter().map(Arc::new).collect(),
         releases: releases.into_releases(),
         clusters: clusters.into_clusters(),
-    })
+    };
+    if !report.has_errors() {
+        tcp::warn(&config, &fields, report);
+    }
+    Some(config)
 }
 
 /// The endpoints of a file of their own.

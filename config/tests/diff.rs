@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+use weir_config::diff::{Change, ChangeKind};
 use weir_config::{Changes, Config, Source, Touches, diff, parse};
 
 const FULL: &str = include_str!("../examples/full.yaml");
@@ -176,7 +177,7 @@ fn every_key_is_told_with_what_it_touches() {
 /// What changes how requests are handed on: it touches new requests, and nothing else changes.
 const POLICIES: &[(&str, &str, &str)] = &[
     ("deadline: true", "deadline: false", "listener web: headers: deadline on -> off"),
-    ("deadline: true", "deadline: true, decision: 0.01", "listener web: headers: decision 0 -> 0.01"),
+    ("decision: 0 ", "decision: 0.01 ", "listener web: headers: decision 0 -> 0.01"),
     ("attempts: 3 ", "attempts: 2 ", "listener web: route canary-orders: retry attempts 3 -> 2"),
     (
         "timeout, 503]",
@@ -371,6 +372,173 @@ fn every_key_of_a_policy_is_told() {
         let told: Vec<_> = changes.iter().map(|change| (&*change.what, change.touches)).collect();
         assert_eq!(told, [(*what, Touches::NewRequests)], "{from} -> {to}");
     }
+}
+
+/// What changes of the release of the full example, and all that is told of it.
+const RELEASES: &[(&str, &str, &[&str])] = &[
+    (
+        "      - {header: x-user-id}\n      - {cookie: uid}\n      - {query: uid}\n",
+        "      - {header: x-id}\n",
+        &[
+            "key header x-user-id, cookie uid, query uid, path_segment 2, jwt sub of header authorization, signed ES256 by jwt.pem, jwt sub of cookie token, source_address -> header x-id, path_segment 2, jwt sub of header authorization, signed ES256 by jwt.pem, jwt sub of cookie token, source_address",
+            "! whoever's id is another than before may get another version",
+        ],
+    ),
+    (
+        "case: keep ",
+        "case: lower ",
+        &[
+            "canonical trim on, case keep -> trim on, case lower",
+            "! whoever's id is another than before may get another version",
+        ],
+    ),
+    (
+        "salt: orders-2026-11",
+        "salt: again",
+        &[
+            "salt \"orders-2026-11\" -> \"again\"",
+            "! about 4.75 % of users, drawn anew by the other salt, move from orders-v2 to orders-v1",
+            "about 4.75 % of users, drawn anew by the other salt, move from orders-v1 to orders-v2",
+        ],
+    ),
+    (
+        "stable: orders-v1 ",
+        "stable: orders-v3 ",
+        &["stable orders-v1 -> orders-v3", "95 % of users, buckets 500-9999, move from orders-v1 to orders-v3"],
+    ),
+    ("never: [{users: [1001, ann]}]", "never: [{users: [1001]}]", &["- never: 1 user removed"]),
+    ("never: [{users: [1001, ann]}]", "never: [{users: [1001, ann, bob, carl]}]", &["! + never: 2 users added"]),
+    ("never: [{users: [1001, ann]}]", "never: [{users: [ann]}, {users: [1001]}]", &[]),
+    (
+        "        weight: 5 ",
+        "        weight: 10.5 ",
+        &["canary orders-v2: weight 5 -> 10.5", "5.5 % of users, buckets 500-1049, move from orders-v1 to orders-v2"],
+    ),
+    (
+        "        weight: 5 ",
+        "        weight: 4.99 ",
+        &["canary orders-v2: weight 5 -> 4.99", "! 0.01 % of users, bucket 499, move from orders-v2 to orders-v1"],
+    ),
+    (
+        "        from: 0 ",
+        "        from: 9800 ",
+        &[
+            "canary orders-v2: from 0 -> 9800",
+            "! 2 % of users, buckets 300-499, move from orders-v2 to orders-v1",
+            "2 % of users, buckets 9800-9999, move from orders-v1 to orders-v2",
+        ],
+    ),
+    (
+        "          - {header: {x-employee: \"true\"}}\n",
+        "",
+        &["! - canary orders-v2: first: header x-employee=\"true\" removed"],
+    ),
+    (
+        "{cookie: {beta: \"1\"}}",
+        "{cookie: {beta: \"2\"}}",
+        &[
+            "! - canary orders-v2: first: cookie beta=\"1\" removed",
+            "+ canary orders-v2: first: cookie beta=\"2\" added",
+        ],
+    ),
+    (
+        "{users: file:beta.txt}",
+        "{users: [bob, carl]}",
+        &[
+            "+ canary orders-v2: first: 1 user added",
+            "! - canary orders-v2: first: 2 users removed",
+            "canary orders-v2: first: users in beta.txt -> none",
+        ],
+    ),
+    ("never: [{cidr: 10.9.0.0/16}]", "never: []", &["- canary orders-v2: never: networks 10.9.0.0/16 removed"]),
+    ("steps: [1, 5, 25, 50, 100]", "steps: [2, 100]", &["canary orders-v2: rollout steps 1 5 25 50 100 -> 2 100"]),
+    ("hold: 10m", "hold: 1h", &["canary orders-v2: rollout hold 10m -> 1h"]),
+    ("error_rate: 30", "error_rate: 20.5", &["canary orders-v2: rollout guard error_rate 30 -> 20.5"]),
+    ("latency_factor: 5", "latency_factor: 3", &["canary orders-v2: rollout guard latency_factor 5 -> 3"]),
+    ("window: 60s", "window: 90s", &["canary orders-v2: rollout guard window 1m -> 1m30s"]),
+    (
+        "            min_requests: 20\n",
+        "            min_requests: 50\n",
+        &["canary orders-v2: rollout guard min_requests 20 -> 50"],
+    ),
+    ("on_fail: rollback ", "on_fail: pause ", &["canary orders-v2: rollout on_fail rollback -> pause"]),
+    (
+        "{name: weir-id, ttl: 400d, path: /}",
+        "{ttl: 36h}",
+        &["anonymous sticky_cookie weir-id (9600h, /) -> sticky_cookie weir-id (36h, /)"],
+    ),
+    ("on_unhealthy: stable", "on_unhealthy: error", &["on_unhealthy stable -> error"]),
+    ("min_requests: 200", "min_requests: 500", &["judge min_requests 200 -> 500"]),
+    ("confidence: 95", "confidence: 99", &["judge confidence 95 -> 99"]),
+    ("error_margin: 1", "error_margin: 0.5", &["judge error_margin 1 -> 0.5"]),
+    ("latency_margin: 25", "latency_margin: 10", &["judge latency_margin 25 -> 10"]),
+    ("      cluster: orders-v3\n", "      cluster: web-v1\n", &["mirror cluster orders-v3 -> web-v1"]),
+    ("      percent: 10\n", "      percent: 20\n", &["mirror percent 10 -> 20"]),
+    ("unsafe_methods: false", "unsafe_methods: true", &["mirror unsafe_methods off -> on"]),
+    ("max_concurrent: 100", "max_concurrent: 10", &["mirror max_concurrent 100 -> 10"]),
+    ("      timeout: 5s\n", "      timeout: 2s\n", &["mirror timeout 5s -> 2s"]),
+    ("      body_bytes: 64KiB           # requests", "      body_bytes: 1MiB #", &["mirror body_bytes 64KiB -> 1MiB"]),
+];
+
+#[test]
+fn every_key_of_a_release_is_told() {
+    for (from, to, told) in RELEASES {
+        let changes = edited(from, to);
+        let found: Vec<String> = changes.iter().map(of_orders).collect();
+        assert_eq!(found, *told, "{from:?} -> {to:?}");
+        assert_eq!(changes.expels(), told.iter().any(|line| line.starts_with('!')), "{from:?} -> {to:?}");
+    }
+}
+
+/// What is told of the release `orders`: with `!` if it throws somebody out of a canary, and `+` or
+/// `-` if something came or went.
+fn of_orders(change: &Change) -> String {
+    let out = if change.expels { "! " } else { "" };
+    let kind = match change.kind {
+        ChangeKind::Added => "+ ",
+        ChangeKind::Removed => "- ",
+        ChangeKind::Changed => "",
+    };
+    format!("{out}{kind}{}", change.what.strip_prefix("release orders: ").unwrap_or(&change.what))
+}
+
+#[test]
+fn releases_come_and_go() {
+    let (before, after) = FULL.split_at(FULL.find("\nreleases:").unwrap());
+    let without = before.replace("release: orders", "cluster: orders-v1");
+    let added = diff(&config(&without), &config(FULL));
+    let expected = "\
+Touches new requests:
+  ~ listener web: route for /orders/*: target orders-v1 -> release orders
+  ~ listener web: route for /orders/*: 5 % of users, buckets 0-499, move from orders-v1 to orders-v2
+  ~ listener testers: route for everything: target orders-v1 -> release orders
+  ~ listener testers: route for everything: 5 % of users, buckets 0-499, move from orders-v1 to orders-v2
+
+Touches no traffic:
+  + release orders: new, stable orders-v1, orders-v2 5 %
+
+5 changes: 4 to new requests, 1 to no traffic
+";
+    assert_eq!(added.to_string(), expected);
+    assert!(!added.expels());
+    let removed = diff(&config(FULL), &config(&without));
+    assert!(removed.expels());
+    let line = "  ~ listener web: route for /orders/*: 5 % of users, buckets 0-499, move from orders-v2 to orders-v1 (takes users out of a canary)\n";
+    assert!(removed.to_string().contains(line), "{removed}");
+    let json = &removed.to_json();
+    assert_eq!(json["expels"], true);
+    let users = json["changes"].as_array().unwrap().iter().find_map(|change| change.get("users")).unwrap();
+    assert_eq!(users.to_string(), r#"{"from":"orders-v2","to":"orders-v1","percent":5.0,"buckets":[[0,499]]}"#);
+    assert!(after.contains("canaries:"));
+    let rest = FULL.find("    anonymous: ").unwrap();
+    let no_canary = format!("{}{}", &FULL[..FULL.find("    canaries:").unwrap()], &FULL[rest..]);
+    let out: Vec<String> = diff(&config(FULL), &config(&no_canary)).iter().map(of_orders).collect();
+    let gone = ["! - canary orders-v2: removed", "! 5 % of users, buckets 0-499, move from orders-v2 to orders-v1"];
+    assert_eq!(out, gone);
+    let back: Vec<String> = diff(&config(&no_canary), &config(FULL)).iter().map(of_orders).collect();
+    let come =
+        ["+ canary orders-v2: new, 5 % from bucket 0", "5 % of users, buckets 0-499, move from orders-v1 to orders-v2"];
+    assert_eq!(back, come);
 }
 
 #[test]

@@ -3,25 +3,25 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{ChangeKind, Notes, Pair, Touches, pairs, resilience, show};
+use super::{ChangeKind, Notes, Pair, Touches, pairs, release, resilience, show};
 use crate::model::{
-    HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, Protocol, Route, Target,
+    Config, HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, Protocol, Route, Target,
 };
 
-/// All listeners before and after.
-type All<'a> = (&'a [Arc<Listener>], &'a [Arc<Listener>]);
+/// Everything before and after.
+type All<'a> = (&'a Config, &'a Config);
 
 pub(super) fn diff(pair: Pair<'_, Arc<Listener>>, all: All<'_>, notes: &mut Notes) {
     match pair {
         Pair::Added(new) => {
-            let (taken, fresh) = split(&new.bind, all.0);
+            let (taken, fresh) = split(&new.bind, &all.0.listeners);
             let on = if fresh.is_empty() { String::new() } else { format!(", on {}", show::list(&fresh)) };
             notes.subject(&format!("listener {}", new.name));
             notes.added(Touches::NewConnections, &format!("new{on}"));
             bound(&[], &taken, all, notes);
         }
         Pair::Removed(old) => {
-            let (given, closed) = split(&old.bind, all.1);
+            let (given, closed) = split(&old.bind, &all.1.listeners);
             notes.subject(&format!("listener {}", old.name));
             if closed.is_empty() {
                 notes.removed(Touches::NewRequests, "removed");
@@ -54,28 +54,28 @@ fn both(old: &Listener, new: &Listener, all: All<'_>, notes: &mut Notes) {
         );
         let most = (&old.limits.connections, &limits.connections);
         notes.field(Touches::NewConnections, "limits: connections", most.0, most.1, show::or("none"));
-        return self::routes(&old.routes, routes, &subject, notes);
+        return self::routes((&old.routes, routes), &subject, all, notes);
     }
     notes
         .field(Touches::NewRequests, "trusted_proxies", &old.trusted_proxies, trusted_proxies, |nets| show::list(nets));
     self::timeouts(&old.timeouts, timeouts, notes.subject(&format!("{subject}: timeouts")));
     self::limits(&old.limits, limits, notes.subject(&format!("{subject}: limits")));
     self::headers(&old.headers, headers, notes.subject(&format!("{subject}: headers")));
-    self::routes(&old.routes, routes, &subject, notes);
+    self::routes((&old.routes, routes), &subject, all, notes);
 }
 
 /// An address that stays keeps its socket, whichever listener it belongs to.
 fn bound(old: &[SocketAddr], new: &[SocketAddr], (before, after): All<'_>, notes: &mut Notes) {
     for pair in pairs(old, new, |address| *address) {
         match pair {
-            Pair::Added(address) => match owner(before, *address) {
+            Pair::Added(address) => match owner(&before.listeners, *address) {
                 None => notes.added(Touches::NewConnections, &format!("listens on {address} too")),
                 Some(from) => {
                     let what = format!("takes {address} over from listener {from}, connections included");
                     notes.added(Touches::NewRequests, &what);
                 }
             },
-            Pair::Removed(address) => match owner(after, *address) {
+            Pair::Removed(address) => match owner(&after.listeners, *address) {
                 None => notes.removed(Touches::Connections, &format!("{address} is closed")),
                 Some(to) => notes.removed(Touches::NewRequests, &format!("gives {address} to listener {to}")),
             },
@@ -131,7 +131,7 @@ fn identity(route: &Route) -> String {
     }
 }
 
-fn routes(old: &[Route], new: &[Route], listener: &str, notes: &mut Notes) {
+fn routes((old, new): (&[Route], &[Route]), listener: &str, all: All<'_>, notes: &mut Notes) {
     let mut kept = Vec::new();
     for pair in pairs(old, new, identity) {
         match pair {
@@ -144,7 +144,7 @@ fn routes(old: &[Route], new: &[Route], listener: &str, notes: &mut Notes) {
                 notes.subject(listener).removed(Touches::NewRequests, &what);
             }
             Pair::Both(old, new) => {
-                route(old, new, listener, notes);
+                route(old, new, listener, all, notes);
                 // Both are in the order of the old list; their addresses tell that of the new.
                 kept.push(std::ptr::from_ref(new));
             }
@@ -155,7 +155,7 @@ fn routes(old: &[Route], new: &[Route], listener: &str, notes: &mut Notes) {
     }
 }
 
-fn route(old: &Route, new: &Route, listener: &str, notes: &mut Notes) {
+fn route(old: &Route, new: &Route, listener: &str, all: All<'_>, notes: &mut Notes) {
     // The line is where it stands in the file, not what it means; the name is its identity.
     let Route { name: _, matches, target, timeout, retry, body_bytes, line: _ } = new;
     notes.subject(&format!("{listener}: {}", identity(new)));
@@ -163,6 +163,7 @@ fn route(old: &Route, new: &Route, listener: &str, notes: &mut Notes) {
     let is_cluster = |target: &Target| matches!(target, Target::Cluster(_));
     let name = if is_cluster(&old.target) && is_cluster(target) { "cluster" } else { "target" };
     notes.field(Touches::NewRequests, name, &old.target, target, show::target);
+    release::routed((&old.target, target), all, notes);
     notes.field(Touches::NewRequests, "timeout", &old.timeout, timeout, show::duration);
     resilience::retry(&old.retry, retry, notes);
     notes.field(Touches::NewRequests, "body_bytes", &old.body_bytes, body_bytes, show::size_or_none);

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use super::{ChangeKind, Group, Notes, Pair, Touches, pairs, show};
+use crate::model::{Config, Target};
 use crate::release::moves::{Move, moves};
 use crate::release::{
     Anonymous, BUCKETS, Canary, Canonical, Guard, IdCookie, IdKey, JudgeRules, JwtFrom, JwtKey, Mirror, OnFail,
@@ -79,6 +80,38 @@ fn both(old: &Release, new: &Release, notes: &mut Notes) {
     if (&old.key, old.canonical) != (key, *canonical) {
         let what = "whoever's id is another than before may get another version";
         notes.push(ChangeKind::Changed, touches, what).expels();
+    }
+}
+
+/// Whom a route moves that sends its requests elsewhere, if a release has to do with it.
+pub(super) fn routed((old, new): (&Target, &Target), (before, after): (&Config, &Config), notes: &mut Notes) {
+    if old == new {
+        return;
+    }
+    let release = |target: &Target, config: &Config| match target {
+        Target::Release(name) => {
+            config.releases.iter().find(|release| release.name == *name).map(|one| (**one).clone())
+        }
+        Target::Cluster(_) => None,
+    };
+    // A cluster is a release of which everybody is in stable.
+    let all_to = |target: &Target, like: &Release| match target {
+        Target::Cluster(stable) => {
+            Some(Release { stable: stable.clone(), canaries: Vec::new(), never: Vec::new(), ..like.clone() })
+        }
+        Target::Release(_) => None,
+    };
+    let (from, to) = (release(old, before), release(new, after));
+    let pair = match (from, to) {
+        (Some(from), Some(to)) => Some((from, to)),
+        (Some(from), None) => all_to(new, &from).map(|to| (from, to)),
+        (None, Some(to)) => all_to(old, &to).map(|from| (from, to)),
+        (None, None) => None,
+    };
+    let Some((from, to)) = pair else { return };
+    for one in moves(&from, &to) {
+        let what = moved(&one, from.salt != to.salt);
+        notes.push(ChangeKind::Changed, Touches::NewRequests, &what).moves(one);
     }
 }
 

@@ -104,7 +104,7 @@ impl Scene {
 }
 
 fn only_looks(command: &str) -> bool {
-    let reads = ["weir status", "weir events", "curl "];
+    let reads = ["weir status", "weir events", "weir explain", "curl "];
     reads.iter().any(|start| command.starts_with(start)) && !command.contains("-X POST")
 }
 

@@ -160,3 +160,68 @@ fn a_described_request_is_explained_on_what_is_in_force() {
     let problem: Value = serde_json::from_str(&answer.text()).unwrap();
     assert_eq!((answer.status, problem["parameter"].as_str()), (400, Some("url")), "{problem}");
 }
+
+/// Of a release: the decision, the access log, a description of the same request and the replica
+/// that answered say the same, for every user.
+#[test]
+fn a_release_s_decision_is_that_of_the_log_and_of_the_replica() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("access.log");
+    let versions = ["v1", "v2"].map(Backend::text);
+    let web = place::address();
+    let yaml = format!(
+        "access_log: {{path: \"{}\"}}
+listeners: [{{name: web, bind: '{web}', release: orders, headers: {{decision: 1}}}}]
+clusters:
+  - {{name: v1, endpoints: ['{}']}}
+  - {{name: v2, endpoints: ['{}']}}
+releases:
+  - name: orders
+    key: [{{header: x-user-id}}, {{cookie: uid}}]
+    stable: v1
+    canaries: [{{cluster: v2, weight: 50, first: [{{users: [ann]}}], never: [{{header: {{x-no: {{present: true}}}}}}]}}]
+",
+        log.display(),
+        versions[0].address(),
+        versions[1].address()
+    );
+    let weir = Weir::start(&yaml);
+    let users = (0..30).map(|n| format!("X-User-Id: {n}")).chain([
+        "X-User-Id: ann".into(),
+        "Cookie: uid=ann".into(),
+        "X-User-Id: ann\r\nX-No: 1".into(),
+        "X-Nobody: 1".into(),
+    ]);
+    let ask = |fields: String| {
+        let answer = RawClient::once(web, &format!("GET /orders HTTP/1.1\r\nHost: shop.example\r\n{fields}\r\n\r\n"));
+        (fields, answer.unwrap())
+    };
+    let answers: Vec<_> = users.map(ask).collect();
+    let lines = lines(&log, answers.len());
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for (fields, answer) in &answers {
+        let told = decision(&weir, &answer.fields);
+        let (release, line) = (&told["release"], &lines[answer.fields.get("x-request-id").unwrap()]);
+        assert_eq!(release["cluster"], answer.text().trim(), "{fields}: {told:#}");
+        assert_eq!(line["cluster"], release["cluster"], "{fields}: {line}");
+        assert_eq!(line["endpoint"], told["pick"]["endpoint"], "{fields}: {line}");
+        for (of_line, of_decision) in [
+            ("release", "name"),
+            ("release_version", "assigned"),
+            ("bucket", "bucket"),
+            ("why", "why"),
+            ("moved_by_health", "moved_by_health"),
+        ] {
+            assert_eq!(line[of_line], release[of_decision], "{fields}: {line}\n{told:#}");
+        }
+        let url = format!("http://{web}/orders");
+        let mut arguments = vec!["explain", "GET", &url, "--format", "json"];
+        fields.split("\r\n").for_each(|field| arguments.extend(["-H", field]));
+        let described: Value = serde_json::from_slice(&weir.command(&arguments).stdout).unwrap();
+        assert_eq!(&described["release"], release, "{fields}");
+        *seen.entry(release["why"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    // Whom a canary's first list takes and its never list too is as if in neither.
+    assert_eq!((seen["first_list"], seen["unattributed"]), (2, 1), "{seen:?}");
+    assert!(seen["bucket"] > 3 && seen["stable"] > 3, "{seen:?}");
+}

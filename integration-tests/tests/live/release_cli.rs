@@ -81,7 +81,10 @@ fn a_weight_is_set_and_in_force_when_the_command_returns() {
     let up = shop.weir.command(&["release", "set", "orders", "v2=20"]);
     let told = said(&up);
     assert!(up.status.success(), "{told}");
-    assert!(told.contains("v1 -> v2: 15 % of the users, buckets 500-1999") && told.contains("in force"), "{told}");
+    assert!(
+        told.contains("15 % of users, buckets 500-1999, move from v1 to v2") && told.contains("in force"),
+        "{told}"
+    );
     assert_eq!(shop.text(), before.replace("weight: 5 ", "weight: 20 "), "every other byte stays");
     assert_eq!(fs::metadata(shop.weir.config()).unwrap().permissions().mode() & 0o777, 0o640);
     assert!((150..250).contains(&shop.users_of("v2")));
@@ -96,7 +99,7 @@ fn a_weight_is_set_and_in_force_when_the_command_returns() {
     let back = shop.weir.command(&["release", "set", "orders", "v3=0%", "--format", "json"]);
     let told = json(&back);
     assert_eq!((&told["result"], &told["instance"]["verdict"]), (&"written".into(), &"in_force".into()), "{told}");
-    assert_eq!(told["moves"][0]["out_of_canary"], true, "{told}");
+    assert_eq!(told["moves"][0]["expels"], true, "{told}");
     assert_eq!(shop.users_of("v1"), 1_000);
     let again = json(&shop.weir.command(&["release", "set", "orders", "v3=0", "--format", "json"]));
     assert_eq!(again["result"], "unchanged", "{again}");
@@ -107,7 +110,7 @@ fn what_would_not_be_taken_is_not_written() {
     let shop = Shop::open();
     let before = shop.text();
     for (arguments, code, words) in [
-        (&["release", "set", "orders", "v2=60"][..], 1, "overlap"),
+        (&["release", "set", "orders", "v2=60", "v3=10"][..], 1, "overlap"),
         (&["release", "set", "oders", "v2=10"], 1, "did you mean `orders`?"),
         (&["release", "set", "orders", "v4=10"], 1, "no canary"),
         (&["release", "set", "orders", "v1=10"], 1, "stable"),
@@ -138,9 +141,10 @@ fn a_dry_run_shows_and_writes_nothing() {
     for words in [
         "-        weight: 5      # five of a hundred",
         "+        weight: 10      # five of a hundred",
-        "buckets 500-999, 0.0 requests/s",
+        "5 % of users, buckets 500-999, move from v1 to v2",
+        "v1 -> v2: 0.0 of 0.0 requests/s",
         "v2 has 1 of 1 endpoints healthy",
-        "v1 -> v2: 5",
+        "from v1 to v2: user-",
         "nothing was written",
     ] {
         assert!(told.contains(words), "{words}: {told}");
@@ -188,8 +192,35 @@ fn a_change_is_held_against_what_is_in_force() {
     let output = shop.weir.command(&["diff", "--admin", &admin, new.to_str().unwrap()]);
     let told = said(&output);
     assert!(output.status.success(), "{told}");
-    assert!(told.contains("OUT of canary v2") && told.contains("buckets 0-99, 200-499"), "{told}");
+    assert!(told.contains("buckets 0-99, 200-499, move from v2 to v1 (takes users out of a canary)"), "{told}");
     assert!(told.contains("v1 has 1 of 1 endpoints healthy"), "{told}");
     let same = shop.weir.command(&["diff", "--admin", &admin, shop.weir.config().to_str().unwrap()]);
     assert!(said(&same).contains("no change"), "{}", said(&same));
+}
+
+#[test]
+fn versions_are_shown_and_a_canary_is_given_up_without_the_file() {
+    let shop = Shop::open();
+    let before = shop.text();
+    assert!(shop.users_of("v2") > 0);
+    let told = said(&shop.weir.command(&["release", "status", "orders"]));
+    for words in ["RELEASE orders", "v1", "95 %", "0-499", "v2: insufficient data"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let all = json(&shop.weir.command(&["release", "status", "--format", "json"]));
+    assert_eq!(all["releases"][0]["versions"][1]["weight"], 5.0, "{all}");
+    let unknown = shop.weir.command(&["release", "status", "oders"]);
+    assert!(unknown.status.code() == Some(1) && said(&unknown).contains("there are: orders"), "{}", said(&unknown));
+
+    let which = shop.weir.command(&["release", "abort", "orders"]);
+    assert!(!which.status.success() && said(&which).contains("v3"), "which of two? {}", said(&which));
+    let abort = shop.weir.command(&["release", "abort", "orders", "--canary", "v2"]);
+    assert!(abort.status.success(), "{}", said(&abort));
+    assert_eq!(shop.users_of("v2"), 0);
+    let told = said(&shop.weir.command(&["release", "status"]));
+    assert!(told.contains("closed") && told.contains("aborted"), "{told}");
+    assert_eq!(shop.text(), before, "the file is not touched");
+    let resume = shop.weir.command(&["release", "resume", "orders", "--canary", "v2"]);
+    assert!(resume.status.success(), "{}", said(&resume));
+    assert!(shop.users_of("v2") > 0);
 }

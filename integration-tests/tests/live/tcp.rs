@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 use socket2::{Domain, SockRef, Socket, Type};
+use weir_config::model::Bucket;
 use weir_integration_tests::client::{RawClient, get};
 use weir_integration_tests::redis::{self, Redis};
 use weir_integration_tests::weir::Weir;
@@ -570,4 +571,59 @@ fn the_same_address_goes_to_the_same_endpoint() {
     assert_eq!(seen.len(), 4, "{seen:?}");
     let said = String::from_utf8(front.weir.command(&["status"]).stdout).unwrap();
     assert!(said.contains("PROTOCOL") && said.contains("tcp"), "{said}");
+}
+
+#[test]
+fn a_release_divides_clients_by_their_address() {
+    let (one, two) = (Peer::echo("1"), Peer::echo("2"));
+    let at = place::address();
+    let weighed = |weight: u32| {
+        format!(
+            "listeners:\n  - {{name: db, bind: '{at}', protocol: tcp, release: db}}\n\
+             clusters:\n  - {{name: v1, endpoints: ['{}']}}\n  - {{name: v2, endpoints: ['{}']}}\n\
+             releases:\n  - name: db\n    key: source_address\n    stable: v1\n    canaries:\n      \
+             - {{cluster: v2, weight: {weight}, first: [{{cidr: 127.0.7.0/24}}], never: [{{cidr: 127.0.6.1}}]}}\n",
+            one.address, two.address
+        )
+    };
+    let weir = Weir::start(&weighed(0));
+    let version = |from: &str| reads(&mut connect_from(from, at), 1);
+    let all = || (1..=120).map(|last| version(&format!("127.0.5.{last}"))).collect::<Vec<String>>();
+    assert_eq!(version("127.0.7.9"), "2", "who is on the list, whatever the weight");
+    assert!(all().iter().all(|version| version == "1"), "weight 0 is nobody");
+
+    // A session stays where it is, whoever its client's next one goes to.
+    let mut open = connect_from("127.0.5.1", at);
+    assert_eq!(reads(&mut open, 1), "1");
+    weir.replace(&weighed(30));
+    let _ = weir.wait_event("config_applied", 1);
+    let some = all();
+    assert_eq!(some, all(), "the same address, the same version");
+    let moved = some.iter().filter(|version| *version == "2").count();
+    assert!((15..=60).contains(&moved), "{moved} of 120 at 30 %");
+    for (last, version) in (1..).zip(&some) {
+        let mine = Bucket::of("db", format!("127.0.5.{last}").as_bytes()).get() < 3000;
+        assert_eq!(mine, version == "2", "127.0.5.{last} by the published rule");
+    }
+
+    weir.replace(&weighed(100));
+    let _ = weir.wait_event("config_applied", 2);
+    assert!(all().iter().all(|version| version == "2"), "weight 100 is all");
+    assert_eq!(version("127.0.6.1"), "1", "but whom a list keeps out");
+    open.write_all(b"where I was").unwrap();
+    assert_eq!(reads(&mut open, 11), "where I was");
+    wait::until_true("its sessions are counted", || {
+        let status = weir.json("/api/v1/status");
+        let requests = |nth: usize| status["clusters"][nth]["traffic"]["requests"].as_u64().unwrap();
+        // All of one round at weight 0, and the open one; all of one round at weight 100.
+        requests(0) >= 121 && requests(1) >= 121
+    });
+
+    // Without a usable endpoint its clients are stable's for a while.
+    drop(two);
+    wait::until_true("the canary's clients move", || {
+        let mut client = connect_from("127.0.7.9", at);
+        let mut name = [0];
+        client.read_exact(&mut name).is_ok() && name == *b"1"
+    });
 }

@@ -182,7 +182,7 @@ fn too_little_is_said_with_what_is_missing() {
         "{}",
         some.why
     );
-    assert_eq!(some.why, "50 requests, and 50 of its cohort; each needs 200; about 30s more");
+    assert_eq!(some.why, "50 requests, and 50 of its cohort; each needs 200");
     for _ in 0..4 {
         judge.take(&RULES, &period(&mut dice, 50, Nature { errors: 0.0, ..GOOD }, Nature { errors: 0.0, ..GOOD }));
     }

@@ -19,6 +19,9 @@ pub(super) const PAGE: &str = r#"<!doctype html>
   <dt><a href="/api/v1/status">GET /api/v1/status</a><dd>Listeners, clusters, endpoints and their health. On a terminal: <code>weir status</code>.
   <dt><a href="/api/v1/events">GET /api/v1/events?since=ID&amp;limit=N</a><dd>What happened, and why. On a terminal: <code>weir events</code>.
   <dt><a href="/api/v1/config">GET /api/v1/config</a><dd>The configuration in force.
+  <dt><a href="/api/v1/releases">GET /api/v1/releases</a>, /api/v1/releases/NAME<dd>Versions side by side, what is judged of canaries, where rollouts stand. On a terminal: <code>weir release status</code>.
+  <dt>POST /api/v1/releases/NAME:pause, :resume, :abort (?canary=CLUSTER)<dd>Let a canary wait, go on, or give it up. On a terminal: <code>weir release pause</code>, …
+  <dt>GET /api/v1/explain?method=GET&amp;url=URL&amp;header=NAME:VALUE&amp;…, /api/v1/decisions/ID<dd>One request's way, and why: of one that is described, and of one that was served. On a terminal: <code>weir explain</code>.
   <dt>GET /api/v1/releases/NAME/buckets<dd>A release's requests so far, by bucket. On a terminal: <code>weir diff --admin</code>.
   <dt><a href="/api/v1/drains">GET /api/v1/drains</a><dd>What is drained by hand, by whom and until when. On a terminal: <code>weir drain</code>.
   <dt><a href="/api/v1/drills">GET /api/v1/drills</a>, /api/v1/drills/ID<dd>Rehearsals with their reports. On a terminal: <code>weir drill list</code>.

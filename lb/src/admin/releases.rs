@@ -2,7 +2,8 @@
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use weir_config::model::{Bucket, ClusterName, ReleaseName};
+use weir_config::model::{ClusterName, ReleaseName};
+use weir_config::release::BUCKETS;
 use weir_config::release::rule::Range;
 use weir_core::control::releases::{Action, CanaryView, Minute, ReleaseOrder, VersionView};
 use weir_core::control::{Order, ReleaseView};
@@ -69,59 +70,88 @@ fn version(view: &VersionView<'_>) -> Value {
         CLASSES.iter().zip(view.requests).map(|(class, count)| ((*class).to_owned(), count.into())).collect();
     let why: serde_json::Map<String, Value> =
         Why::ALL.iter().zip(view.why).map(|(why, count)| (why.as_str().to_owned(), count.into())).collect();
-    json!({
+    let requests: u64 = view.requests.iter().sum();
+    let mut value = json!({
         "cluster": view.cluster.as_str(),
         "role": if view.range.is_some() { "canary" } else { "stable" },
-        "weight": view.weight.percent(),
-        "weight_in_file": view.wished.percent(),
+        "weight": view.wished.percent(),
+        "in_force": view.weight.percent(),
         "closed": view.closed,
-        "buckets": view.range.map(buckets),
-        "requests": view.requests.iter().sum::<u64>(),
+        "ranges": view.range.map_or_else(Vec::new, buckets),
+        "requests": requests,
         "requests_by_class": classes,
         "requests_by_why": why,
         "errors": view.errors,
+        "error_rate": (requests > 0).then(|| view.errors as f64 / requests as f64),
+        "unattributed": view.why[Why::Unattributed as usize],
         "moved_by_health": view.moved,
-        "last_minute": view.minute.map(minute),
-    })
+    });
+    if let Some(Minute { lasted, requests, errors, p50, p99 }) = view.minute {
+        let rate = requests as f64 / lasted.as_secs_f64();
+        value["requests_per_second"] = ((rate * 100.0).round() / 100.0).into();
+        value["recent_requests"] = requests.into();
+        value["recent_errors"] = errors.into();
+        value["p50_ms"] = p50.map(tell::millis).into();
+        value["p99_ms"] = p99.map(tell::millis).into();
+    }
+    value
 }
 
-/// The first and the last bucket; a range may wrap. Null if it is empty.
-fn buckets(range: Range) -> Value {
-    let last = |Range { from, share }: Range| -> Option<Bucket> { Some(from.further(share.buckets().checked_sub(1)?)) };
-    last(range).map_or(
-        Value::Null,
-        |last| json!({ "first": range.from.get(), "last": last.get(), "count": range.share.buckets() }),
-    )
-}
-
-fn minute(minute: Minute) -> Value {
-    let seconds = minute.lasted.as_secs_f64();
-    json!({
-        "seconds": seconds,
-        "requests": minute.requests,
-        "errors": minute.errors,
-        "rate": (minute.requests as f64 / seconds * 100.0).round() / 100.0,
-        "p50_ms": minute.p50.map(tell::millis),
-        "p99_ms": minute.p99.map(tell::millis),
-    })
+/// The first and the last bucket; two pairs where they wrap.
+fn buckets(Range { from, share }: Range) -> Vec<[u16; 2]> {
+    let (first, count) = (from.get(), share.buckets());
+    match BUCKETS - first {
+        _ if count == 0 => Vec::new(),
+        room if count <= room => vec![[first, first + count - 1]],
+        room => vec![[first, BUCKETS - 1], [0, count - room - 1]],
+    }
 }
 
 fn canary(view: &CanaryView<'_>) -> Value {
     let rollout = view.config.rollout.as_ref().map(|rollout| {
         let mut value = tell::rollout_state(view.state);
-        value["steps"] = rollout.steps.iter().map(|step| step.percent()).collect::<Vec<_>>().into();
-        value["last_step"] = view.steps.into();
+        value["steps"] = view.steps.into();
+        value["weights"] = rollout.steps.iter().map(|step| step.percent()).collect::<Vec<_>>().into();
         value["hold_seconds"] = rollout.hold.as_secs_f64().into();
-        value["next_weight"] = view.next.map(|next| next.percent()).into();
-        value["next_in_seconds"] = view.left.map(|left| left.as_secs_f64().ceil()).into();
+        value["next"] = view.next.map(|next| next.percent()).into();
+        value["left_seconds"] = view.left.map(|left| left.as_secs_f64().ceil()).into();
         value
     });
-    let mut value = json!({
+    json!({
         "cluster": view.config.cluster.as_str(),
         "closed": view.state.in_force().is_none(),
         "phase": view.state.phase.as_str(),
+        "verdict": tell::verdict(view.verdict),
         "rollout": rollout,
-    });
-    value["judged"] = tell::verdict(view.verdict);
-    value
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_config::model::{Bucket, Share};
+
+    use super::*;
+
+    #[test]
+    fn ranges_are_told_with_both_ends() {
+        for (from, count, wanted) in [
+            (0, 0, vec![]),
+            (0, 500, vec![[0, 499]]),
+            (9_500, 500, vec![[9_500, 9_999]]),
+            (9_500, 501, vec![[9_500, 9_999], [0, 0]]),
+            (7, 10_000, vec![[7, 9_999], [0, 6]]),
+        ] {
+            let range = Range { from: Bucket::new(from).unwrap(), share: Share::of_buckets(count).unwrap() };
+            assert_eq!(buckets(range), wanted);
+        }
+    }
+
+    #[test]
+    fn paths_name_a_release_and_perhaps_an_action() {
+        assert_eq!(named("/api/v1/releases/orders"), Some(("orders", None)));
+        assert_eq!(named("/api/v1/releases/orders:pause"), Some(("orders", Some("pause"))));
+        for none in ["/api/v1/releases", "/api/v1/releases/", "/api/v1/releases/orders/buckets"] {
+            assert_eq!(named(none), None, "{none}");
+        }
+    }
 }

@@ -20,7 +20,12 @@ use crate::observe::metrics::control::ControlMetrics;
 
 const CONFIG: &str = "\
 listeners: [{name: web, bind: '127.0.0.1:80', cluster: app}]
-clusters: [{name: app, endpoints: {az-a: ['10.0.0.1:80']}}]
+clusters: [{name: app, endpoints: {az-a: ['10.0.0.1:80']}}, {name: next, endpoints: ['10.0.0.2:80']}]
+releases:
+  - name: apps
+    key: {header: x-user-id}
+    stable: app
+    canaries: [{cluster: next, weight: 50, rollout: {steps: [1, 5, 50]}}]
 ";
 
 struct Stage {
@@ -109,6 +114,8 @@ async fn everything_listed_is_there() {
             ("/api/v1/events", "application/json"),
             ("/api/v1/drains", "application/json"),
             ("/api/v1/drills", "application/json"),
+            ("/api/v1/releases", "application/json"),
+            ("/api/v1/releases/apps", "application/json"),
         ] {
             let heard = stage.ask("GET", path).await;
             assert_eq!(heard.status, 200, "{path}");
@@ -121,7 +128,13 @@ async fn everything_listed_is_there() {
         }
         assert_eq!(stage.ask("GET", "/nothing").await.status, 404);
         assert_eq!(stage.ask("POST", "/nothing").await.json()["status"], 404);
-        for path in ["/api/v1/config:reload", "/api/v1/drain", "/api/v1/undrain", "/api/v1/drills/1:end"] {
+        for path in [
+            "/api/v1/config:reload",
+            "/api/v1/drain",
+            "/api/v1/undrain",
+            "/api/v1/drills/1:end",
+            "/api/v1/releases/apps:pause",
+        ] {
             let refused = stage.ask("GET", path).await;
             assert_eq!((refused.status, refused.head.contains("allow: post")), (405, true), "{path}");
             assert_eq!(stage.ask("DELETE", path).await.status, 405, "{path}");
@@ -168,6 +181,61 @@ async fn status_config_and_events_say_what_is() {
         let none = stage.ask("GET", &format!("/api/v1/events?since={last}")).await.json();
         assert_eq!(none["events"], serde_json::json!([]));
         assert_eq!(stage.ask("GET", "/api/v1/events?since=x").await.status, 400);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn releases_are_told_and_take_orders() {
+    play(async |stage| {
+        let releases = stage.ask("GET", "/api/v1/releases").await.json();
+        let [stable, canary] = [0, 1].map(|version| releases["releases"][0]["versions"][version].clone());
+        assert_eq!(
+            (&stable["cluster"], &stable["in_force"], &stable["ranges"]),
+            (&"app".into(), &99.0.into(), &serde_json::json!([]))
+        );
+        assert_eq!((&canary["weight"], &canary["in_force"]), (&50.0.into(), &1.0.into()));
+        assert_eq!(canary["ranges"], serde_json::json!([[0, 99]]));
+        let status = async || stage.ask("GET", "/api/v1/releases/apps").await.json()["canaries"][0].clone();
+        let begun = status().await;
+        assert_eq!(
+            (&begun["verdict"]["kind"], &begun["verdict"]["missing_requests"]),
+            (&"insufficient_data".into(), &200.into())
+        );
+        assert_eq!(
+            (&begun["rollout"]["phase"], &begun["rollout"]["steps"], &begun["rollout"]["next"]),
+            (&"advancing".into(), &3.into(), &5.0.into())
+        );
+
+        let order = async |what: &str| stage.ask("POST", &format!("/api/v1/releases/{what}")).await;
+        let paused = order("apps:pause?by=ann").await;
+        assert_eq!(
+            (paused.status, &paused.json()["text"]),
+            (200, &"canary next of release apps is paused at 1 %".into())
+        );
+        assert_eq!(status().await["rollout"]["left_seconds"], Value::Null);
+        let refused = order("apps:pause?canary=next").await;
+        assert_eq!(refused.status, 409);
+        assert_eq!(
+            refused.json()["detail"],
+            "canary next is paused already; GET /api/v1/releases shows where it stands"
+        );
+        assert_eq!(order("apps:abort").await.json()["change"]["to"], 0.0);
+        assert_eq!(stage.handle.snapshot().releases[0].closed, [true]);
+        assert_eq!(order("apps:resume").await.json()["result"], "resumed");
+        for (what, status) in
+            [("app:pause", 404), ("apps:fly", 404), ("apps:pause?canary=other", 422), ("apps:pause?x=1", 400)]
+        {
+            assert_eq!(order(what).await.status, status, "{what}");
+        }
+        assert_eq!(stage.ask("POST", "/api/v1/releases/apps").await.status, 405);
+        let events = stage.ask("GET", "/api/v1/events?since=0").await.json();
+        let told: Vec<&Value> =
+            events["events"].as_array().unwrap().iter().filter(|event| event["kind"] == "release").collect();
+        assert_eq!(
+            (told.len(), &told[0]["fields"]["ordered_by"], &told[0]["fields"]["what"]),
+            (3, &"ann".into(), &"paused".into())
+        );
     })
     .await;
 }

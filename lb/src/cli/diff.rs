@@ -1,7 +1,6 @@
 //! `weir diff`: what a reload would change, and who moves.
 
 mod live;
-mod moves;
 mod preview;
 mod users;
 
@@ -111,6 +110,3 @@ fn understand(source: &Source, text: &str) -> Result<Config, String> {
 fn said(error: &impl ToString) -> String {
     format!("weir: {}\n", error.to_string())
 }
-
-#[cfg(test)]
-mod tests;

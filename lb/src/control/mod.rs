@@ -201,6 +201,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         control.step(now, Event::Configured(Arc::clone(&config)), &mut effects);
         let snapshot = control.publish(now).ok_or_else(Rejection::of_ourselves)?;
         metrics.adopt(None, &config);
+        metrics.canaries(control.releases());
         metrics.reloaded(crate::observe::metrics::control::Reload::Applied, env.wall());
 
         let lag = Rc::new(Lag::default());

@@ -35,11 +35,19 @@ impl Shared {
         self.journal.record(Kind::EndpointTransition, level, message, fields);
     }
 
+    /// Brings the metrics of canaries in line with what control knows of them.
+    pub(super) fn show_canaries(&self) {
+        self.metrics.canaries(self.control.borrow().releases());
+    }
+
     pub(super) fn note(&self, notice: &Notice, now: Moment) {
         self.metrics.noticed(notice);
         if let Notice::Discovery(DiscoveryNotice { key, .. }) = notice {
             let control = self.control.borrow();
             control.sources().filter(|view| view.key == key).for_each(|view| self.metrics.stands(&view));
+        }
+        if let Notice::Release(_) = notice {
+            self.show_canaries();
         }
         let (kind, level, fields) = tell::notice(notice, now);
         self.journal.record(kind, level, notice.to_string(), fields);

@@ -242,6 +242,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         };
         // From here on nothing can fail.
         self.shared.metrics.adopt(Some(&before.config), &config);
+        self.shared.show_canaries();
         self.step(Event::Configured(config));
         self.publish();
         let snapshot = self.shared.truth.load_full();

@@ -229,6 +229,28 @@ mod tests {
     }
 
     #[test]
+    fn files_beside_it_count_from_its_folder_and_are_bounded() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = Source::new(&directory.path().join("weir.yaml"));
+        let text = |file: &str| {
+            format!(
+                "listeners: [{{name: web, bind: '127.0.0.1:80', release: gray}}]\n\
+                 clusters: [{{name: app, endpoints: ['10.0.0.1:80']}}]\n\
+                 releases: [{{name: gray, key: source_address, stable: app, never: {{users: 'file:{file}'}}}}]\n"
+            )
+        };
+        let wrong = |file: &str| source.understand(&text(file)).unwrap_err().iter().next().unwrap().message.clone();
+        let list = directory.path().join("never.txt");
+        assert_eq!(wrong("never.txt"), "cannot read never.txt: it does not exist");
+        assert_eq!(wrong("."), "cannot read .: not a regular file");
+        std::fs::write(&list, "1\n").unwrap();
+        assert!(source.understand(&text("never.txt")).is_ok());
+        assert!(source.understand(&text(&list.display().to_string())).is_ok());
+        std::fs::File::create(&list).unwrap().set_len(MAX_BESIDE + 1).unwrap();
+        assert_eq!(wrong("never.txt"), "cannot read never.txt: it is larger than 128 MiB");
+    }
+
+    #[test]
     fn fingerprints_are_the_published_ones() {
         assert_eq!(fingerprint(""), "cbf29ce484222325");
         assert_eq!(fingerprint("foobar"), "85944171f73967e8");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use weir_config::model::ZoneName;
+use weir_config::model::{Rule, ZoneName};
 use weir_core::availability::Tier;
 use weir_core::control::drills::DrillWish;
 use weir_core::control::orders::DrainScope;
@@ -325,6 +325,70 @@ async fn only_a_changed_text_is_looked_at() {
             assert_eq!(stage.told(Kind::ConfigRejected).len(), 1);
             assert_eq!(stage.told(Kind::ConfigApplied).len(), 1);
             assert_eq!(stage.told(Kind::ConfigUnchanged).len(), 1);
+        },
+    )
+    .await;
+}
+
+const GRAY: &str = "\
+listeners: [{name: web, bind: '127.0.0.1:80', release: gray}]
+clusters: [{name: app, endpoints: ['10.0.0.1:80']}, {name: next, endpoints: ['10.0.0.2:80']}]
+releases:
+  - name: gray
+    key: {header: x-user-id}
+    stable: app
+    canaries: [{cluster: next, first: {users: file:lists/beta.txt}}]
+";
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_users_beside_the_file_is_a_part_of_it() {
+    play(
+        ONE,
+        |_| {},
+        async |stage| {
+            let list = stage.file.parent().unwrap().join("lists/beta.txt");
+            let users = || {
+                let snapshot = stage.handle.snapshot();
+                let Rule::Users(users) = &snapshot.config.releases[0].canaries[0].first[0] else { panic!("no users") };
+                users.len()
+            };
+            stage.write(GRAY);
+            let ReloadOutcome::Rejected(rejection) = stage.reload().await else { panic!("taken without its list") };
+            assert!(rejection.first.ends_with("cannot read lists/beta.txt: it does not exist"), "{}", rejection.first);
+            // It is looked for from now on: nobody has to touch the file again.
+            std::fs::create_dir(list.parent().unwrap()).unwrap();
+            std::fs::write(&list, "1001\n1002\n").unwrap();
+            stage.handle.look_at_file().await;
+            assert_eq!((stage.handle.last_reload().result, users()), ("applied", 2));
+
+            stage.handle.look_at_file().await;
+            assert!(matches!(stage.reload().await, ReloadOutcome::Unchanged { .. }));
+            std::fs::write(&list, "1001\n1003\n1004\n").unwrap();
+            let ReloadOutcome::Applied(applied) = stage.reload().await else { panic!("not taken") };
+            assert!(applied.summary.contains("first: 2 users added"), "{}", applied.summary);
+            assert!(applied.summary.contains("first: 1 user removed"), "{}", applied.summary);
+            assert_eq!((users(), &*stage.handle.in_force().text), (3, GRAY));
+
+            std::fs::write(&list, "1001\n\0").unwrap();
+            stage.handle.look_at_file().await;
+            stage.handle.look_at_file().await;
+            std::fs::write(&list, "# Another word, the same users.\n1004\n1003\n1001\n").unwrap();
+            stage.handle.look_at_file().await;
+            assert_eq!(users(), 3);
+            std::fs::write(&list, "1\n").unwrap();
+            stage.handle.look_at_file().await;
+            assert_eq!(users(), 1);
+            let rejected = stage.told(Kind::ConfigRejected);
+            assert_eq!(rejected.len(), 2, "once for each look that found something new: {rejected:?}");
+            assert!(rejected[1].contains("lists/beta.txt, line 2"), "{rejected:?}");
+            assert_eq!(stage.told(Kind::ConfigApplied).len(), 3);
+            assert_eq!(stage.told(Kind::ConfigUnchanged).len(), 2);
+
+            stage.write(ONE);
+            stage.reload().await;
+            std::fs::write(&list, "2\n").unwrap();
+            stage.handle.look_at_file().await;
+            assert_eq!(stage.told(Kind::ConfigUnchanged).len(), 2, "it is no part of the file any more");
         },
     )
     .await;

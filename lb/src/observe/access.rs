@@ -454,7 +454,8 @@ mod tests {
         let mut out = Vec::new();
         Line { gray: Some(gray), ..line() }.json(&mut out, &mut Clock::default());
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
-        let fields = ["release", "release_version", "bucket", "why", "moved_by_health"].map(|field| value[field].to_string());
+        let fields =
+            ["release", "release_version", "bucket", "why", "moved_by_health"].map(|field| value[field].to_string());
         assert_eq!(fields, ["\"orders\"", "\"v2\"", "7", "\"bucket\"", "true"]);
     }
 

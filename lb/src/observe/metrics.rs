@@ -9,6 +9,7 @@ pub mod control;
 mod discovery;
 mod family;
 mod process;
+mod releases;
 mod snapshot;
 pub mod table;
 

@@ -1,3 +1,5 @@
+//! Claims, signatures, and tokens that somebody made up.
+
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
 

@@ -1,11 +1,12 @@
 //! What a running instance knows of a change: how many requests it concerns, and whether somebody
 //! is there to take them.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::Deserialize;
+use weir_config::release::moves::Move;
 
-use super::moves::Move;
 use crate::admin::status::Status;
 use crate::cli::client::{Client, ClientError};
 
@@ -50,13 +51,14 @@ impl Traffic {
     /// the buckets' part in all requests so far is taken of the present rate.
     pub(in crate::cli) fn of_move(&self, its: &Move) -> f64 {
         let all: u64 = self.requests.iter().sum();
-        if its.buckets.is_empty() || all == 0 {
-            return self.per_second * its.share / 100.0;
+        if its.ranges.is_empty() || all == 0 {
+            return self.per_second * its.share.percent() / 100.0;
         }
-        let part = |&(first, last): &(u16, u16)| {
-            self.requests.get(first.into()..=last.into()).map_or(0, |part| part.iter().sum::<u64>())
+        let part = |range: &RangeInclusive<u16>| {
+            let (first, last) = (usize::from(*range.start()), usize::from(*range.end()));
+            self.requests.get(first..=last).map_or(0, |part| part.iter().sum::<u64>())
         };
-        self.per_second * its.buckets.iter().map(part).sum::<u64>() as f64 / all as f64
+        self.per_second * its.ranges.iter().map(part).sum::<u64>() as f64 / all as f64
     }
 }
 
@@ -80,6 +82,8 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
+    use weir_config::model::{ClusterName, Share};
+
     use super::*;
 
     fn counts(at_seconds: f64, each: u64) -> Buckets {
@@ -87,24 +91,26 @@ mod tests {
         Buckets { at_seconds, requests }
     }
 
-    fn of(buckets: Vec<(u16, u16)>) -> Move {
-        Move { from: "v1".into(), to: "v2".into(), share: 10.0, buckets, out: false }
+    fn of(ranges: Vec<RangeInclusive<u16>>) -> Move {
+        let name = |name| ClusterName::new(name).unwrap();
+        let share = Share::of_percent(10.0).unwrap();
+        Move { from: name("v1"), to: name("v2"), ranges, share, expels: false }
     }
 
     #[test]
     fn a_move_concerns_its_buckets_part_of_the_present_rate() {
         let traffic = Traffic::between(&counts(7.0, 1), counts(9.0, 2));
         assert_eq!(traffic.per_second, 10_000.0);
-        assert_eq!(traffic.of_move(&of(vec![(0, 4_999)])), 7_500.0);
-        assert_eq!(traffic.of_move(&of(vec![(0, 0), (9_999, 9_999)])), 2.0);
+        assert_eq!(traffic.of_move(&of(vec![0..=4_999])), 7_500.0);
+        assert_eq!(traffic.of_move(&of(vec![0..=0, 9_999..=9_999])), 2.0);
         assert_eq!(traffic.of_move(&of(vec![])), 1_000.0, "another salt: its share of everybody");
-        assert_eq!(traffic.of_move(&of(vec![(9_999, 10_001)])), 0.0, "no such buckets");
+        assert_eq!(traffic.of_move(&of(vec![9_999..=10_001])), 0.0, "no such buckets");
     }
 
     #[test]
     fn an_instance_that_was_restarted_or_idle_has_no_rate() {
         for (first, then) in [(counts(7.0, 5), counts(1.0, 1)), (counts(1.0, 0), counts(2.0, 0))] {
-            assert_eq!(Traffic::between(&first, then).of_move(&of(vec![(0, 9)])), 0.0);
+            assert_eq!(Traffic::between(&first, then).of_move(&of(vec![0..=9])), 0.0);
         }
     }
 }

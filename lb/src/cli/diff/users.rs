@@ -1,15 +1,14 @@
 //! Which of a list of users move, by id.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use weir_config::model::Canonical;
+use weir_config::release::moves::verdict_of;
 
-use super::moves::{Pair, version_of};
+use super::preview::Pair;
 
 /// Longest line, in bytes.
 const LINE_MAX: u64 = 64 << 10;
@@ -31,7 +30,8 @@ pub(in crate::cli) struct Moved {
     pub(super) count: u64,
     /// As they stand in the file, the first of them or all.
     pub(super) ids: Vec<String>,
-    pub(super) out: bool,
+    /// They lose a canary.
+    pub(super) expels: bool,
 }
 
 /// Why the file says nothing.
@@ -82,16 +82,17 @@ fn of(mut from: impl BufRead, pairs: &[Pair<'_>], keep: usize) -> Result<Vec<Use
 
 impl Users {
     fn count(&mut self, pair: &Pair<'_>, id: &[u8], keep: usize) {
-        let version = |release: &weir_config::model::Release| version_of(release, &canonical(release.canonical, id));
-        let (from, to) = (version(pair.old), version(pair.new));
-        let (Some(from_cluster), Some(to_cluster)) = (pair.old.cluster(from), pair.new.cluster(to)) else { return };
-        if from_cluster == to_cluster {
+        // Nobody's: nothing but blanks.
+        let Some((old, new)) = verdict_of(pair.old, id).zip(verdict_of(pair.new, id)) else { return };
+        let clusters = pair.old.cluster(old.version).zip(pair.new.cluster(new.version));
+        let Some((from, to)) = clusters else { return };
+        if from == to {
             self.stay += 1;
             return;
         }
-        let moved = self.moved.entry((from_cluster.to_string(), to_cluster.to_string())).or_default();
+        let moved = self.moved.entry((from.to_string(), to.to_string())).or_default();
         moved.count += 1;
-        moved.out = from > 0;
+        moved.expels = old.version > 0;
         if moved.ids.len() < keep {
             moved.ids.push(String::from_utf8_lossy(id.trim_ascii()).into_owned());
         }
@@ -99,37 +100,41 @@ impl Users {
 
     pub(super) fn to_json(&self) -> Value {
         let moved = self.moved.iter().map(|((from, to), moved)| {
-            json!({ "from": from, "to": to, "out_of_canary": moved.out, "count": moved.count, "ids": moved.ids })
+            json!({ "from": from, "to": to, "expels": moved.expels, "count": moved.count, "ids": moved.ids })
         });
         json!({ "release": self.release, "stay": self.stay, "moved": moved.collect::<Vec<_>>() })
     }
 }
 
-/// The form in which an id is hashed.
-fn canonical(form: Canonical, id: &[u8]) -> Cow<'_, [u8]> {
-    let id = if form.trim { id.trim_ascii() } else { id };
-    if form.lower { Cow::Owned(id.to_ascii_lowercase()) } else { Cow::Borrowed(id) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::diff::tests::{canary, release};
+
+    fn config(percent: u32) -> weir_config::Config {
+        let text = format!(
+            "listeners: [{{name: web, bind: '127.0.0.1:80', routes: [{{match: {{}}, release: orders}}]}}]\n\
+             releases: [{{name: orders, key: {{header: x-user-id}}, stable: v1, canaries: [{{cluster: v2, weight: {percent}, \
+             never: [{{users: [root]}}]}}]}}]\n\
+             clusters: [{{name: v1, endpoints: ['10.0.0.1:80']}}, {{name: v2, endpoints: ['10.0.0.2:80']}}]\n"
+        );
+        weir_config::parse_str(&text).unwrap().config
+    }
 
     #[test]
     fn a_file_is_read_line_by_line() {
-        let (old, new) = (release(vec![canary("v2", 0, 5_000)]), release(vec![canary("v2", 0, 10_000)]));
-        let pairs = [Pair { old: &old, new: &new }];
+        let (old, new) = (config(50), config(100));
+        let (half, all) = (&old.releases[0], &new.releases[0]);
         let text: String = (0..1_000).map(|n| format!("  user-{n}\r\n")).collect();
-        let text = format!("# ids\n\n  \n{text}last");
-        let users = of(text.as_bytes(), &pairs, 3).unwrap().remove(0);
+        let text = format!("# ids\n\n  \n{text}root");
+        let users = of(text.as_bytes(), &[Pair { old: half, new: all }], 3).unwrap().remove(0);
         let moved = &users.moved[&("v1".to_owned(), "v2".to_owned())];
         assert_eq!(users.stay + moved.count, 1_001);
-        assert!((400..600).contains(&moved.count) && moved.ids.len() == 3 && !moved.out, "{moved:?}");
-        assert!(moved.ids.iter().all(|id| id.starts_with("user-")), "as it stands in the file: {moved:?}");
-        let back = of(text.as_bytes(), &[Pair { old: &new, new: &old }], usize::MAX).unwrap().remove(0);
+        assert!((400..600).contains(&moved.count) && moved.ids.len() == 3 && !moved.expels, "{moved:?}");
+        assert!(moved.ids.iter().all(|id| id.starts_with("user-")), "{moved:?}");
+        let back = of(text.as_bytes(), &[Pair { old: all, new: half }], usize::MAX).unwrap().remove(0);
         let back = &back.moved[&("v2".to_owned(), "v1".to_owned())];
-        assert!(back.out && back.count == moved.count && back.ids.len() as u64 == back.count);
+        assert!(back.expels && back.count == moved.count && back.ids.len() as u64 == back.count);
+        assert!(!back.ids.iter().any(|id| id == "root"), "lists of users are known");
     }
 
     #[test]

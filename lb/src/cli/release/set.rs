@@ -14,7 +14,7 @@ use clap::Args;
 use http::StatusCode;
 use serde_json::{Value, json};
 use weir_config::Mistakes;
-use weir_config::model::Share;
+use weir_config::model::{Canary, Share};
 
 use super::file::{self, WriteError};
 use crate::cli::check::style_of;
@@ -108,6 +108,8 @@ struct Done {
     path: String,
     patch: String,
     preview: Preview,
+    /// A weight is but the ceiling of a rollout.
+    by_steps: bool,
     followed: Option<Followed>,
 }
 
@@ -173,11 +175,12 @@ impl Set {
         let new = understand(&new_text)?.config;
         let look = Look { users: self.users.as_deref(), client: client.as_ref(), all_ids: false, sample: self.dry_run };
         let preview = Preview::new(&old, &new, &look)?;
-        let stable =
-            new.releases.iter().find(|release| release.name.as_str() == self.release).map(|found| &found.stable);
-        let elsewhere = preview.moves().any(|its| its.out && stable.is_some_and(|stable| its.to != stable.as_str()));
+        let release = new.releases.iter().find(|release| release.name.as_str() == self.release);
+        let stable = release.map(|found| &found.stable);
+        let by_steps = release.is_some_and(|found| found.canaries.iter().any(|canary| self.rises_by_steps(canary)));
+        let elsewhere = preview.moves().any(|its| its.expels && stable.is_some_and(|stable| its.to != *stable));
         let patch = patch::unified(&source.shown(), &text, &new_text, Paint::for_stdout());
-        let done = |result, followed| Done { result, path: source.shown(), patch, preview, followed };
+        let done = |result, followed| Done { result, path: source.shown(), patch, preview, by_steps, followed };
         if elsewhere && !self.allow_move_out {
             return Ok(done("refused", None));
         }
@@ -213,9 +216,20 @@ impl Set {
         }
     }
 
+    fn rises_by_steps(&self, canary: &Canary) -> bool {
+        let wished = self.wishes.iter().any(|wish| wish.is_for(canary) && wish.weight > Share::NONE);
+        wished && canary.rollout.is_some()
+    }
+
     fn edit(&self, source: &Source, text: &str) -> Result<String, SetError> {
         let changes: Vec<(&str, Share)> = self.wishes.iter().map(|wish| (&*wish.cluster, wish.weight)).collect();
         source.set_weights(text, &self.release, &changes).map_err(|mistakes| SetError::Mistakes(mistakes.into()))
+    }
+}
+
+impl Wish {
+    fn is_for(&self, canary: &Canary) -> bool {
+        self.cluster == canary.cluster.as_str()
     }
 }
 
@@ -291,6 +305,9 @@ impl Done {
         if let Some(Followed::InForce(generation)) = self.followed {
             text += &paint.state("applied", &format!("in force as generation {generation}"));
             text.push('\n');
+        }
+        if self.by_steps {
+            text += "a rollout comes to that weight by its steps: `weir release status` shows where it is\n";
         }
         let printed = emit(&harmless_but_colours(&text));
         let wrong = match &self.followed {

@@ -34,41 +34,35 @@ struct Releases {
 struct Release {
     name: String,
     salt: String,
+    unattributed: u64,
     versions: Vec<Version>,
-    #[serde(default)]
     canaries: Vec<Canary>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Version {
     cluster: String,
-    /// Per cent, as the file says and as it is.
+    /// Per cent: what the file gives it, and what it has.
     weight: f64,
     in_force: f64,
-    #[serde(default)]
+    closed: bool,
     ranges: Vec<(u16, u16)>,
     requests: u64,
-    /// In the last minute.
-    #[serde(default)]
-    requests_per_second: Option<f64>,
     errors: u64,
-    #[serde(default)]
-    error_rate: Option<f64>,
-    #[serde(default)]
-    p50_ms: Option<f64>,
-    #[serde(default)]
-    p99_ms: Option<f64>,
-    #[serde(default)]
-    unattributed: u64,
-    #[serde(default)]
     moved_by_health: u64,
+    /// Of the last minute, as is what follows; nothing before there was one.
+    requests_per_second: Option<f64>,
+    recent_requests: Option<u64>,
+    recent_errors: Option<u64>,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Canary {
     cluster: String,
+    phase: String,
     verdict: Verdict,
-    #[serde(default)]
     rollout: Option<Rollout>,
 }
 
@@ -76,21 +70,19 @@ struct Canary {
 struct Verdict {
     kind: String,
     why: String,
-    #[serde(default)]
     expected_seconds: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Rollout {
-    phase: String,
+    why: Option<String>,
     step: usize,
     steps: usize,
-    #[serde(default)]
+    hold_seconds: f64,
+    held_seconds: f64,
+    /// The next step in per cent, and after how long it may come.
     next: Option<f64>,
-    #[serde(default)]
     left_seconds: Option<f64>,
-    #[serde(default)]
-    why: Option<String>,
 }
 
 impl Show {
@@ -129,15 +121,15 @@ fn render(releases: &Releases, paint: Paint) -> String {
 fn render_release(release: &Release, paint: Paint) -> String {
     let mut text = format!("{} {} · salt {}\n", paint.dim("RELEASE"), paint.bold(&release.name), release.salt);
     text.push_str(&versions(&release.versions).render("  ", paint));
-    let unattributed: u64 = release.versions.iter().map(|version| version.unattributed).sum();
     // Writing to a String cannot fail.
-    if unattributed > 0 {
-        let _ = writeln!(text, "  {unattributed} requests had no id");
+    if release.unattributed > 0 {
+        let _ = writeln!(text, "  {} requests had no id", release.unattributed);
     }
-    for version in release.versions.iter().filter(|version| version.moved_by_health > 0) {
-        let Version { cluster, moved_by_health, .. } = version;
-        let line = format!("{moved_by_health} requests of {cluster} went to stable, since it had no usable endpoint");
-        let _ = writeln!(text, "  {}", paint.state("warn", &line));
+    for Version { cluster, moved_by_health: moved, .. } in &release.versions {
+        if *moved > 0 {
+            let line = format!("{moved} requests of {cluster} went to stable, since it had no usable endpoint");
+            let _ = writeln!(text, "  {}", paint.state("warn", &line));
+        }
     }
     for canary in &release.canaries {
         text.push_str(&render_canary(canary, paint));
@@ -145,59 +137,143 @@ fn render_release(release: &Release, paint: Paint) -> String {
     text
 }
 
+/// Counts are those of the process, rates and times those of the last minute.
 fn versions(versions: &[Version]) -> Table {
     let heads =
-        ["VERSION", ">WEIGHT", ">IN FORCE", "BUCKETS", ">REQUESTS", ">PER SECOND", ">ERRORS", ">RATE", ">P50", ">P99"];
+        ["VERSION", ">WEIGHT", ">IN FILE", "BUCKETS", ">REQUESTS", ">ERRORS", ">PER SECOND", ">FAILED", ">P50", ">P99"];
     let mut table = Table::new(&heads);
     let or_none = |value: Option<String>| Cell::plain(value.unwrap_or_else(|| "-".into()));
+    let ms = |ms: f64| format!("{ms:.1} ms");
     for version in versions {
+        let weight = if version.closed { "closed".to_owned() } else { format!("{} %", version.in_force) };
+        let failed =
+            |(errors, requests)| (requests > 0).then(|| format!("{:.2} %", 100.0 * errors as f64 / requests as f64));
+        let ranges: Vec<String> = version.ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect();
         table.row([
             Cell::plain(&version.cluster),
+            Cell::plain(weight),
             Cell::plain(format!("{} %", version.weight)),
-            Cell::plain(format!("{} %", version.in_force)),
-            or_none(buckets(&version.ranges)),
+            or_none((!ranges.is_empty()).then(|| ranges.join(" "))),
             Cell::plain(version.requests),
-            or_none(version.requests_per_second.map(|rate| format!("{rate:.1}"))),
             Cell::plain(version.errors),
-            or_none(version.error_rate.map(|rate| format!("{:.2} %", 100.0 * rate))),
-            or_none(version.p50_ms.map(|ms| format!("{ms:.1} ms"))),
-            or_none(version.p99_ms.map(|ms| format!("{ms:.1} ms"))),
+            or_none(version.requests_per_second.map(|rate| format!("{rate:.1}"))),
+            or_none(version.recent_errors.zip(version.recent_requests).and_then(failed)),
+            or_none(version.p50_ms.map(ms)),
+            or_none(version.p99_ms.map(ms)),
         ]);
     }
     table
 }
 
-fn buckets(ranges: &[(u16, u16)]) -> Option<String> {
-    let ranges: Vec<String> = ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect();
-    (!ranges.is_empty()).then(|| ranges.join(", "))
-}
-
 fn render_canary(canary: &Canary, paint: Paint) -> String {
-    let Canary { cluster, verdict, rollout } = canary;
+    let Canary { cluster, phase, verdict, rollout } = canary;
     let state = match verdict.kind.as_str() {
         "promote" => "healthy",
         "rollback" => "unhealthy",
         _ => "unknown",
     };
-    let kind = verdict.kind.replace('_', " ");
-    let expected = verdict.expected_seconds.map(|left| format!(", a verdict in about {}", age(left.ceil() as u64)));
-    let mut text =
-        format!("  {cluster}: {}: {}{}\n", paint.state(state, &kind), verdict.why, expected.unwrap_or_default());
-    let Some(Rollout { phase, step, steps, next, left_seconds, why }) = rollout else { return text };
+    let kind = paint.state(state, &verdict.kind.replace('_', " "));
+    let expected = verdict.expected_seconds.map(|left| format!("; a verdict in about {}", age(left.ceil() as u64)));
+    // The judge says so itself where it knows.
+    let expected = expected.filter(|_| !verdict.why.contains(" about ")).unwrap_or_default();
+    let mut text = format!("  {cluster}: {kind}: {}{expected}\n", verdict.why);
     let state = match phase.as_str() {
         "advancing" | "complete" => "healthy",
         "failed" | "aborted" => "unhealthy",
         _ => "warn",
     };
-    let mut line = format!("    rollout {}, step {step} of {steps}", paint.state(state, phase));
+    let phase_shown = paint.state(state, phase);
+    match rollout {
+        Some(rollout) => {
+            let _ = writeln!(text, "    rollout {phase_shown}: {}", progress(rollout));
+        }
+        None if phase == "aborted" => {
+            let _ = writeln!(text, "    {phase_shown}: nobody gets it until it is resumed or edited");
+        }
+        None => {}
+    }
+    text
+}
+
+/// Where a rollout stands, and what comes next.
+fn progress(rollout: &Rollout) -> String {
+    let seconds = |seconds: f64| age(seconds.ceil() as u64);
+    let Rollout { why, step, steps, hold_seconds, held_seconds, next, left_seconds } = rollout;
+    let mut line = format!("step {step} of {steps}, held for {} of {}", seconds(*held_seconds), seconds(*hold_seconds));
     if let Some(next) = next {
-        let when = left_seconds.map(|left| format!(" in {} at the soonest", age(left.ceil() as u64)));
-        let _ = write!(line, "; next {next} %{}", when.unwrap_or_default());
+        let when = match left_seconds {
+            Some(left) if *left > 0.0 => format!(" in {} at the soonest", seconds(*left)),
+            Some(_) => " once it is judged fit".to_owned(),
+            None => String::new(),
+        };
+        let _ = write!(line, "; next {next} %{when}");
     }
     if let Some(why) = why {
         let _ = write!(line, "; {why}");
     }
-    text.push_str(&line);
-    text.push('\n');
-    text
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn version(cluster: &str, in_force: f64, ranges: Value) -> Value {
+        json!({
+            "cluster": cluster, "role": "canary", "weight": 50.0, "in_force": in_force, "closed": false,
+            "ranges": ranges, "requests": 1200, "requests_by_class": {}, "requests_by_why": {}, "errors": 3,
+            "moved_by_health": 0,
+            "requests_per_second": 10.0, "recent_requests": 600, "recent_errors": 3, "p50_ms": 2.04, "p99_ms": null,
+        })
+    }
+
+    fn shown(release: Value) -> String {
+        render(&serde_json::from_value(json!({ "releases": [release] })).unwrap(), Paint::plain())
+    }
+
+    #[test]
+    fn versions_stand_side_by_side() {
+        let judged =
+            json!({"kind": "insufficient_data", "why": "7 requests; each needs 200", "expected_seconds": 61.2});
+        let rollout = json!({"phase": "advancing", "why": null, "step": 2, "weight": 5.0, "held_seconds": 30.5,
+            "weights": [1.0, 5.0, 50.0], "steps": 3, "hold_seconds": 600.0, "next": 50.0, "left_seconds": 570.0});
+        let mut stable = version("orders-v1", 95.0, json!([]));
+        for field in ["requests_per_second", "recent_requests", "recent_errors", "p50_ms"] {
+            stable[field] = Value::Null;
+        }
+        let mut third = version("orders-v3", 0.0, json!([]));
+        third["closed"] = true.into();
+        third["moved_by_health"] = 4.into();
+        let release = json!({
+            "name": "orders", "salt": "orders-2026", "stable": "orders-v1", "unattributed": 12,
+            "versions": [stable, version("orders-v2", 5.0, json!([[0, 499]])), third],
+            "canaries": [
+                {"cluster": "orders-v2", "closed": false, "phase": "advancing", "rollout": rollout, "verdict": judged},
+                {"cluster": "orders-v3", "closed": true, "phase": "aborted", "rollout": null,
+                    "verdict": {"kind": "rollback", "why": "more errors", "expected_seconds": null}},
+            ],
+        });
+        let expected = "\
+RELEASE orders · salt orders-2026
+  VERSION    WEIGHT  IN FILE  BUCKETS  REQUESTS  ERRORS  PER SECOND  FAILED     P50  P99
+  orders-v1    95 %     50 %  -            1200       3           -       -       -    -
+  orders-v2     5 %     50 %  0-499        1200       3        10.0  0.50 %  2.0 ms    -
+  orders-v3  closed     50 %  -            1200       3        10.0  0.50 %  2.0 ms    -
+  12 requests had no id
+  4 requests of orders-v3 went to stable, since it had no usable endpoint
+  orders-v2: insufficient data: 7 requests; each needs 200; a verdict in about 1m02s
+    rollout advancing: step 2 of 3, held for 31s of 10m00s; next 50 % in 9m30s at the soonest
+  orders-v3: rollback: more errors
+    aborted: nobody gets it until it is resumed or edited
+";
+        assert_eq!(shown(release), expected);
+    }
+
+    #[test]
+    fn without_releases_that_is_what_is_said() {
+        let none = serde_json::from_value(json!({ "releases": [] })).unwrap();
+        assert_eq!(render(&none, Paint::plain()), "the configuration has no releases\n");
+    }
 }

@@ -203,7 +203,7 @@ impl Telling<'_> {
         let stable = Version {
             cluster: release.config.stable.to_string(),
             percent: rest.percent(),
-            buckets: "all others".into(),
+            buckets: if rest == Share::NONE { "none".into() } else { "all others".into() },
             ..Version::default()
         };
         std::iter::once(stable).chain(canaries.map(canary)).collect()

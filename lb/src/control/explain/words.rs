@@ -40,8 +40,8 @@ pub(super) fn rule(rule: &Rule) -> String {
         Rule::Users(users) => {
             let file = users.file().map(|file| format!(" of {}", file.display())).unwrap_or_default();
             match users.len() {
-                1 => format!("users: one{file}"),
-                many => format!("users: {many}{file}"),
+                1 => format!("1 user{file}"),
+                many => format!("{many} users{file}"),
             }
         }
     }

@@ -182,6 +182,34 @@ mod tests {
         .await;
     }
 
+    #[tokio::test]
+    async fn files_beside_it_are_watched_from_the_moment_they_are_known() {
+        const GRAY: &str = "\
+listeners: [{name: web, bind: '127.0.0.1:80', release: gray}]
+clusters: [{name: app, endpoints: ['10.0.0.1:80']}]
+releases: [{name: gray, key: source_address, stable: app, never: {users: file:lists/never.txt}}]
+";
+        let directory = tempfile::tempdir().unwrap();
+        let list = directory.path().join("lists/never.txt");
+        std::fs::create_dir(directory.path().join("lists")).unwrap();
+        std::fs::write(&list, "1\n").unwrap();
+        let (told_of, mut heard) = mpsc::unbounded_channel();
+        let source = Source::new(&directory.path().join("weir.yaml"));
+        let watching = watch(&source, async || _ = told_of.send(()));
+        tokio::select! {
+            biased;
+            () = watching => unreachable!("watches for ever"),
+            () = async {
+                source.load(GRAY).unwrap();
+                assert!(!source.is_outdated());
+                told(&mut heard).await;
+                std::fs::write(&list, "2\n").unwrap();
+                told(&mut heard).await;
+                assert!(source.is_outdated());
+            } => {}
+        }
+    }
+
     #[test]
     fn only_what_lies_on_the_trail_concerns_us() {
         use notify::event::{CreateKind, ModifyKind, RenameMode};

@@ -74,7 +74,7 @@ pub fn state(state: &State) -> Value {
 pub fn verdict(verdict: &Verdict) -> Value {
     let points = |share: f64| round(share * 100.0);
     json!({
-        "verdict": verdict.kind.as_str(),
+        "kind": verdict.kind.as_str(),
         "why": verdict.why,
         "canary": arm(&verdict.canary),
         "cohort": arm(&verdict.stable),

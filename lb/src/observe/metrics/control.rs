@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
 use weir_config::model::{CheckKind, Config};
 use weir_core::breaker::Change;
-use weir_core::control::{BreakerNotice, Notice, SourceKey, SourceView, TrafficNotice};
+use weir_core::control::{BreakerNotice, Notice, ReleaseView, SourceKey, SourceView, TrafficNotice};
 use weir_core::discovery::FailureKind;
 use weir_core::endpoint::{EndpointKey, Status};
 use weir_core::health::outlier::{Spare, What};
@@ -15,6 +15,7 @@ use weir_core::health::{ProbeOutcome, ProbeResult};
 use weir_core::load::Histogram;
 
 use super::discovery::DiscoveryMetrics;
+use super::releases::CanaryMetrics;
 use super::table::{self, Metric};
 
 /// When each endpoint's state last changed, as Unix time in seconds. Written by control, read by
@@ -62,6 +63,7 @@ pub struct ControlMetrics {
     spared: IntCounterVec,
     breakers: IntCounterVec,
     discovery: DiscoveryMetrics,
+    canaries: CanaryMetrics,
 }
 
 /// Rules by which endpoints are taken out, as [`weir_core::control::Cause`] names them.
@@ -92,6 +94,7 @@ impl ControlMetrics {
             spared: IntCounterVec::new(opts(&table::SPARED), table::SPARED.labels)?,
             breakers: IntCounterVec::new(opts(&table::BREAKER_CHANGES), table::BREAKER_CHANGES.labels)?,
             discovery: DiscoveryMetrics::new()?,
+            canaries: CanaryMetrics::new()?,
         };
         for result in Reload::ALL {
             this.reloads.with_label_values(&[result.as_str()]);
@@ -111,6 +114,7 @@ impl ControlMetrics {
         registry.register(Box::new(self.ejections.clone()))?;
         registry.register(Box::new(self.spared.clone()))?;
         registry.register(Box::new(self.breakers.clone()))?;
+        self.canaries.register(registry)?;
         self.discovery.register(registry)
     }
 
@@ -198,6 +202,11 @@ impl ControlMetrics {
     /// Shows where a source of endpoints stands.
     pub fn stands(&self, view: &SourceView<'_>) {
         self.discovery.stands(view);
+    }
+
+    /// Shows what is judged of canaries, and where their rollouts stand.
+    pub fn canaries<'c>(&self, releases: impl Iterator<Item = ReleaseView<'c>>) {
+        self.canaries.show(releases);
     }
 
     /// Counts what is told beside changes of state.

@@ -16,7 +16,7 @@ use weir_core::snapshot::{Cluster, Listener, Member, Snapshot};
 use super::control::TransitionTimes;
 use super::family::{Family, describe};
 use super::table::{self, Metric};
-use super::{ENDPOINT_SERIES_MAX, clusters};
+use super::{ENDPOINT_SERIES_MAX, clusters, releases};
 
 const OURS: &[Metric] = &[
     table::GENERATION,
@@ -65,7 +65,7 @@ impl SnapshotCollector {
         truth: Arc<ArcSwap<Snapshot>>,
         transitions_at: TransitionTimes,
     ) -> Result<Self, prometheus::Error> {
-        let ours = [OURS, clusters::OURS].concat();
+        let ours = [OURS, clusters::OURS, releases::OURS].concat();
         Ok(Self { truth, transitions_at, descs: describe(&ours)? })
     }
 }
@@ -83,6 +83,7 @@ impl Collector for SnapshotCollector {
         listeners(&snapshot.listeners, &mut families);
         lanes(&snapshot.listeners, &mut families);
         clusters::collect(&snapshot.clusters, &mut families);
+        releases::collect(&snapshot.releases, &mut families);
         let crowded = crowded(&snapshot.clusters);
         self.endpoints(&snapshot.clusters, &crowded, &mut families);
         upstream(&snapshot.clusters, &crowded, &mut families);

@@ -124,6 +124,33 @@ metrics! {
     DISCOVERY_TIME = "weir_discovery_last_success_timestamp_seconds" GAUGE ["cluster", "source"]
         "When a name or file last told endpoints, Unix time.";
 
+    RELEASE_WEIGHT = "weir_release_weight" GAUGE ["release", "version"]
+        "The share of users a version has now, 0 to 1; a rollout may hold it below the file's.";
+    RELEASE_REQUESTS = "weir_release_requests_total" COUNTER ["release", "version", "code_class"]
+        "Requests of a version finished, by the class of the status the client got; none if it got none.";
+    RELEASE_WHY = "weir_release_decisions_total" COUNTER ["release", "version", "why"]
+        "The same by what put them there: never_list, first_list, bucket, stable, unattributed.";
+    RELEASE_ERRORS = "weir_release_errors_total" COUNTER ["release", "version"]
+        "Requests of a version that failed: 5xx or no whole answer, and not by the client's doing.";
+    RELEASE_MOVED = "weir_release_moved_total" COUNTER ["release", "version"]
+        "Requests of a version that stable served since it had no usable endpoint; in no other count of it.";
+    RELEASE_UNATTRIBUTED = "weir_release_unattributed_total" COUNTER ["release"]
+        "Requests without an id.";
+    RELEASE_DURATION = "weir_release_duration_seconds" HISTOGRAM ["release", "version"]
+        "From a request's head to the end of its answer.";
+    RELEASE_COPIES = "weir_release_copies_total" COUNTER ["release", "code_class"]
+        "Mirrored copies that ended, by the class of their answer; none without a whole one.";
+    RELEASE_COPIES_DIFFERED = "weir_release_copies_differed_total" COUNTER ["release"]
+        "Copies whose status was of another class than the client's.";
+    RELEASE_COPIES_DROPPED = "weir_release_copies_dropped_total" COUNTER ["release"]
+        "Copies that were wanted and not made: too many under way, too large a body, no endpoint.";
+    RELEASE_VERDICT = "weir_release_verdict" GAUGE ["release", "version", "verdict"]
+        "1 for what is judged of a canary, 0 for the others: promote, hold, rollback, insufficient_data.";
+    ROLLOUT_PHASE = "weir_rollout_phase" GAUGE ["release", "version", "phase"]
+        "1 for what a canary does, 0 for the others: advancing, paused, failed, aborted, complete.";
+    ROLLOUT_STEP = "weir_rollout_step" GAUGE ["release", "version"]
+        "The step a canary's rollout stands at, from 1; 0 without a rollout.";
+
     CLUSTER_STATES = "weir_cluster_endpoint_states" GAUGE ["cluster", "state"]
         "Endpoints in each state.";
     CLUSTER_ENDPOINTS = "weir_cluster_endpoints" GAUGE ["cluster"]

@@ -21,6 +21,14 @@ clusters:
     endpoints: [{address: '10.0.0.1:80', zone: az-a}, {address: '10.0.0.2:80', zone: az-a}, 'app.internal:80']
     health_checks: [{http_health_check: {path: /}}]
     circuit_breaker: {max_requests: 10}
+  - {name: app2, endpoints: ['10.0.0.3:80']}
+  - {name: app3, endpoints: ['10.0.0.4:80']}
+releases:
+  - name: apps
+    key: {header: x-user-id}
+    stable: app
+    canaries: [{cluster: app2, weight: 25, rollout: {steps: [5, 25]}}]
+    mirror: {cluster: app3, percent: 10}
 ";
 
 struct Scene {
@@ -36,6 +44,7 @@ fn scene(text: &str) -> Scene {
     let snapshot = core.publish(Moment::ZERO).unwrap();
     let control = ControlMetrics::new().unwrap();
     control.adopt(None, &config);
+    control.canaries(core.releases());
     let truth = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
     let metrics = Metrics::new(Registry::new(), truth, &control, Arc::default()).unwrap();
     Scene { snapshot, control, metrics }
@@ -82,6 +91,10 @@ fn workers_counts_are_added_up() {
     let Scene { snapshot, metrics, .. } = scene(CONFIG);
     let (listener, member) = (&snapshot.listeners[0], &snapshot.clusters[0].members[1]);
     for worker in 0..2 {
+        let release = snapshot.releases[0].loads[1].of(worker);
+        release.requests[4].add(3);
+        release.errors.add(3);
+        release.moved.add(1);
         let lane = listener.lanes[0].1.of(worker);
         lane.requests[1].add(2);
         lane.duration.observe(Duration::from_millis(3));
@@ -109,6 +122,16 @@ fn workers_counts_are_added_up() {
         "weir_health_transitions_total{cluster=\"app\",to=\"unhealthy\"} 0",
         "weir_config_reloads_total{result=\"rejected\"} 0",
         "weir_panics_total 0",
+        "weir_release_weight{release=\"apps\",version=\"app\"} 0.95",
+        "weir_release_weight{release=\"apps\",version=\"app2\"} 0.05",
+        "weir_release_requests_total{code_class=\"5xx\",release=\"apps\",version=\"app2\"} 6",
+        "weir_release_errors_total{release=\"apps\",version=\"app2\"} 6",
+        "weir_release_moved_total{release=\"apps\",version=\"app2\"} 2",
+        "weir_release_unattributed_total{release=\"apps\"} 0",
+        "weir_release_verdict{release=\"apps\",verdict=\"insufficient_data\",version=\"app2\"} 1",
+        "weir_release_verdict{release=\"apps\",verdict=\"promote\",version=\"app2\"} 0",
+        "weir_rollout_phase{phase=\"advancing\",release=\"apps\",version=\"app2\"} 1",
+        "weir_rollout_step{release=\"apps\",version=\"app2\"} 1",
     ] {
         assert!(has(&unordered(&text), &unordered(line)), "{line}\n{text}");
     }

@@ -47,7 +47,9 @@ impl fmt::Display for ReleaseNotice {
         write!(f, "canary {} of release {} ", self.canary, self.release)?;
         match &self.change {
             ReleaseChange::Verdict { before, verdict } => {
-                write!(f, "is judged {} (was {}): {}", verdict.kind.words(), before.words(), verdict.why)
+                write!(f, "is judged {} (was {}): {}", verdict.kind.words(), before.words(), verdict.why)?;
+                let Some(expected) = verdict.expected else { return Ok(()) };
+                write!(f, "; decided in about {}", words::shown(expected))
             }
             ReleaseChange::Rollout { transition, by } => {
                 transition.fmt(f)?;

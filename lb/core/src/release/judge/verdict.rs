@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use weir_config::model::JudgeRules;
-use weir_config::words;
 
 use super::bounds::{self, Difference};
 use super::{Arm, Judge, QUANTILES, Quantile, Totals};
@@ -175,7 +174,7 @@ impl Case<'_> {
         });
         *expected = took[0].zip(took[1]).and_then(|(a, b)| seconds(a.max(b)));
         let (has, cohort) = (canary.requests, stable.requests);
-        let why = format!("{has} requests, and {cohort} of its cohort; each needs {wanted}{}", about(*expected));
+        let why = format!("{has} requests, and {cohort} of its cohort; each needs {wanted}");
         Some((Kind::InsufficientData, why))
     }
 
@@ -259,16 +258,15 @@ impl Case<'_> {
             self.verdict.missing = (has * (factor - 1.0)).ceil() as u64;
             self.verdict.expected = seconds(self.total.lasted.as_secs_f64() * (factor - 1.0));
         }
-        let about = about(self.verdict.expected);
         let Verdict { canary, stable, .. } = &self.verdict;
         let (own, others, margin) = (canary.failed(), stable.failed(), self.rules.error_margin);
         let why = match self.late().filter(|_| most <= margin) {
             Some((name, own, other)) => format!(
-                "not decided: {name} {own:.1?} against {other:.1?} of its cohort; {} % more are allowed{about}",
+                "not decided: {name} {own:.1?} against {other:.1?} of its cohort; {} % more are allowed",
                 self.rules.latency_margin
             ),
             None => format!(
-                "not decided: errors {own} against {others} of its cohort, which may be {most:.2} points more; {margin} are allowed{about}"
+                "not decided: errors {own} against {others} of its cohort, which may be {most:.2} points more; {margin} are allowed"
             ),
         };
         (Kind::Hold, why)
@@ -299,10 +297,6 @@ impl Case<'_> {
 fn seconds(seconds: f64) -> Option<Duration> {
     // Past a month it is not known.
     (seconds.is_finite() && seconds < 30.0 * 86_400.0).then(|| Duration::from_secs(seconds.max(1.0).round() as u64))
-}
-
-fn about(expected: Option<Duration>) -> String {
-    expected.map(|expected| format!("; about {} more", words::shown(expected))).unwrap_or_default()
 }
 
 #[cfg(test)]
