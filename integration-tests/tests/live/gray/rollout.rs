@@ -30,7 +30,7 @@ fn load(live: &Live) -> Pace {
 
 /// What v2 has now, in per cent.
 fn weight(live: &Live) -> f64 {
-    live.weir.json("/api/v1/releases")["releases"][0]["versions"][1]["weight"].as_f64().unwrap()
+    live.weir.json("/api/v1/releases")["releases"][0]["versions"][1]["in_force"].as_f64().unwrap()
 }
 
 /// Waits until v2 has this, in per cent; how long that took.
