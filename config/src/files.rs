@@ -64,7 +64,7 @@ impl<'a> Files<'a> {
         if let Some(users) = self.users.borrow().get(&key) {
             return Ok(Arc::clone(users));
         }
-        let users = Arc::new(read_users(name, &*self.read(name)?, canonical)?);
+        let users = Arc::new(read_users(name, &self.read(name)?, canonical)?);
         self.users.borrow_mut().insert(key, Arc::clone(&users));
         Ok(users)
     }

@@ -206,10 +206,9 @@ fn others(rules: &[Rule]) -> Vec<String> {
 }
 
 fn users(rules: &[Rule]) -> Vec<&Users> {
-    let of = |rule| match rule {
-        &Rule::Users(ref users) => Some(&**users),
-        _ => None,
-    };
+    fn of(rule: &Rule) -> Option<&Users> {
+        if let Rule::Users(users) = rule { Some(users) } else { None }
+    }
     rules.iter().filter_map(of).collect()
 }
 

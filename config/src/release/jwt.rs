@@ -150,7 +150,7 @@ impl Signed {
     pub(crate) fn new(bytes: &[u8], file: PathBuf, algorithm: Option<Algorithm>) -> Result<Self, Wrong> {
         let bad = |what: String| Wrong::new("bad_key_file", format!("{} {what}", file.display()));
         let (kind, key) = read_key(bytes).map_err(|(what, hint)| bad(what.to_owned()).hint(hint))?;
-        let algorithm = algorithm.unwrap_or(kind.usual());
+        let algorithm = algorithm.unwrap_or_else(|| kind.usual());
         if algorithm.kind() != kind {
             let (holds, wants) = (kind.noun(), algorithm.kind().noun());
             let wrong = bad(format!("holds {holds}, and {} wants {wants}", algorithm.as_str()));

@@ -76,7 +76,7 @@ mod tests {
             (b" \n", "beta.txt is empty; it may be half written"),
             (b"\xff\xfe1\0", "beta.txt is UTF-16, not plain text"),
             (b"1\n2\t3\n", "beta.txt, line 2: this is no id: it holds a control character, such as a tab"),
-            (b"1\n\n2\03", "beta.txt, line 3: this is no id: it holds a control character, such as a tab"),
+            (b"1\n\n2\x003", "beta.txt, line 3: this is no id: it holds a control character, such as a tab"),
             (many.as_bytes(), "beta.txt, line 1000001: there are more than 1000000 ids"),
             (long.as_bytes(), "beta.txt, line 1: this id has 8193 bytes; at most 8192 are possible"),
         ];

@@ -51,7 +51,7 @@ pub(crate) fn check(text: &str) -> (Value, bool) {
     let path = directory.path().join("weir.yaml");
     std::fs::write(&path, text).unwrap();
     for beside in FILES {
-        std::fs::write(directory.path().join(beside), read(&format!("config/examples/{beside}"))).unwrap();
+        std::fs::write(directory.path().join(beside), read(format!("config/examples/{beside}"))).unwrap();
     }
     let output =
         Command::new(binary()).args(["check", "--format", "json"]).arg(&path).output().expect("the binary starts");

@@ -1,5 +1,7 @@
 //! What is explained is what is done, and explaining it changes nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod support;
 
 use std::collections::BTreeMap;

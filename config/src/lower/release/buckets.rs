@@ -60,11 +60,11 @@ pub(super) fn check(drafts: &[Draft], path: &Path<'_>, report: &mut Report) {
     if drafts.iter().any(|draft| draft.share.is_none() || draft.from_given && draft.from.is_none()) {
         return;
     }
-    if let [only] = drafts {
-        if only.from.is_none() {
-            // Bucket 0, wherever its range ends.
-            return;
-        }
+    if let [only] = drafts
+        && only.from.is_none()
+    {
+        // Bucket 0, wherever its range ends.
+        return;
     }
     let sum: u32 = drafts.iter().filter_map(|draft| draft.share).map(|share| u32::from(share.buckets())).sum();
     if sum > u32::from(BUCKETS) {
