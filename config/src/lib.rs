@@ -25,6 +25,8 @@ pub mod release;
 mod report;
 mod resilience;
 mod shape;
+mod tls;
+mod traffic;
 pub mod units;
 pub mod words;
 mod yaml;

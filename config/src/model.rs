@@ -23,6 +23,13 @@ pub use crate::resilience::{
     Breaker, Consecutive, EjectionAction, EndpointLimits, FailureRate, FailureWindow, Outlier, Panic, PanicMode, Retry,
     RetryBudget, RetryOn, SlowStart, ZoneAware,
 };
+pub use crate::tls::{
+    Authorities, Certificate, ClientCertificates, ClientTls, PrivateKey, ServerTls, TicketKeys, Tickets, TlsVersion,
+    Trust,
+};
+pub use crate::traffic::{
+    Access, FixedReply, HeaderEdits, HeaderTemplate, PathRewrite, Piece, RateKey, RateLimit, Redirect, Reply, Rewrite,
+};
 pub use crate::units::{Address, ClusterName, ListenerName, ReleaseName, RouteName, Weight, ZoneName};
 
 /// One whole configuration.
@@ -108,6 +115,20 @@ pub struct Listener {
     pub headers: HeaderPolicy,
     /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed. Default none.
     pub trusted_proxies: Vec<IpNet>,
+    /// TLS on its connections. Not for UDP.
+    pub tls: Option<ServerTls>,
+    /// Who says where a connection comes from, before its first byte. Not for UDP.
+    pub proxy_protocol: Option<ProxyIn>,
+    /// Who is let in.
+    pub access: Access,
+    /// How many requests are taken.
+    pub rate_limit: Option<RateLimit>,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
+    /// What becomes of open TCP sessions and UDP flows whose endpoint becomes unhealthy.
+    pub on_unhealthy: OnSick,
+    /// How UDP flows are kept; only of UDP listeners.
+    pub udp: UdpFlows,
 }
 
 impl Listener {
@@ -124,8 +145,10 @@ pub enum Protocol {
     /// HTTP/1.0 and HTTP/1.1.
     Http,
     /// Bytes, passed on as they are in both directions: one session for each connection. Its
-    /// listener has one route, which takes everything.
+    /// listener has one route, which takes everything, or routes by the name asked for (SNI).
     Tcp,
+    /// Datagrams, kept together by their two addresses.
+    Udp,
 }
 
 impl Protocol {
@@ -135,6 +158,7 @@ impl Protocol {
         match self {
             Self::Http => "http",
             Self::Tcp => "tcp",
+            Self::Udp => "udp",
         }
     }
 }
@@ -149,6 +173,10 @@ pub struct ListenerTimeouts {
     /// Without a byte in either direction while a body is under way, default 5 min; of a TCP
     /// session, default 1 h.
     pub stream_idle: Duration,
+    /// Without a byte in either direction of a tunnel (WebSocket, CONNECT). Default 1 h.
+    pub tunnel_idle: Duration,
+    /// A TCP session is ended after this long, whatever it does. Default none.
+    pub max_session: Option<Duration>,
 }
 
 /// How much a listener takes from its clients.
@@ -156,6 +184,8 @@ pub struct ListenerTimeouts {
 pub struct ListenerLimits {
     /// Open client connections over all workers; the rest are closed at once. Default none.
     pub connections: Option<NonZeroU32>,
+    /// Open connections of one client address, over all workers. Default none.
+    pub connections_per_client: Option<NonZeroU32>,
     /// A request's whole head in bytes. Default 32 KiB, then 431.
     pub header_bytes: u32,
     /// Header fields in a request. Default 100, then 431.
@@ -188,6 +218,76 @@ pub struct HeaderPolicy {
     pub decision: f64,
 }
 
+/// How HTTP/2 is spoken with clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http2 {
+    /// Streams a client may have open at once on a connection. Default 100.
+    pub max_concurrent_streams: u32,
+    /// A ping is sent after this long without a frame. Default 30 s; `None` is off.
+    pub ping_interval: Option<Duration>,
+    /// A client that does not answer a ping in this time is gone. Default 10 s.
+    pub ping_timeout: Duration,
+    /// A connection is drained after this long (a tenth more or less, by chance). Default none.
+    pub max_connection_age: Option<Duration>,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: 100,
+            ping_interval: Some(Duration::from_secs(30)),
+            ping_timeout: Duration::from_secs(10),
+            max_connection_age: None,
+        }
+    }
+}
+
+/// Who says, by the PROXY protocol (version 1 or 2), where a connection comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyIn {
+    /// Whether a connection from one of `trusted` may also begin without it.
+    pub optional: bool,
+    /// Who is believed; everybody else's connections begin without it. At least one.
+    pub trusted: Vec<IpNet>,
+}
+
+/// Which PROXY protocol is sent to endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyOut {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// What becomes of open sessions whose endpoint becomes unhealthy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnSick {
+    /// They go on for as long as they can.
+    #[default]
+    Keep,
+    /// They are reset, so that clients come again and get another endpoint.
+    Close,
+}
+
+/// How UDP flows are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UdpFlows {
+    /// A flow ends after this long without a datagram in either direction. Default 60 s.
+    pub idle: Duration,
+    /// Flows at once over all workers; beyond it new ones are dropped. Default 65 536.
+    pub max_flows: NonZeroU32,
+    /// A flow ends after so many answers: 1 for DNS. Default none.
+    pub responses: Option<NonZeroU32>,
+}
+
+impl Default for UdpFlows {
+    fn default() -> Self {
+        const MAX: NonZeroU32 = NonZeroU32::new(65_536).unwrap();
+        Self { idle: Duration::from_secs(60), max_flows: MAX, responses: None }
+    }
+}
+
 /// A rule that sends matching requests somewhere.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
@@ -204,6 +304,19 @@ pub struct Route {
     pub retry: Retry,
     /// A request's body in bytes, over the listener's limit.
     pub body_bytes: Option<u64>,
+    /// How the request is changed on its way.
+    pub rewrite: Rewrite,
+    /// Changes to the request's header fields.
+    pub request_headers: HeaderEdits,
+    /// Changes to the answer's header fields, whoever gives it.
+    pub response_headers: HeaderEdits,
+    /// Who is let in, over what the listener says.
+    pub access: Access,
+    /// How many requests are taken, besides what the listener says.
+    pub rate_limit: Option<RateLimit>,
+    /// Which protocols a request may change to by `Upgrade`, in lower case; `websocket` by
+    /// default. `connect` lets `CONNECT` in.
+    pub upgrades: Vec<String>,
     /// The line of the file it stands on, from 1.
     pub line: u32,
 }
@@ -215,6 +328,8 @@ pub enum Target {
     Cluster(ClusterName),
     /// To the clusters of a release that exists, by who asks.
     Release(ReleaseName),
+    /// Nowhere: the route answers itself.
+    Reply(Reply),
 }
 
 /// All conditions must hold; an empty list holds always.
@@ -228,6 +343,9 @@ pub struct RouteMatch {
     pub methods: Vec<String>,
     /// All of these.
     pub headers: Vec<HeaderMatch>,
+    /// One of these names asked for by SNI; only of TCP listeners without TLS of their own, whose
+    /// sessions are passed on unopened.
+    pub sni: Vec<HostPattern>,
 }
 
 /// A host name to match.
@@ -322,6 +440,24 @@ pub struct Cluster {
     pub pool: Pool,
     /// Ramp of a returning endpoint's weight; `None` is off.
     pub slow_start: Option<SlowStart>,
+    /// Which HTTP its endpoints speak.
+    pub protocol: HttpVersion,
+    /// TLS to its endpoints, and in its probes.
+    pub tls: Option<ClientTls>,
+    /// Sent before the first byte, in probes too.
+    pub proxy_protocol: Option<ProxyOut>,
+}
+
+/// Which HTTP endpoints speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    #[default]
+    H1,
+    /// HTTP/2, with prior knowledge where there is no TLS.
+    H2,
+    /// HTTP/2 if the endpoint chooses it by ALPN, else HTTP/1.1. Needs `tls`.
+    Auto,
 }
 
 /// How one endpoint is picked.
@@ -499,17 +635,45 @@ pub struct HealthCheck {
 /// What a probe asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckKind {
-    /// That a connection opens.
-    Tcp,
-    /// That an HTTP/1.1 request is answered as expected.
+    /// That a connection opens; and if told, that what is sent is answered as expected.
+    Tcp(Dialogue),
+    /// That an HTTP request is answered as expected, in the version the cluster speaks.
     Http(HttpCheck),
+    /// That `grpc.health.v1.Health/Check` says `SERVING`.
+    Grpc(GrpcCheck),
+    /// That a datagram is answered as expected.
+    Udp(Dialogue),
+}
+
+/// What a scripted probe sends, and what it expects to hear.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dialogue {
+    /// Sent first; nothing if empty.
+    pub send: Vec<u8>,
+    /// Must occur in what comes; if empty, anything will do (of TCP: nothing need come).
+    pub receive: Vec<u8>,
+}
+
+/// What a gRPC probe asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GrpcCheck {
+    /// The service; empty is the whole server.
+    pub service: String,
+    /// `:authority`; default the endpoint's address.
+    pub authority: Option<String>,
 }
 
 impl fmt::Display for CheckKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp => f.write_str("TCP connect"),
+            Self::Tcp(Dialogue { send, receive }) if send.is_empty() && receive.is_empty() => {
+                f.write_str("TCP connect")
+            }
+            Self::Tcp(_) => f.write_str("TCP dialogue"),
             Self::Http(http) => write!(f, "{} {}", http.method, http.path),
+            Self::Grpc(GrpcCheck { service, .. }) if service.is_empty() => f.write_str("gRPC health"),
+            Self::Grpc(GrpcCheck { service, .. }) => write!(f, "gRPC health of {service}"),
+            Self::Udp(_) => f.write_str("UDP dialogue"),
         }
     }
 }

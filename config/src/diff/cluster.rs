@@ -32,6 +32,9 @@ fn size(cluster: &Cluster) -> String {
 
 fn both(old: &Cluster, new: &Cluster, notes: &mut Notes) {
     let Cluster {
+        protocol: _,
+        tls: _,
+        proxy_protocol: _,
         name,
         balance,
         hash,

@@ -35,7 +35,7 @@ pub(super) fn diff(pair: Pair<'_, Arc<Listener>>, all: All<'_>, notes: &mut Note
 }
 
 fn both(old: &Listener, new: &Listener, all: All<'_>, notes: &mut Notes) {
-    let Listener { name, bind, protocol, routes, timeouts, limits, headers, trusted_proxies } = new;
+    let Listener { name, bind, protocol, routes, timeouts, limits, headers, trusted_proxies, .. } = new;
     let subject = format!("listener {name}");
     notes.subject(&subject);
     bound(&old.bind, bind, all, notes);
@@ -96,14 +96,14 @@ fn owner(listeners: &[Arc<Listener>], address: SocketAddr) -> Option<&ListenerNa
 }
 
 fn timeouts(old: &ListenerTimeouts, new: &ListenerTimeouts, notes: &mut Notes) {
-    let ListenerTimeouts { header, idle, stream_idle } = new;
+    let ListenerTimeouts { header, idle, stream_idle, .. } = new;
     notes.field(Touches::NewRequests, "header", &old.header, header, show::duration);
     notes.field(Touches::NewRequests, "idle", &old.idle, idle, show::duration);
     notes.field(Touches::NewRequests, "stream_idle", &old.stream_idle, stream_idle, show::duration);
 }
 
 fn limits(old: &ListenerLimits, new: &ListenerLimits, notes: &mut Notes) {
-    let ListenerLimits { connections, header_bytes, header_count, uri_bytes, body_bytes, body_min_rate } = new;
+    let ListenerLimits { connections, header_bytes, header_count, uri_bytes, body_bytes, body_min_rate, .. } = new;
     notes.field(Touches::NewConnections, "connections", &old.connections, connections, show::or("none"));
     notes.field(Touches::NewRequests, "header_bytes", &old.header_bytes, header_bytes, |n| show::size(*n));
     notes.field(Touches::NewRequests, "header_count", &old.header_count, header_count, show::plain);
@@ -157,7 +157,7 @@ fn routes((old, new): (&[Route], &[Route]), listener: &str, all: All<'_>, notes:
 
 fn route(old: &Route, new: &Route, listener: &str, all: All<'_>, notes: &mut Notes) {
     // The line is where it stands in the file, not what it means; the name is its identity.
-    let Route { name: _, matches, target, timeout, retry, body_bytes, line: _ } = new;
+    let Route { name: _, matches, target, timeout, retry, body_bytes, .. } = new;
     notes.subject(&format!("{listener}: {}", identity(new)));
     notes.field(Touches::NewRequests, "match", &old.matches, matches, show::matches);
     let is_cluster = |target: &Target| matches!(target, Target::Cluster(_));

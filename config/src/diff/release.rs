@@ -92,14 +92,14 @@ pub(super) fn routed((old, new): (&Target, &Target), (before, after): (&Config, 
         Target::Release(name) => {
             config.releases.iter().find(|release| release.name == *name).map(|one| (**one).clone())
         }
-        Target::Cluster(_) => None,
+        Target::Cluster(_) | Target::Reply(_) => None,
     };
     // A cluster is a release of which everybody is in stable.
     let all_to = |target: &Target, like: &Release| match target {
         Target::Cluster(stable) => {
             Some(Release { stable: stable.clone(), canaries: Vec::new(), never: Vec::new(), ..like.clone() })
         }
-        Target::Release(_) => None,
+        Target::Release(_) | Target::Reply(_) => None,
     };
     let (from, to) = (release(old, before), release(new, after));
     let pair = match (from, to) {

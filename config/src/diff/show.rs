@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use crate::model::{
-    AccessLog, CheckKind, HeaderMatch, HeaderTest, HostPattern, LogFormat, LogTarget, PathMatch, RouteMatch, Target,
+    AccessLog, CheckKind, HeaderMatch, HeaderTest, HostPattern, LogFormat, LogTarget, PathMatch, Reply, RouteMatch,
+    Target,
 };
 
 pub(super) fn plain(value: &impl Display) -> String {
@@ -88,12 +89,14 @@ pub(super) fn target(value: &Target) -> String {
     match value {
         Target::Cluster(name) => name.to_string(),
         Target::Release(name) => format!("release {name}"),
+        Target::Reply(Reply::Redirect(_)) => "a redirect".to_owned(),
+        Target::Reply(Reply::Fixed(fixed)) => format!("a fixed answer ({})", fixed.status),
     }
 }
 
 /// A match as `GET shop.example /orders* x-canary=1`; `everything` if it has no condition.
 pub(crate) fn matches(value: &RouteMatch) -> String {
-    let RouteMatch { hosts, path, methods, headers } = value;
+    let RouteMatch { hosts, path, methods, headers, sni: _ } = value;
     let mut parts = Vec::new();
     if !methods.is_empty() {
         parts.push(methods.join("|"));
@@ -128,8 +131,8 @@ pub(super) fn header(name: &str, test: &HeaderTest) -> String {
 /// A check by what it asks: `HTTP GET /healthz`, `TCP`.
 pub(super) fn check_kind(value: &CheckKind) -> String {
     match value {
-        CheckKind::Tcp => "TCP".to_owned(),
         CheckKind::Http(http) => format!("HTTP {} {}", http.method, http.path),
+        other => other.to_string(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::reference::References;
 use super::{Fields, Names, balancing, dial, endpoints, health, lint, resilience};
 use crate::mistake::Mistake;
-use crate::model::{Cluster, ClusterName, ZoneName};
+use crate::model::{Cluster, ClusterName, HttpVersion, ZoneName};
 use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::Node;
@@ -82,6 +82,9 @@ fn lower(fields: &Fields<'_>, zone: Option<&ZoneName>, path: &Path<'_>, report: 
         connect: dial::connect(fields, path, report),
         pool: dial::pool(fields),
         slow_start: balancing::slow_start(fields),
+        protocol: HttpVersion::default(),
+        tls: None,
+        proxy_protocol: None,
         name: ClusterName::new(&fields.text("name")?).ok()?,
     };
     // A value that could not be read counts as its default; that must not be taken at its word.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Fields, route};
 use crate::grammar;
 use crate::mistake::Mistake;
-use crate::model::{CheckKind, HealthCheck, HttpCheck};
+use crate::model::{CheckKind, Dialogue, HealthCheck, HttpCheck};
 use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::{Node, Text, Value};
@@ -34,7 +34,7 @@ fn lower(fields: &Fields<'_>, node: &Node, path: &Path<'_>, report: &mut Report)
     }
     let kind = match fields.get("http_health_check") {
         Some(node) => CheckKind::Http(http(&Fields::of(node, &shape::HTTP_CHECK)?, path, report)),
-        None => CheckKind::Tcp,
+        None => CheckKind::Tcp(Dialogue::default()),
     };
     let _ = fields.get("tcp_health_check");
     Some(HealthCheck {

@@ -7,8 +7,8 @@ use super::release::Releases;
 use super::{Fields, Names, route, shadow, tcp};
 use crate::grammar;
 use crate::model::{
-    HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, PathMatch, Protocol, Retry, Route,
-    RouteMatch, Target,
+    Access, HeaderEdits, HeaderPolicy, Http2, Listener, ListenerLimits, ListenerName, ListenerTimeouts, OnSick,
+    PathMatch, Protocol, Retry, Rewrite, Route, RouteMatch, Target, UdpFlows,
 };
 use crate::report::{Path, Report};
 use crate::shape;
@@ -68,6 +68,13 @@ fn lower(fields: &Fields<'_>, targets: Targets<'_>, path: &Path<'_>, report: &mu
             .filter_map(scalar)
             .filter_map(|text| grammar::cidr(text).ok())
             .collect(),
+        tls: None,
+        proxy_protocol: None,
+        access: Access::default(),
+        rate_limit: None,
+        http2: Http2::default(),
+        on_unhealthy: OnSick::default(),
+        udp: UdpFlows::default(),
     })
 }
 
@@ -103,6 +110,12 @@ fn everything_to(target: Target, line: u32) -> Route {
         timeout: shape::default_duration(&shape::ROUTE, "timeout"),
         retry: Retry::default(),
         body_bytes: None,
+        rewrite: Rewrite::default(),
+        request_headers: HeaderEdits::default(),
+        response_headers: HeaderEdits::default(),
+        access: Access::default(),
+        rate_limit: None,
+        upgrades: vec!["websocket".into()],
         line,
     }
 }
@@ -120,6 +133,8 @@ fn timeouts(fields: &Fields<'_>, protocol: Protocol) -> ListenerTimeouts {
         header: fields.duration("header"),
         idle: fields.duration("idle"),
         stream_idle: fields.duration_if("stream_idle").unwrap_or_else(|| tcp::stream_idle(protocol)),
+        tunnel_idle: std::time::Duration::from_secs(3600),
+        max_session: None,
     }
 }
 
@@ -127,6 +142,7 @@ fn timeouts(fields: &Fields<'_>, protocol: Protocol) -> ListenerTimeouts {
 fn limits(fields: &Fields<'_>) -> ListenerLimits {
     ListenerLimits {
         connections: fields.integer("connections").and_then(|n| NonZeroU32::new(n as u32)),
+        connections_per_client: None,
         header_bytes: fields.number("header_bytes") as u32,
         header_count: fields.number("header_count") as u16,
         uri_bytes: fields.number("uri_bytes") as u32,

@@ -4,7 +4,7 @@ use super::listener::{Targets, scalar};
 use super::{Fields, retry};
 use crate::check;
 use crate::grammar;
-use crate::model::{HeaderMatch, HeaderTest, PathMatch, Route, RouteMatch, RouteName};
+use crate::model::{Access, HeaderEdits, HeaderMatch, HeaderTest, PathMatch, Rewrite, Route, RouteMatch, RouteName};
 use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::{Key, Node, Value};
@@ -27,6 +27,12 @@ pub(super) fn lower(
         timeout,
         retry,
         body_bytes: fields.integer("body_bytes"),
+        rewrite: Rewrite::default(),
+        request_headers: HeaderEdits::default(),
+        response_headers: HeaderEdits::default(),
+        access: Access::default(),
+        rate_limit: None,
+        upgrades: vec!["websocket".into()],
         line: node.mark().line,
     })
 }
@@ -41,6 +47,7 @@ fn matches(fields: &Fields<'_>) -> RouteMatch {
         path: exact.or(prefix).unwrap_or_default(),
         methods: methods.collect(),
         headers: headers(fields.entries("header")),
+        sni: Vec::new(),
     }
 }
 

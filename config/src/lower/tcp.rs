@@ -127,6 +127,6 @@ fn dead(release: &Release) -> Vec<&'static str> {
 pub(super) fn stream_idle(protocol: Protocol) -> Duration {
     match protocol {
         Protocol::Http => shape::default_duration(&shape::LISTENER_TIMEOUTS, "stream_idle"),
-        Protocol::Tcp => STREAM_IDLE,
+        Protocol::Tcp | Protocol::Udp => STREAM_IDLE,
     }
 }

@@ -79,6 +79,28 @@ pub enum Reason {
     FaultInjected,
     /// The drain deadline passed.
     DrainDeadline,
+    /// `allow` or `deny` keeps the client out.
+    AccessDenied,
+    /// The client asked more often than the listener or route takes.
+    RateLimited,
+    /// The client has as many connections open as one may.
+    TooManyConnections,
+    /// The connection did not begin with the PROXY protocol header it must begin with.
+    ProxyHeader,
+    /// The client's TLS handshake failed.
+    TlsHandshake,
+    /// The client's TLS handshake took too long, or as many were under way as may.
+    TlsTimeout,
+    /// The TLS handshake with the endpoint failed.
+    UpstreamTls,
+    /// The host that is asked for is not the one the TLS connection was made to.
+    MisdirectedRequest,
+    /// The session lasted as long as its listener allows.
+    SessionTimeout,
+    /// The session's endpoint became unhealthy, and its listener closes such sessions.
+    EndpointUnhealthy,
+    /// As many UDP flows are open as may be.
+    TooManyFlows,
     /// A mistake of ours, caught.
     Internal,
 }
@@ -112,7 +134,7 @@ impl Reason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in order.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 48] = [
         Self::BadRequest,
         Self::AmbiguousFraming,
         Self::BadHost,
@@ -149,6 +171,17 @@ impl Reason {
         Self::IdleTimeout,
         Self::FaultInjected,
         Self::DrainDeadline,
+        Self::AccessDenied,
+        Self::RateLimited,
+        Self::TooManyConnections,
+        Self::ProxyHeader,
+        Self::TlsHandshake,
+        Self::TlsTimeout,
+        Self::UpstreamTls,
+        Self::MisdirectedRequest,
+        Self::SessionTimeout,
+        Self::EndpointUnhealthy,
+        Self::TooManyFlows,
         Self::Internal,
     ];
 
@@ -246,6 +279,39 @@ impl Reason {
             ),
             Self::FaultInjected => ("fault_injected", 503, Here, "A rehearsal: this fault was injected on purpose."),
             Self::DrainDeadline => ("drain_deadline", 0, Here, "The process stopped before the request was done."),
+            Self::AccessDenied => ("access_denied", 403, Downstream, "This client is not let in here."),
+            Self::RateLimited => {
+                ("rate_limited", 429, Downstream, "More requests came than are taken here in this time.")
+            }
+            Self::TooManyConnections => (
+                "too_many_connections",
+                0,
+                Downstream,
+                "The client has as many connections open as one address may here.",
+            ),
+            Self::ProxyHeader => (
+                "proxy_header",
+                0,
+                Downstream,
+                "The connection did not begin with a well-formed PROXY protocol header.",
+            ),
+            Self::TlsHandshake => {
+                ("tls_handshake", 0, Downstream, "The client and this listener did not agree on TLS.")
+            }
+            Self::TlsTimeout => {
+                ("tls_timeout", 0, Downstream, "The client's TLS handshake did not come to an end in time.")
+            }
+            Self::UpstreamTls => {
+                ("upstream_tls", 502, Upstream, "The endpoint did not agree on TLS, or its certificate is not trusted.")
+            }
+            Self::MisdirectedRequest => {
+                ("misdirected_request", 421, Downstream, "The host asked for is not served on this connection.")
+            }
+            Self::SessionTimeout => ("session_timeout", 0, Here, "The session lasted as long as this listener allows."),
+            Self::EndpointUnhealthy => {
+                ("endpoint_unhealthy", 0, Upstream, "The endpoint became unhealthy while the session was open.")
+            }
+            Self::TooManyFlows => ("too_many_flows", 0, Here, "As many UDP flows are open as this listener allows."),
             Self::Internal => ("internal", 500, Here, "An error of the load balancer itself."),
         };
         Meaning { name, status, side, help }

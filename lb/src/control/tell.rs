@@ -115,7 +115,9 @@ pub fn outcome(outcome: &ProbeOutcome) -> Value {
 pub fn check(check: &HealthCheck) -> String {
     let port = check.port.map(|port| format!(" on port {port}")).unwrap_or_default();
     match &check.kind {
-        CheckKind::Tcp => format!("tcp{port}"),
+        CheckKind::Tcp(_) => format!("tcp{port}"),
+        CheckKind::Grpc(_) => format!("grpc{port}"),
+        CheckKind::Udp(_) => format!("udp{port}"),
         CheckKind::Http(http) => format!("{} {}{port}", http.method, http.path),
     }
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::io::AsyncWrite as _;
 use tokio::time::Instant;
 use weir_config::model::{Listener, ListenerLimits, ListenerTimeouts};
 use weir_core::reason::Reason;
@@ -16,6 +17,7 @@ use super::Worker;
 use super::accept::Bound;
 use super::deadline::Deadline;
 use super::headers::Peer;
+use super::transport::Transport;
 use crate::env::{Env, Stream};
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::http1::parse::{self, HeadEnd};
@@ -23,7 +25,7 @@ use crate::http1::wire::{Buffer, Scratch, Wire};
 
 /// A client's connection.
 pub(crate) struct Client<S: Stream> {
-    pub(crate) wire: Wire<S>,
+    pub(crate) wire: Wire<Transport<S>>,
     pub(crate) peer: Peer,
     pub(crate) bound: Rc<Bound>,
     pub(crate) deadline: Deadline,
@@ -86,7 +88,7 @@ const LINGER: Duration = Duration::from_secs(5);
 const LINGER_MAX: Duration = Duration::from_secs(30);
 
 impl<S: Stream> Client<S> {
-    pub(crate) fn new(io: S, peer: SocketAddr, bound: Rc<Bound>, now: Instant) -> Self {
+    pub(crate) fn new(io: Transport<S>, peer: SocketAddr, bound: Rc<Bound>, now: Instant) -> Self {
         let deadline = Deadline::new(now + LINGER);
         Self {
             wire: Wire::new(io),

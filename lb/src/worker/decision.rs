@@ -74,7 +74,7 @@ pub(crate) fn end<E: Env>(
         routes: listener.routes.explain(&asked.view),
         route: story.route,
         gray,
-        cluster: story.route.map(|route| listener.targets[route].to[story.version()].0),
+        cluster: story.towards(listener).map(|(cluster, _)| *cluster),
         picked: picks.pop(),
         refused: story.reason,
     };

@@ -29,6 +29,7 @@ use super::pool::Upstream;
 use super::relay::{Broken, Relay};
 use super::room;
 use super::story::Story;
+use super::transport::Transport;
 use crate::env::{Env, Stream, Unconnected};
 use crate::http1::framing::Framing;
 use crate::http1::head::{ResponseHead, Version};
@@ -36,7 +37,7 @@ use crate::http1::parse::{self, HeadEnd, RESPONSE_HEAD_MAX};
 
 /// An attempt that has its connection.
 pub(crate) struct Leased<'w, E: Env> {
-    pub(crate) upstream: Box<Upstream<E::Stream>>,
+    pub(crate) upstream: Box<Upstream<Transport<E::Stream>>>,
     /// It has served before, so the endpoint may have closed it without our knowing yet.
     reused: bool,
     member: &'w Member,
@@ -137,7 +138,7 @@ async fn dial<E: Env>(
     index: usize,
     tries: &mut Tries<'_>,
     inbound: &mut Inbound<'_, E::Stream>,
-) -> Result<Box<Upstream<E::Stream>>, Failure> {
+) -> Result<Box<Upstream<Transport<E::Stream>>>, Failure> {
     let member = &cluster.members[index];
     let permits = permits(worker, cluster, member, tries.deadline, inbound.client).await?;
     let place = place(worker).ok_or(LOCAL_FAILURE)?;
@@ -152,7 +153,9 @@ async fn dial<E: Env>(
         connected = timeout(most - soon, connecting).await;
     }
     let reason = match connected {
-        Ok(Ok(stream)) => return Ok(Upstream::new(stream, Arc::clone(&member.load), worker.index, place, permits)),
+        Ok(Ok(stream)) => {
+            return Ok(Upstream::new(Transport::Plain(stream), Arc::clone(&member.load), worker.index, place, permits));
+        }
         Ok(Err(error)) => connect_failure(&error),
         Err(_) => Reason::ConnectTimeout,
     };
@@ -319,7 +322,7 @@ pub(crate) async fn exchange<'w, E: Env>(
 /// Reads until the head of an answer is complete.
 pub(crate) fn poll_head<E: Env>(
     worker: &Worker<E>,
-    upstream: &mut Upstream<E::Stream>,
+    upstream: &mut Upstream<Transport<E::Stream>>,
     end: &mut HeadEnd,
     to_head: bool,
     response: &mut ResponseHead,
@@ -428,7 +431,7 @@ impl<'l> Sending<'l> {
         &mut self,
         worker: &Worker<E>,
         client: &mut Client<E::Stream>,
-        upstream: &mut Upstream<E::Stream>,
+        upstream: &mut Upstream<Transport<E::Stream>>,
         upload: &mut Relay,
         tries: &mut Tries<'_>,
         context: &mut Context<'_>,

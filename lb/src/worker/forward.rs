@@ -97,8 +97,7 @@ pub(crate) async fn forward<E: Env>(
     let listener = &*world.snapshot.listeners[index];
     let mut inbound = Inbound::new(worker, listener, client, heads);
     let routed = route(worker, world, listener, &mut inbound);
-    let lane =
-        inbound.story.route.map_or(&listener.unrouted, |route| &listener.targets[route].to[inbound.story.version()].1);
+    let lane = inbound.story.towards(listener).map_or(&listener.unrouted, |(_, lane)| lane);
     let flight = LaneFlight::begin(lane, worker.index);
     let admitted = match routed {
         Ok(routed) => room::admit(worker, world, listener, routed, &mut inbound).await,
@@ -169,10 +168,11 @@ fn route<'w, E: Env>(
     if let Some(most) = route.body_bytes {
         inbound.upload.allow(most);
     }
+    let Some((cluster, _)) = inbound.story.towards(listener) else { return Err(Reason::NoRoute) };
     match inbound.heads.request.framing {
         Framing::Length(length) if !inbound.upload.allows(length) => Err(Reason::BodyTooLarge),
         _ => {
-            let cluster = &world.snapshot.clusters[target.to[inbound.story.version()].0];
+            let cluster = &world.snapshot.clusters[*cluster];
             let told = if inbound.trusted { headers::deadline(&inbound.heads.request.fields) } else { None };
             let timeout = told.map_or(route.timeout, |told| told.min(route.timeout));
             Ok(Routed { cluster, index, timeout, _made: Made })

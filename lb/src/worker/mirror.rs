@@ -26,6 +26,7 @@ use super::pool::Upstream;
 use super::relay::{Outgoing, Relay};
 use super::release::Gray;
 use super::story::Story;
+use super::transport::Transport;
 use super::{Worker, World};
 use crate::env::{Env, Unconnected};
 use crate::http1::framing::Framing;
@@ -168,7 +169,7 @@ async fn exchange<E: Env>(
 /// The head of the answer.
 async fn ask<E: Env>(
     worker: &Worker<E>,
-    upstream: &mut Upstream<E::Stream>,
+    upstream: &mut Upstream<Transport<E::Stream>>,
     bytes: &[u8],
     to_head: bool,
 ) -> Result<ResponseHead, Reason> {
@@ -191,7 +192,7 @@ async fn finish<E: Env>(
     worker: &Worker<E>,
     cluster: &Cluster,
     member: usize,
-    mut upstream: Box<Upstream<E::Stream>>,
+    mut upstream: Box<Upstream<Transport<E::Stream>>>,
     response: ResponseHead,
 ) -> Result<u16, Reason> {
     let mut body = Relay::new(response.framing, Outgoing::Plain, Some(BODY_MAX));
@@ -214,7 +215,7 @@ async fn dial<E: Env>(
     worker: &Worker<E>,
     cluster: &Cluster,
     member: usize,
-) -> Result<Box<Upstream<E::Stream>>, Reason> {
+) -> Result<Box<Upstream<Transport<E::Stream>>>, Reason> {
     let member = &cluster.members[member];
     let full = member.live.connections.is_full() || cluster.live.connections.is_full();
     let permits = if full { None } else { member.live.connections.take().zip(cluster.live.connections.take()) };
@@ -226,5 +227,5 @@ async fn dial<E: Env>(
         Ok(Err(error)) => return Err(Unconnected::from(&error).reason()),
         Err(_) => return Err(Reason::ConnectTimeout),
     };
-    Ok(Upstream::new(stream, Arc::clone(&member.load), worker.index, place, [own, shared]))
+    Ok(Upstream::new(Transport::Plain(stream), Arc::clone(&member.load), worker.index, place, [own, shared]))
 }

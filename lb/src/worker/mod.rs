@@ -6,6 +6,7 @@
 
 pub(crate) mod accept;
 mod affinity;
+mod arrive;
 mod attempts;
 pub(crate) mod budget;
 mod client;
@@ -25,6 +26,7 @@ mod room;
 mod serve;
 mod story;
 mod tcp;
+mod transport;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -54,6 +56,7 @@ use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
 use pool::Pool;
+use transport::Transport;
 
 /// What a worker is told to do.
 #[derive(Debug)]
@@ -104,7 +107,7 @@ pub(crate) struct Worker<E: Env> {
     pub(crate) scratch: Scratch,
     pub(crate) dice: RefCell<Dice>,
     pub(crate) cursors: RefCell<Cursors>,
-    pub(crate) pool: RefCell<Pool<E::Stream>>,
+    pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
     pub(crate) access: RefCell<AccessWriter>,
     truth: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     world: RefCell<Rc<World>>,

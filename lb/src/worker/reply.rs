@@ -327,7 +327,7 @@ pub(crate) fn tell<E: Env>(
     let must = story.reason.is_some() || story.status >= 500 || story.status == 0;
     if must || log.sample >= 1.0 || worker.dice.borrow_mut().unit() < log.sample {
         let route = story.route.map(|index| &listener.config.routes[index]);
-        let cluster = story.route.map(|index| &*world.snapshot.clusters[listener.targets[index].to[story.version()].0]);
+        let cluster = story.towards(listener).map(|(cluster, _)| &*world.snapshot.clusters[*cluster]);
         let line = Line {
             wall: worker.env.wall(),
             took: story.began.elapsed(),

@@ -14,11 +14,13 @@ use weir_core::snapshot::Listener;
 
 use super::Worker;
 use super::accept::Bound;
+use super::arrive;
 use super::budget::Place;
 use super::client::{Client, Next, Patience};
 use super::forward;
 use super::reply::{self, Fate};
 use super::tcp;
+use super::transport::Transport;
 use crate::env::{Env, Stream};
 
 /// Serves a new connection in a task of its own, if there is room for it.
@@ -34,10 +36,14 @@ pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: Soc
         return;
     };
     let guard = Guard::new(worker, Arc::clone(&listener.load), place);
-    let client = Client::new(stream, peer, Rc::clone(bound), Instant::now());
+    if arrive::says_something(listener) {
+        drop(tokio::task::spawn_local(arrive::arrive(guard, stream, peer, Rc::clone(bound))));
+        return;
+    }
+    let client = Client::new(Transport::Plain(stream), peer, Rc::clone(bound), Instant::now());
     match listener.config.protocol {
         Protocol::Http => drop(tokio::task::spawn_local(connection(guard, client))),
-        Protocol::Tcp => drop(tokio::task::spawn_local(tcp::session(guard, client))),
+        Protocol::Tcp | Protocol::Udp => drop(tokio::task::spawn_local(tcp::session(guard, client))),
     }
 }
 
@@ -50,7 +56,7 @@ fn has_room(listener: &Listener) -> bool {
     })
 }
 
-async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::Stream>) {
+pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::Stream>) {
     let worker = &guard.worker;
     guard.register().await;
     loop {

@@ -1,8 +1,12 @@
 //! What happened to one request, from head to end: for the counters and for the access line.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
+use weir_core::load::{LaneLoad, Shards};
 use weir_core::reason::Reason;
 use weir_core::retry::Denied;
+use weir_core::snapshot::Listener;
 
 use super::decision::Kept;
 use super::headers::RequestId;
@@ -65,6 +69,12 @@ impl Story {
     /// Which of its route's clusters served it.
     pub(crate) fn version(&self) -> usize {
         self.gray.map_or(0, |gray| gray.decided.version)
+    }
+
+    /// The cluster its route leads to, by index, and the lane it is counted in; none if it found no
+    /// route, or one that answers itself.
+    pub(crate) fn towards<'l>(&self, listener: &'l Listener) -> Option<&'l (usize, Arc<Shards<LaneLoad>>)> {
+        listener.targets[self.route?].to.get(self.version())
     }
 
     /// The class of the status for counters: 0 to 4 for 1xx to 5xx, 5 for none.

@@ -337,6 +337,7 @@ impl<'c> Places<'c> {
     fn wish(&self, target: &'c Target) -> Wish<'c> {
         match target {
             Target::Cluster(name) => Wish { release: None, to: vec![(name, self.cluster(name))] },
+            Target::Reply(_) => Wish { release: None, to: Vec::new() },
             Target::Release(name) => {
                 // The same.
                 let (at, release) = *self.releases.get(name).expect("routes name releases that exist");

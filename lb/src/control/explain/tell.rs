@@ -137,6 +137,7 @@ impl Telling<'_> {
                 to: match &route.target {
                     model::Target::Cluster(name) => format!("cluster {name}"),
                     model::Target::Release(name) => format!("release {name}"),
+                    model::Target::Reply(_) => "an answer of its own".to_owned(),
                 },
                 taken: *verdict == weir_core::route::Verdict::Taken,
                 verdict: verdict.to_string(),

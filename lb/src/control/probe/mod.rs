@@ -120,7 +120,8 @@ pub(crate) async fn attempt<E: Env>(
         };
         connected.set(true);
         let result = match &check.kind {
-            CheckKind::Tcp => tcp::judge(),
+            // The others are asked by their own protocols; till then a connection is all that is looked at.
+            CheckKind::Tcp(_) | CheckKind::Grpc(_) | CheckKind::Udp(_) => tcp::judge(),
             CheckKind::Http(http) => http::ask(&mut stream, http, address).await,
         };
         // A thousand closes a second would leave a thousand ports a second in TIME_WAIT.

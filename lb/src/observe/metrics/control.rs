@@ -254,7 +254,9 @@ pub(super) fn opts(metric: &Metric) -> Opts {
 
 const fn kind(check: &CheckKind) -> &'static str {
     match check {
-        CheckKind::Tcp => "tcp",
+        CheckKind::Tcp(_) => "tcp",
+        CheckKind::Grpc(_) => "grpc",
+        CheckKind::Udp(_) => "udp",
         CheckKind::Http(_) => "http",
     }
 }

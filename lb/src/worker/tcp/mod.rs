@@ -30,6 +30,7 @@ use super::client::Client;
 use super::pool::Upstream;
 use super::serve::Guard;
 use super::story::Story;
+use super::transport::Transport;
 use super::{Worker, World, release, room};
 use crate::env::{Env, Stream};
 use crate::observe::access::Line;
@@ -111,7 +112,7 @@ struct Session {
 
 /// A session's connection to its endpoint. Reset when dropped, unless all was passed on.
 struct Link<S: Stream> {
-    upstream: Box<Upstream<S>>,
+    upstream: Box<Upstream<Transport<S>>>,
     whole: bool,
     /// In the endpoint's counts.
     endpoint: UnderWay<EndpointLoad>,

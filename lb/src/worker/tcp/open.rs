@@ -26,13 +26,14 @@ use super::super::flight::{Flight, Held};
 use super::super::pool::Upstream;
 use super::super::room;
 use super::super::story::Story;
+use super::super::transport::Transport;
 use super::super::{Worker, World};
 use super::{NOTHING, UnderWay};
 use crate::env::{Env, Stream};
 
 /// A session's connection to its endpoint, and what is taken for as long as it lasts.
 pub(super) struct Opened<S: Stream> {
-    pub(super) upstream: Box<Upstream<S>>,
+    pub(super) upstream: Box<Upstream<Transport<S>>>,
     /// In the endpoint's counts.
     pub(super) under_way: UnderWay<EndpointLoad>,
     /// Of what the endpoint may have under way.
@@ -210,7 +211,7 @@ impl<'w> Tries<'w> {
         index: usize,
         client: &mut Client<E::Stream>,
         story: &Story,
-    ) -> Result<Box<Upstream<E::Stream>>, Failure> {
+    ) -> Result<Box<Upstream<Transport<E::Stream>>>, Failure> {
         let injected = self.injected(worker, member);
         let before = |reason| Failure::new(reason, Safety::NothingSent);
         room::pause(worker, client, injected.delay).await.map_err(before)?;
@@ -229,7 +230,9 @@ impl<'w> Tries<'w> {
         let place = exchange::place(worker).ok_or(exchange::LOCAL_FAILURE)?;
         let connecting = worker.env.connect(member.address(), &self.cluster.config.connect);
         match self.patiently(worker, index, story, connecting).await {
-            Some(Ok(stream)) => Ok(Upstream::new(stream, Arc::clone(&member.load), worker.index, place, permits)),
+            Some(Ok(stream)) => {
+                Ok(Upstream::new(Transport::Plain(stream), Arc::clone(&member.load), worker.index, place, permits))
+            }
             Some(Err(error)) => Err(before(exchange::connect_failure(&error))),
             None => Err(before(Reason::ConnectTimeout)),
         }
