@@ -1,4 +1,7 @@
-//! What carries a conversation's bytes: a socket as it is, or TLS on one.
+//! What carries a conversation's bytes: a socket as it is, or TLS on one; and how one to an endpoint
+//! is opened.
+
+mod open;
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -7,6 +10,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
+
+pub(crate) use open::{Unopened, Way, open};
 
 use crate::env::Stream;
 
