@@ -9,6 +9,7 @@ mod affinity;
 mod arrive;
 mod attempts;
 pub(crate) mod budget;
+mod choice;
 mod client;
 mod deadline;
 mod decision;
