@@ -6,7 +6,6 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use tokio::io::{Empty, Join, Sink, empty, join, sink};
 use tokio::time::{Instant, timeout};
