@@ -10,7 +10,7 @@ mod quantity;
 mod release;
 mod retry;
 
-pub(crate) use endpoint::{Place, endpoint_address, fixed_address};
+pub(crate) use endpoint::{Place, bind_address, endpoint_address, fixed_address};
 pub(crate) use http::{
     cookie_name, cookie_path, cookie_value, header_name, header_value, host_header, host_pattern, method, path,
     probe_path, query_name, status_range, statuses,
