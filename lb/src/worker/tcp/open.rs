@@ -27,10 +27,10 @@ use super::super::flight::{Flight, Held};
 use super::super::pool::Upstream;
 use super::super::room;
 use super::super::story::Story;
-use super::super::transport::Transport;
 use super::super::{Worker, World};
 use super::{NOTHING, UnderWay};
 use crate::env::{Env, Stream};
+use crate::transport::Transport;
 
 /// A session's connection to its endpoint, and what is taken for as long as it lasts.
 pub(super) struct Opened<S: Stream> {
@@ -191,12 +191,10 @@ impl<'w> Tries<'w> {
         }
         let permits = exchange::permits(worker, self.cluster, member, None, client).await?;
         let place = exchange::place(worker).ok_or(exchange::LOCAL_FAILURE)?;
-        let connecting = worker.env.connect(member.address(), &self.cluster.config.connect);
+        let connecting = worker.connect(self.cluster, member);
         match self.patiently(worker, index, story, connecting).await {
-            Some(Ok(stream)) => {
-                Ok(Upstream::new(Transport::Plain(stream), Arc::clone(&member.load), worker.index, place, permits))
-            }
-            Some(Err(error)) => Err(before(exchange::connect_failure(&error))),
+            Some(Ok(transport)) => Ok(Upstream::new(transport, Arc::clone(&member.load), worker.index, place, permits)),
+            Some(Err(unopened)) => Err(before(unopened.reason())),
             None => Err(before(Reason::ConnectTimeout)),
         }
     }
