@@ -24,6 +24,7 @@ pub mod health;
 pub mod limits;
 pub mod live;
 pub mod load;
+pub mod rate;
 pub mod reason;
 pub mod release;
 pub mod retry;
