@@ -16,6 +16,7 @@ mod exchange;
 mod flight;
 mod forward;
 mod headers;
+mod http2;
 mod mirror;
 mod pool;
 mod relay;
@@ -123,6 +124,8 @@ pub(crate) struct Worker<E: Env> {
     called: Arc<Called>,
     #[expect(clippy::vec_box, reason = "lent and taken back by the box: moving one moves a pointer")]
     heads: RefCell<Vec<Box<Heads>>>,
+    /// For one head at a time, on its way from HTTP/2 to the parser. Never kept across a suspension.
+    text: RefCell<Vec<u8>>,
 }
 
 /// Between two looks at what idles in the pool.
@@ -171,6 +174,7 @@ impl<E: Env> Worker<E> {
             drained: tokio::sync::Notify::new(),
             called,
             heads: RefCell::default(),
+            text: RefCell::default(),
         })
     }
 

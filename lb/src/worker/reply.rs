@@ -345,6 +345,7 @@ pub(crate) fn tell<E: Env>(
                 host: request.host(),
                 target: request.target(),
                 version: match request.version {
+                    _ if client.wire.io.is_stream() => "HTTP/2.0",
                     Version::Http10 => "HTTP/1.0",
                     Version::Http11 => "HTTP/1.1",
                 },
