@@ -17,11 +17,11 @@ use super::Worker;
 use super::accept::Bound;
 use super::deadline::Deadline;
 use super::headers::Peer;
-use super::transport::Transport;
 use crate::env::{Env, Stream};
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::http1::parse::{self, HeadEnd};
 use crate::http1::wire::{Buffer, Scratch, Wire};
+use crate::transport::Transport;
 
 /// A client's connection.
 pub(crate) struct Client<S: Stream> {

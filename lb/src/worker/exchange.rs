@@ -4,7 +4,6 @@
 //! read everything, and a client that waits for `100 Continue` is not waited for.
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -29,11 +28,11 @@ use super::pool::Upstream;
 use super::relay::{Broken, Relay};
 use super::room;
 use super::story::Story;
-use super::transport::Transport;
-use crate::env::{Env, Stream, Unconnected};
+use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
 use crate::http1::head::{ResponseHead, Version};
 use crate::http1::parse::{self, HeadEnd, RESPONSE_HEAD_MAX};
+use crate::transport::Transport;
 
 /// An attempt that has its connection.
 pub(crate) struct Leased<'w, E: Env> {
@@ -144,7 +143,7 @@ async fn dial<E: Env>(
     let place = place(worker).ok_or(LOCAL_FAILURE)?;
     let how = &cluster.config.connect;
     let most = how.timeout.min(tries.left(Instant::now()));
-    let mut connecting = pin!(worker.env.connect(member.address(), how));
+    let mut connecting = pin!(worker.connect(cluster, member));
     let soon = tries.dial_patience(inbound.story.attempts).filter(|soon| *soon < most);
     let mut connected = timeout(soon.unwrap_or(most), &mut connecting).await;
     if let (Err(_), Some(soon)) = (&connected, soon)
@@ -153,10 +152,10 @@ async fn dial<E: Env>(
         connected = timeout(most - soon, connecting).await;
     }
     let reason = match connected {
-        Ok(Ok(stream)) => {
-            return Ok(Upstream::new(Transport::Plain(stream), Arc::clone(&member.load), worker.index, place, permits));
+        Ok(Ok(transport)) => {
+            return Ok(Upstream::new(transport, Arc::clone(&member.load), worker.index, place, permits));
         }
-        Ok(Err(error)) => connect_failure(&error),
+        Ok(Err(unopened)) => unopened.reason(),
         Err(_) => Reason::ConnectTimeout,
     };
     let failure = Failure::new(reason, Safety::NothingSent);
@@ -227,11 +226,6 @@ pub(crate) fn place<E: Env>(worker: &Worker<E>) -> Option<Place> {
         worker.pool.borrow_mut().clear();
         worker.budget.for_endpoint()
     })
-}
-
-/// Whose fault a connection is that could not be opened.
-pub(crate) fn connect_failure(error: &io::Error) -> Reason {
-    Unconnected::from(error).reason()
 }
 
 /// Step 10: sends the request and waits for the head of the answer.

@@ -336,6 +336,7 @@ mod tests {
     };
     const LIMITS: ListenerLimits = ListenerLimits {
         connections: None,
+        connections_per_client: None,
         header_bytes: 4096,
         header_count: 100,
         uri_bytes: 1024,

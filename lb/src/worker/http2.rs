@@ -27,11 +27,11 @@ use super::forward;
 use super::headers::Peer;
 use super::reply::{self, Fate};
 use super::serve::{Guard, Slot};
-use super::transport::Transport;
 use crate::env::Env;
 use crate::http1::parse;
 use crate::http1::wire::{Io, Wire};
 use crate::http2::server::{self, ServerStream};
+use crate::transport::Transport;
 
 /// What a client may send of one stream before we have passed it on.
 const STREAM_WINDOW: u32 = 256 * 1024;

@@ -26,13 +26,13 @@ use super::pool::Upstream;
 use super::relay::{Outgoing, Relay};
 use super::release::Gray;
 use super::story::Story;
-use super::transport::Transport;
 use super::{Worker, World};
-use crate::env::{Env, Unconnected};
+use crate::env::Env;
 use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
 use crate::http1::parse::HeadEnd;
 use crate::http1::wire::Wire;
+use crate::transport::Transport;
 
 /// Bytes of an answer's body that are read, so that its connection can be used again.
 const BODY_MAX: u64 = 1 << 20;
@@ -221,11 +221,10 @@ async fn dial<E: Env>(
     let permits = if full { None } else { member.live.connections.take().zip(cluster.live.connections.take()) };
     let (own, shared) = permits.ok_or(Reason::QueueFull)?;
     let place = worker.budget.for_endpoint().ok_or(Reason::ConnectLocal)?;
-    let how = &cluster.config.connect;
-    let stream = match timeout(how.timeout, worker.env.connect(member.address(), how)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(Unconnected::from(&error).reason()),
+    let transport = match timeout(cluster.config.connect.timeout, worker.connect(cluster, member)).await {
+        Ok(Ok(transport)) => transport,
+        Ok(Err(unopened)) => return Err(unopened.reason()),
         Err(_) => return Err(Reason::ConnectTimeout),
     };
-    Ok(Upstream::new(Transport::Plain(stream), Arc::clone(&member.load), worker.index, place, [own, shared]))
+    Ok(Upstream::new(transport, Arc::clone(&member.load), worker.index, place, [own, shared]))
 }

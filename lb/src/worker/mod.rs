@@ -9,6 +9,7 @@ mod affinity;
 mod arrive;
 mod attempts;
 pub(crate) mod budget;
+mod choice;
 mod client;
 mod deadline;
 mod decision;
@@ -27,7 +28,6 @@ mod room;
 mod serve;
 mod story;
 mod tcp;
-mod transport;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -46,18 +46,18 @@ use weir_core::balance::Cursors;
 use weir_core::control::Event;
 use weir_core::dice::Dice;
 use weir_core::endpoint::{EndpointId, Status};
-use weir_core::snapshot::Snapshot;
+use weir_core::snapshot::{Cluster, Member, Snapshot};
 
 use crate::env::Env;
 use crate::http1::wire::Scratch;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
 use crate::observe::decision::Report;
+use crate::transport::{self, Transport, Unopened, Way};
 use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
 use pool::Pool;
-use transport::Transport;
 
 /// What a worker is told to do.
 #[derive(Debug)]
@@ -275,6 +275,11 @@ impl<E: Env> Worker<E> {
         if self.is_done() {
             self.drained.notify_one();
         }
+    }
+
+    /// A new connection to an endpoint; its timeout is the caller's to keep.
+    pub(crate) async fn connect(&self, cluster: &Cluster, member: &Member) -> Result<Transport<E::Stream>, Unopened> {
+        transport::open(&self.env, member.address(), Way { connect: &cluster.config.connect }).await
     }
 
     pub(crate) fn lend_heads(&self) -> Box<Heads> {

@@ -22,8 +22,8 @@ use super::forward;
 use super::http2;
 use super::reply::{self, Fate};
 use super::tcp;
-use super::transport::Transport;
 use crate::env::{Env, Stream};
+use crate::transport::Transport;
 
 /// Serves a new connection in a task of its own, if there is room for it.
 pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: SocketAddr, bound: &Rc<Bound>) {

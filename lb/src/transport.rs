@@ -1,5 +1,7 @@
 //! What carries a conversation's bytes: a socket as it is, TLS on one, or one stream of an HTTP/2
-//! connection.
+//! connection; and how one to an endpoint is opened.
+
+mod open;
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -8,6 +10,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
+
+pub(crate) use open::{Unopened, Way, open};
 
 use crate::env::Stream;
 use crate::http2::Lost;
