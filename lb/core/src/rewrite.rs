@@ -133,14 +133,8 @@ mod tests {
         }
     }
 
-    const SAME: Redirect = Redirect {
-        status: None,
-        scheme: None,
-        host: None,
-        port: None,
-        path: PathRewrite::Keep,
-        strip_query: false,
-    };
+    const SAME: Redirect =
+        Redirect { status: None, scheme: None, host: None, port: None, path: PathRewrite::Keep, strip_query: false };
     const GET: Asked<'_> =
         Asked { secure: false, method: "GET", host: "a.example", port: None, path: "/x", query: "?y=1" };
 
