@@ -18,6 +18,7 @@ mod flight;
 mod forward;
 mod headers;
 mod http2;
+mod lease;
 mod mirror;
 mod pool;
 mod relay;
@@ -26,6 +27,7 @@ mod replay;
 mod reply;
 mod room;
 mod serve;
+mod sessions;
 mod story;
 mod tcp;
 
