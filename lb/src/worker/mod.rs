@@ -59,6 +59,7 @@ use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
 use pool::Pool;
+use tcp::Pipes;
 
 /// What a worker is told to do.
 #[derive(Debug)]
@@ -107,6 +108,7 @@ pub(crate) struct Worker<E: Env> {
     reports: mpsc::Sender<Report>,
     pub(crate) budget: Budget,
     pub(crate) scratch: Scratch,
+    pipes: Pipes,
     pub(crate) dice: RefCell<Dice>,
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
@@ -158,6 +160,7 @@ impl<E: Env> Worker<E> {
             index,
             counts,
             reports,
+            pipes: Pipes::new(budget.clone()),
             budget,
             scratch: Scratch::new(),
             dice: RefCell::new(dice),
