@@ -103,7 +103,11 @@ fn more_names_than_slots_get_no_more_than_the_slots_allow() {
 
 #[test]
 fn whoever_is_held_back_is_not_forgotten_while_others_come_and_go() {
-    let limiter = Limiter::new(&RateLimit { max_keys: 8, ..limit(10, Duration::from_secs(1), 5, RateKey::ClientAddress) }, None, 3);
+    let limiter = Limiter::new(
+        &RateLimit { max_keys: 8, ..limit(10, Duration::from_secs(1), 5, RateKey::ClientAddress) },
+        None,
+        3,
+    );
     let greedy = client("2001:db8::");
     let address = |n: u64| IpAddr::V6(Ipv6Addr::from_bits(u128::from(n) << 64));
     let mut admitted = 0;
