@@ -38,6 +38,19 @@ impl<S: Stream> Transport<S> {
         matches!(self, Self::Served(_) | Self::Asked(_))
     }
 
+    /// Whether nobody can read what goes over it.
+    pub(crate) const fn is_secure(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Whether the other side chose HTTP/2 by ALPN.
+    pub(crate) fn has_chosen_http2(&self) -> bool {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Self::Plain(_) | Self::Served(_) | Self::Asked(_) => false,
+        }
+    }
+
     /// Whether a client reset its stream before it had an answer.
     pub(crate) const fn is_given_up(&self) -> bool {
         match self {

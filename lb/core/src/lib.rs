@@ -35,3 +35,4 @@ pub mod route;
 pub mod snapshot;
 pub mod time;
 pub mod trust;
+pub mod udp;

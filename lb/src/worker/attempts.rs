@@ -24,6 +24,7 @@ use super::affinity::Affinity;
 use super::choice::{Choice, Chosen};
 use super::exchange::{self, Answered};
 use super::forward::{Inbound, Refused, Routed};
+use super::lease;
 use super::room::{self, Admitted};
 use super::story::Story;
 use super::{Worker, World};
@@ -246,7 +247,7 @@ impl<'w> Tries<'w> {
     ) -> Result<Answered<'w, E>, Failure> {
         inbound.story.tried = if inbound.story.attempts == 1 { inbound.story.began } else { Instant::now() };
         let injected = self.injected(worker, picked.member, inbound);
-        let leased = exchange::lease(worker, picked, injected, self, inbound).await?;
+        let leased = lease::lease(worker, picked, injected, self, inbound).await?;
         exchange::exchange(worker, listener, leased, self, inbound).await
     }
 
@@ -429,8 +430,12 @@ impl<'w> Tries<'w> {
     ) -> Option<Picked<'w>> {
         let cluster = self.routed.cluster;
         let member = &cluster.members[index];
-        let harmless = self.repeatable && inbound.upload.is_replayable();
-        let may = safety == Safety::StaleConnection && harmless && self.left(Instant::now()) > Duration::ZERO;
+        let harmless = match safety {
+            Safety::StaleConnection => self.repeatable,
+            Safety::Unseen => true,
+            Safety::NothingSent | Safety::Sent => false,
+        };
+        let may = harmless && inbound.upload.is_replayable() && self.left(Instant::now()) > Duration::ZERO;
         let room = may.then(|| member.live.requests.take()).flatten()?;
         worker.pool.borrow_mut().forget(member.id);
         Some(Picked { cluster, member, index, room, trial: None, fresh: true, retry: None, told: None, _made: Made })
@@ -460,7 +465,7 @@ impl<'w> Tries<'w> {
         let own = live.retries.take().ok_or(Denied::Budget)?;
         let shared = match safety {
             // What never came to an endpoint has burdened none.
-            Safety::NothingSent => None,
+            Safety::NothingSent | Safety::Unseen => None,
             Safety::StaleConnection | Safety::Sent => Some(self.budget().ok_or(Denied::Budget)?),
         };
         Ok(Picked { retry: Some((shared, own)), ..picked })
@@ -491,7 +496,7 @@ impl<'w> Tries<'w> {
         let mut dice = worker.dice.borrow_mut();
         match (told, safety, attempts) {
             (Some(told), ..) => retry::pause_after(told, &mut dice),
-            (None, Safety::NothingSent, 1) => Duration::ZERO,
+            (None, Safety::NothingSent | Safety::Unseen, 1) => Duration::ZERO,
             (None, ..) => retry::pause(self.policy, attempts, &mut dice),
         }
     }

@@ -15,9 +15,10 @@ use weir_core::route::Headers;
 use weir_core::snapshot::{Listener, Member};
 
 use super::client::{Client, Heads};
-use super::exchange::{Answered, Leased, upload_failure};
+use super::exchange::{Answered, upload_failure};
 use super::forward::{Inbound, Refused};
 use super::headers::{self, Backward};
+use super::lease::Leased;
 use super::relay::{Broken, Outgoing, Relay};
 use super::release;
 use super::story::Story;
