@@ -118,7 +118,7 @@ impl Fields {
         field.value.of(&self.bytes)
     }
 
-    pub(crate) fn all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn all(&self, known: Known) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.list.iter().filter(move |field| field.known == known).map(|field| self.value(field))
     }
 
@@ -193,6 +193,11 @@ impl RequestHead {
     /// What a target in absolute form without a path is sent on as (RFC 9112 3.2.4).
     fn empty_path(&self) -> &'static str {
         if self.fields.text(self.method) == b"OPTIONS" { "*" } else { "/" }
+    }
+
+    /// The host with its port, as sent; empty if there is none.
+    pub(crate) fn authority(&self) -> &[u8] {
+        self.fields.text(self.authority)
     }
 
     pub(crate) fn host(&self) -> &str {

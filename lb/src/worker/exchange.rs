@@ -16,6 +16,7 @@ use super::Worker;
 use super::affinity::Affinity;
 use super::attempts::{Failure, GiveUp, Patience, Tries};
 use super::client::{Client, Heads};
+use super::edits::Facts;
 use super::forward::Inbound;
 use super::headers::{self, Backward, Onward};
 use super::lease::Leased;
@@ -76,6 +77,8 @@ pub(crate) async fn exchange<'w, E: Env>(
     let onward = Onward {
         head: request,
         policy: &listener.config.headers,
+        route: tries.route(listener),
+        facts: Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str()),
         peer: &client.peer,
         trusted: *trusted,
         endpoint: leased.member.address(),
@@ -374,8 +377,9 @@ impl<'l> Sending<'l> {
             self.moved = self.began;
         }
         if version == Version::Http11 {
+            let framing = Framing::None;
             let backward =
-                Backward { head: response, framing: Framing::None, version, closing: false, id: None, fields: &[] };
+                Backward { head: response, framing, version, closing: false, id: None, fields: &[], edits: None };
             headers::response(client.wire.outbox.tail(), &backward);
         }
         self.informational <= INFORMATIONAL_MAX

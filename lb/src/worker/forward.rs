@@ -4,18 +4,23 @@
 //! an attempt ([`super::attempts`]). `Routed`, `Admitted`, `Picked`, `Leased` and `Answered` can
 //! only be made by their own step, so steps cannot be left out or swapped.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use weir_config::model::{self, Reply, Target};
 use weir_core::load::{LaneLoad, Shards};
 use weir_core::reason::Reason;
 use weir_core::route::RequestView;
 use weir_core::snapshot::{Cluster, Listener};
+use weir_core::trust::{self, Chain};
 
+use super::answer;
 use super::attempts;
 use super::client::{Client, Heads};
 use super::decision;
+use super::gate;
 use super::headers::{self, RequestId};
 use super::mirror;
 use super::relay::{Outgoing, Relay};
@@ -26,7 +31,7 @@ use super::story::Story;
 use super::{Worker, World};
 use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
-use crate::http1::head::Known;
+use crate::http1::head::{Known, RequestHead};
 
 /// A request as it came in, and its story so far.
 pub(crate) struct Inbound<'r, S: Stream> {
@@ -86,6 +91,19 @@ impl From<Reason> for Refused {
     }
 }
 
+/// What comes instead of an endpoint's answer.
+enum Instead<'w> {
+    Refused(Refused),
+    /// What its route answers itself.
+    Reply(&'w Reply),
+}
+
+impl<R: Into<Refused>> From<R> for Instead<'_> {
+    fn from(refused: R) -> Self {
+        Self::Refused(refused.into())
+    }
+}
+
 /// Takes one request from its head to the end of its answer.
 pub(crate) async fn forward<E: Env>(
     worker: &Rc<Worker<E>>,
@@ -100,8 +118,8 @@ pub(crate) async fn forward<E: Env>(
     let lane = inbound.story.towards(listener).map_or(&listener.unrouted, |(_, lane)| lane);
     let flight = LaneFlight::begin(lane, worker.index);
     let admitted = match routed {
-        Ok(routed) => room::admit(worker, world, listener, routed, &mut inbound).await,
-        Err(reason) => Err(reason.into()),
+        Ok(routed) => room::admit(worker, world, listener, routed, &mut inbound).await.map_err(Instead::from),
+        Err(instead) => Err(instead),
     };
     let fate = match admitted {
         Ok(admitted) => {
@@ -112,7 +130,8 @@ pub(crate) async fn forward<E: Env>(
             admitted.settle(worker, &inbound.story);
             fate
         }
-        Err(refused) => reply::refuse(worker, listener, refused, &mut inbound).await,
+        Err(Instead::Refused(refused)) => reply::refuse(worker, listener, refused, &mut inbound).await,
+        Err(Instead::Reply(with)) => answer::give(worker, listener, with, &mut inbound).await,
     };
     mirror::send(worker, world, listener, &inbound);
     let Inbound { mut story, upload, .. } = inbound;
@@ -137,6 +156,10 @@ impl<'r, S: Stream> Inbound<'r, S> {
         let request = &heads.request;
         let trusted = !config.trusted_proxies.is_empty() && config.trusts(client.peer.address.ip());
         let mut story = Story::begin(Instant::now());
+        story.secure = client.is_secure();
+        if trusted {
+            believe(config, client.peer.address.ip(), request, &mut story);
+        }
         if config.headers.request_id {
             let given = request.fields.all(Known::XRequestId).next().filter(|_| trusted);
             let id = given.and_then(RequestId::given);
@@ -147,30 +170,56 @@ impl<'r, S: Stream> Inbound<'r, S> {
         let upload = Relay::new(request.framing, outgoing, config.limits.body_bytes);
         Self { client, heads, upload, story, trusted }
     }
+
+    /// Who asks, as trusted proxies tell it.
+    pub(crate) fn client_address(&self) -> IpAddr {
+        self.story.client(self.client.peer.address.ip())
+    }
+}
+
+/// Takes in what a trusted proxy says of the client.
+fn believe(listener: &model::Listener, peer: IpAddr, request: &RequestHead, story: &mut Story) {
+    let chain = match Chain::of(listener) {
+        Chain::XForwardedFor => Known::XForwardedFor,
+        Chain::Forwarded => Known::Forwarded,
+    };
+    let client = trust::client(listener, peer, request.fields.all(chain));
+    story.told = Some(client).filter(|client| *client != peer);
+    let mut told = request.fields.all(Known::XForwardedProto);
+    // Two would be two opinions.
+    if let (Some(scheme), None) = (told.next(), told.next()) {
+        let is = |its: &[u8]| scheme.eq_ignore_ascii_case(its);
+        story.secure = is(b"https") || (story.secure && !is(b"http"));
+    }
 }
 
 /// Step 5: the first route that matches, and the version of the release it may lead to.
 fn route<'w, E: Env>(
     worker: &Worker<E>,
     world: &'w World,
-    listener: &Listener,
+    listener: &'w Listener,
     inbound: &mut Inbound<'_, E::Stream>,
-) -> Result<Routed<'w>, Reason> {
+) -> Result<Routed<'w>, Instead<'w>> {
+    gate::request(worker, &listener.access, listener.limit.as_deref(), inbound)?;
     let request = &inbound.heads.request;
     let view =
         RequestView { method: request.method(), host: request.host(), path: request.path(), headers: &request.fields };
     let index = listener.routes.find(&view).ok_or(Reason::NoRoute)?;
     inbound.story.route = Some(index);
     let (route, target) = (&listener.config.routes[index], &listener.targets[index]);
+    gate::request(worker, &target.access, target.limit.as_deref(), inbound)?;
+    if let Target::Reply(with) = &route.target {
+        return Err(Instead::Reply(with));
+    }
     if let Some(release) = target.release {
-        release::decide(worker, world, listener, release, inbound);
+        release::decide(worker, world, release, inbound);
     }
     if let Some(most) = route.body_bytes {
         inbound.upload.allow(most);
     }
-    let Some((cluster, _)) = inbound.story.towards(listener) else { return Err(Reason::NoRoute) };
+    let Some((cluster, _)) = inbound.story.towards(listener) else { return Err(Reason::NoRoute.into()) };
     match inbound.heads.request.framing {
-        Framing::Length(length) if !inbound.upload.allows(length) => Err(Reason::BodyTooLarge),
+        Framing::Length(length) if !inbound.upload.allows(length) => Err(Reason::BodyTooLarge.into()),
         _ => {
             let cluster = &world.snapshot.clusters[*cluster];
             let told = if inbound.trusted { headers::deadline(&inbound.heads.request.fields) } else { None };

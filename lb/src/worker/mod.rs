@@ -6,6 +6,7 @@
 
 pub(crate) mod accept;
 mod affinity;
+mod answer;
 mod arrive;
 mod attempts;
 pub(crate) mod budget;
@@ -13,9 +14,11 @@ mod choice;
 mod client;
 mod deadline;
 mod decision;
+mod edits;
 mod exchange;
 mod flight;
 mod forward;
+mod gate;
 mod headers;
 mod http2;
 mod lease;

@@ -1,6 +1,7 @@
 //! Step 12: what the client gets, an endpoint's answer or one of ours, and what is told of it.
 //!
-//! The only file that makes a local answer: a [`Reason`] gives status, header and body.
+//! A [`Reason`] gives status, header and body of a local answer; those that routes give because they
+//! were told to are [`super::answer`]'s.
 
 use std::future::poll_fn;
 use std::io::Write;
@@ -15,9 +16,10 @@ use weir_core::route::Headers;
 use weir_core::snapshot::{Listener, Member};
 
 use super::client::{Client, Heads};
+use super::edits::{self, Facts};
 use super::exchange::{Answered, upload_failure};
 use super::forward::{Inbound, Refused};
-use super::headers::{self, Backward};
+use super::headers::{self, Backward, Peer};
 use super::lease::Leased;
 use super::relay::{Broken, Outgoing, Relay};
 use super::release;
@@ -64,6 +66,8 @@ pub(crate) async fn finish<E: Env>(
         || framing == Framing::UntilClose
         || worker.is_draining()
         || client.bound.is_closed();
+    let edits = story.route.map(|at| &listener.config.routes[at].response_headers).filter(|edits| !edits.is_empty());
+    let facts = Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str());
     let backward = Backward {
         head: response,
         framing,
@@ -71,6 +75,7 @@ pub(crate) async fn finish<E: Env>(
         closing,
         id: story.id.as_ref(),
         fields: &story.fields,
+        edits: edits.map(|edits| (edits, facts)),
     };
     headers::response(client.wire.outbox.tail(), &backward);
     story.status = response.status;
@@ -186,13 +191,41 @@ pub(crate) async fn refuse<E: Env>(
     if meaning.status == 0 {
         return Fate::Abort;
     }
+    let ending = ending(worker, client, request, upload);
+    story.status = meaning.status;
+    let says = Says { meaning, retry_after, closing: ending.closing };
+    story.body_out = local_answer(listener, client, request, &says, story) as u64;
+    end(listener, client, request, ending).await
+}
+
+/// How the connection goes on after an answer of our own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    /// Some of the request may still come.
+    unread: bool,
+    pub(super) closing: bool,
+}
+
+/// Skips the request's body if that can be done; how the connection goes on after the answer.
+pub(super) fn ending<E: Env>(
+    worker: &Worker<E>,
+    client: &mut Client<E::Stream>,
+    request: &RequestHead,
+    upload: &Relay,
+) -> Ending {
     let unread = !take_body(client, request, upload);
     let closing = unread || !request.keep_alive || worker.is_draining() || client.bound.is_closed();
-    story.status = meaning.status;
-    let says = Says { meaning, retry_after, closing };
-    story.body_out = local_answer(listener, client, request, &says, story) as u64;
-    let flushed = flush(client, listener).await;
-    match flushed {
+    Ending { unread, closing }
+}
+
+/// Sends the answer that is written.
+pub(super) async fn end<S: Stream>(
+    listener: &Listener,
+    client: &mut Client<S>,
+    request: &RequestHead,
+    Ending { unread, closing }: Ending,
+) -> Fate {
+    match flush(client, listener).await {
         Ok(()) if closing => Fate::Close { unread: unread || request.keep_alive },
         Ok(()) => Fate::Keep,
         Err(()) => Fate::Abort,
@@ -279,6 +312,7 @@ fn local_answer<S: Stream>(
         format!("{} {}: {}\n", meaning.status, meaning.name, meaning.help)
     };
     let out = client.wire.outbox.tail();
+    let start = out.len();
     headers::push_status(out, meaning.status);
     let phrase = http::StatusCode::from_u16(meaning.status).ok().and_then(|status| status.canonical_reason());
     let kind = if json { "application/json" } else { "text/plain; charset=utf-8" };
@@ -298,6 +332,7 @@ fn local_answer<S: Stream>(
     if let Some(kept) = &story.kept {
         kept.push_field(out);
     }
+    edit(out, start, listener, &client.peer, request, story);
     headers::connection(out, request.version, closing);
     out.extend_from_slice(b"\r\n");
     if request.is_head() {
@@ -305,6 +340,21 @@ fn local_answer<S: Stream>(
     }
     out.extend_from_slice(body.as_bytes());
     body.len()
+}
+
+/// What the route changes in an answer of our own, the head of which `out` holds from `start` on.
+pub(super) fn edit(
+    out: &mut Vec<u8>,
+    start: usize,
+    listener: &Listener,
+    peer: &Peer,
+    request: &RequestHead,
+    story: &Story,
+) {
+    let Some(route) = story.route.map(|at| &listener.config.routes[at]) else { return };
+    if !route.response_headers.is_empty() {
+        edits::apply(out, start, &route.response_headers, &Facts::of(peer, request, story, ""));
+    }
 }
 
 /// Whether the client would rather read JSON.
@@ -334,6 +384,7 @@ pub(crate) fn tell<E: Env>(
             took: story.began.elapsed(),
             first_byte: story.answered.map(|answered| answered - story.began),
             peer: client.peer.address,
+            told: story.told,
             listener: listener.config.name.as_str(),
             route: route.and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
             cluster: cluster.map(|cluster| cluster.config.name.as_str()),
