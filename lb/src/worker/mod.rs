@@ -62,6 +62,7 @@ use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
 use pool::Pool;
+use tcp::Pipes;
 
 /// What a worker is told to do.
 #[derive(Debug)]
@@ -110,6 +111,7 @@ pub(crate) struct Worker<E: Env> {
     reports: mpsc::Sender<Report>,
     pub(crate) budget: Budget,
     pub(crate) scratch: Scratch,
+    pipes: Pipes,
     pub(crate) dice: RefCell<Dice>,
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
@@ -161,6 +163,7 @@ impl<E: Env> Worker<E> {
             index,
             counts,
             reports,
+            pipes: Pipes::new(budget.clone()),
             budget,
             scratch: Scratch::new(),
             dice: RefCell::new(dice),
