@@ -6,10 +6,12 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use weir_config::model::{Address, HeaderPolicy};
+use weir_config::model::{Address, HeaderEdits, HeaderPolicy, PathRewrite, Route};
 use weir_core::dice::Dice;
 use weir_core::grpc;
+use weir_core::rewrite;
 
+use super::edits::{self, Facts};
 use crate::http1::framing::Framing;
 use crate::http1::head::{Field, Fields, Known, RequestHead, ResponseHead, Version};
 
@@ -72,7 +74,11 @@ impl Peer {
     /// the form with an IPv4 address at its end.
     const MAX: usize = 45;
 
-    pub(crate) fn new(address: SocketAddr) -> Self {
+    pub(crate) fn new(mut address: SocketAddr) -> Self {
+        // One that came to a socket of both families is what it is.
+        if let IpAddr::V4(plain) = address.ip().to_canonical() {
+            address.set_ip(plain.into());
+        }
         let mut text = [0; Self::MAX];
         let mut rest = &mut text[..];
         // It fits; were it longer, it would be cut, not lost.
@@ -81,7 +87,7 @@ impl Peer {
         Self { address, text, len }
     }
 
-    fn text(&self) -> &[u8] {
+    pub(crate) fn text(&self) -> &[u8] {
         &self.text[..usize::from(self.len)]
     }
 }
@@ -93,6 +99,9 @@ const ADDED: usize = 320;
 pub(crate) struct Onward<'a> {
     pub(crate) head: &'a RequestHead,
     pub(crate) policy: &'a HeaderPolicy,
+    /// What it does to the request.
+    pub(crate) route: &'a Route,
+    pub(crate) facts: Facts<'a>,
     /// Where the request came from.
     pub(crate) peer: &'a Peer,
     /// Whether what `peer` says about those before it is believed.
@@ -118,11 +127,16 @@ pub(crate) struct Call {
 
 /// Appends the request's head as the endpoint gets it.
 pub(crate) fn request(out: &mut Vec<u8>, onward: &Onward<'_>) {
-    let Onward { head, policy, id, .. } = *onward;
+    let Onward { head, policy, route, id, .. } = *onward;
     let fields = &head.fields;
     out.reserve(fields.bytes.len() + ADDED);
-    push(out, &[head.fields.text(head.method), b" ", head.target(), b" HTTP/1.1\r\nHost: "]);
-    if head.authority.is_empty() {
+    let start = out.len();
+    push(out, &[fields.text(head.method), b" "]);
+    push_target(out, head, route);
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    if let Some(host) = &route.rewrite.host {
+        out.extend_from_slice(host.as_bytes());
+    } else if head.authority.is_empty() {
         // An HTTP/1.0 client may leave it out; the endpoint speaks 1.1 and needs one.
         match onward.endpoint {
             Address::Ip(address) => push_display(out, address),
@@ -164,7 +178,22 @@ pub(crate) fn request(out: &mut Vec<u8>, onward: &Onward<'_>) {
     if onward.shadow {
         out.extend_from_slice(b"X-Shadow: 1\r\n");
     }
+    if !route.request_headers.is_empty() {
+        edits::apply(out, start, &route.request_headers, &onward.facts);
+    }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The target that the route makes of the one that was asked for.
+fn push_target(out: &mut Vec<u8>, head: &RequestHead, route: &Route) {
+    let target = head.target();
+    if route.rewrite.path == PathRewrite::Keep {
+        return out.extend_from_slice(target);
+    }
+    let path = head.path();
+    let rewritten = rewrite::path(&route.rewrite.path, &route.matches.path, path);
+    let query = target.get(path.len()..).unwrap_or_default();
+    push(out, &[rewritten.before.as_bytes(), rewritten.after.as_bytes(), query]);
 }
 
 /// The time that whoever sent the request has left for its answer, if it says so.
@@ -264,6 +293,8 @@ pub(crate) struct Backward<'a> {
     pub(crate) fields: &'a [u8],
     /// The protocol that is spoken from here on.
     pub(crate) upgrade: Option<&'a [u8]>,
+    /// What the route does to it.
+    pub(crate) edits: Option<(&'a HeaderEdits, Facts<'a>)>,
 }
 
 /// Appends the answer's head as the client gets it.
@@ -272,6 +303,7 @@ pub(crate) fn response(out: &mut Vec<u8>, backward: &Backward<'_>) {
     let bodiless = matches!(head.status, 100..=199 | 204);
     let fields = &head.fields;
     out.reserve(fields.bytes.len() + ADDED);
+    let start = out.len();
     push_status(out, head.status);
     push(out, &[fields.text(head.phrase), b"\r\n"]);
     for field in &fields.list {
@@ -295,6 +327,9 @@ pub(crate) fn response(out: &mut Vec<u8>, backward: &Backward<'_>) {
             push(out, &[b"X-Request-Id: ", id.as_bytes(), b"\r\n"]);
         }
         out.extend_from_slice(backward.fields);
+        if let Some((edits, facts)) = &backward.edits {
+            edits::apply(out, start, edits, facts);
+        }
         match backward.upgrade {
             Some(protocol) => upgrade(out, protocol),
             None => connection(out, backward.version, backward.closing),
