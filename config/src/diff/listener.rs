@@ -1,12 +1,11 @@
 //! Listeners and their routes.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{ChangeKind, Notes, Pair, Touches, actions, pairs, release, resilience, show};
 use crate::model::{
-    Config, HeaderPolicy, Http2, Listener, ListenerLimits, ListenerName, ListenerTimeouts, OnSick, Protocol, ProxyIn,
-    Route, Target, UdpFlows,
+    Address, Config, HeaderPolicy, Http2, Listener, ListenerLimits, ListenerName, ListenerTimeouts, OnSick, Protocol,
+    ProxyIn, Route, Target, UdpFlows,
 };
 
 /// Everything before and after.
@@ -15,21 +14,21 @@ type All<'a> = (&'a Config, &'a Config);
 pub(super) fn diff(pair: Pair<'_, Arc<Listener>>, all: All<'_>, notes: &mut Notes) {
     match pair {
         Pair::Added(new) => {
-            let (taken, fresh) = split(&new.bind, &all.0.listeners);
+            let (taken, fresh) = split(new, &all.0.listeners);
             let on = if fresh.is_empty() { String::new() } else { format!(", on {}", show::list(&fresh)) };
             notes.subject(&format!("listener {}", new.name));
             notes.added(Touches::NewConnections, &format!("new{on}"));
-            bound(&[], &taken, all, notes);
+            bound(&[], &taken, new.protocol, all, notes);
         }
         Pair::Removed(old) => {
-            let (given, closed) = split(&old.bind, &all.1.listeners);
+            let (given, closed) = split(old, &all.1.listeners);
             notes.subject(&format!("listener {}", old.name));
             if closed.is_empty() {
                 notes.removed(Touches::NewRequests, "removed");
             } else {
                 notes.removed(Touches::Connections, &format!("removed; {} is closed", show::list(&closed)));
             }
-            bound(&given, &[], all, notes);
+            bound(&given, &[], old.protocol, all, notes);
         }
         Pair::Both(old, new) => both(old, new, all, notes),
     }
@@ -55,7 +54,12 @@ fn both(old: &Listener, new: &Listener, all: All<'_>, notes: &mut Notes) {
     } = new;
     let subject = format!("listener {name}");
     notes.subject(&subject);
-    bound(&old.bind, bind, all, notes);
+    if sockets(old.protocol) == sockets(*protocol) {
+        bound(&old.bind, bind, *protocol, all, notes);
+    } else {
+        bound(&old.bind, &[], old.protocol, all, notes);
+        bound(&[], bind, *protocol, all, notes);
+    }
     // Connections that speak HTTP end with their next answer; a TCP session ends when its peers
     // end it.
     let touches = if old.protocol == Protocol::Http { Touches::Connections } else { Touches::NewConnections };
@@ -123,17 +127,17 @@ fn udp(old: &UdpFlows, new: &UdpFlows, notes: &mut Notes) {
 }
 
 /// An address that stays keeps its socket, whichever listener it belongs to.
-fn bound(old: &[SocketAddr], new: &[SocketAddr], (before, after): All<'_>, notes: &mut Notes) {
-    for pair in pairs(old, new, |address| *address) {
+fn bound(old: &[Address], new: &[Address], of: Protocol, (before, after): All<'_>, notes: &mut Notes) {
+    for pair in pairs(old, new, Clone::clone) {
         match pair {
-            Pair::Added(address) => match owner(&before.listeners, *address) {
+            Pair::Added(address) => match owner(&before.listeners, address, of) {
                 None => notes.added(Touches::NewConnections, &format!("listens on {address} too")),
                 Some(from) => {
                     let what = format!("takes {address} over from listener {from}, connections included");
                     notes.added(Touches::NewRequests, &what);
                 }
             },
-            Pair::Removed(address) => match owner(&after.listeners, *address) {
+            Pair::Removed(address) => match owner(&after.listeners, address, of) {
                 None => notes.removed(Touches::Connections, &format!("{address} is closed")),
                 Some(to) => notes.removed(Touches::NewRequests, &format!("gives {address} to listener {to}")),
             },
@@ -142,14 +146,22 @@ fn bound(old: &[SocketAddr], new: &[SocketAddr], (before, after): All<'_>, notes
     }
 }
 
+/// Whether its sockets are of datagrams: they and those of connections are different ones at the same
+/// address.
+fn sockets(protocol: Protocol) -> bool {
+    protocol == Protocol::Udp
+}
+
 /// Those addresses that change hands, and those that nobody among `listeners` has.
-fn split(addresses: &[SocketAddr], listeners: &[Arc<Listener>]) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
-    addresses.iter().partition(|address| owner(listeners, **address).is_some())
+fn split(listener: &Listener, listeners: &[Arc<Listener>]) -> (Vec<Address>, Vec<Address>) {
+    let taken = |address: &Address| owner(listeners, address, listener.protocol).is_some();
+    listener.bind.iter().cloned().partition(taken)
 }
 
 /// The listener that has this address; "any port" is nobody else's.
-fn owner(listeners: &[Arc<Listener>], address: SocketAddr) -> Option<&ListenerName> {
-    let has = |listener: &&Arc<Listener>| address.port() != 0 && listener.bind.contains(&address);
+fn owner<'l>(listeners: &'l [Arc<Listener>], address: &Address, of: Protocol) -> Option<&'l ListenerName> {
+    let any_port = address.ip().is_some_and(|address| address.port() == 0);
+    let has = |it: &&Arc<Listener>| !any_port && sockets(it.protocol) == sockets(of) && it.bind.contains(address);
     listeners.iter().find(has).map(|listener| &listener.name)
 }
 

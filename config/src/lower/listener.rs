@@ -55,7 +55,12 @@ fn lower(fields: &Fields<'_>, targets: Targets<'_>, path: &Path<'_>, report: &mu
     let routes = routes(fields, targets, path, report);
     let listener = Listener {
         name: ListenerName::new(&fields.text("name")?).ok()?,
-        bind: fields.items("bind").iter().filter_map(scalar).filter_map(|text| grammar::address(text).ok()).collect(),
+        bind: fields
+            .items("bind")
+            .iter()
+            .filter_map(scalar)
+            .filter_map(|text| grammar::bind_address(text).ok())
+            .collect(),
         protocol,
         routes,
         timeouts: timeouts(&fields.object("timeouts", &shape::LISTENER_TIMEOUTS), protocol),

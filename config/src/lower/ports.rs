@@ -1,29 +1,33 @@
-//! No two sockets of ours may claim one address.
+//! No two sockets of ours may claim one address; those of TCP and UDP do not get in each other's way.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use super::Fields;
 use super::listener::scalar;
+use super::{Fields, protocols};
 use crate::grammar;
 use crate::mistake::Mistake;
+use crate::model::{Address, Protocol};
 use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::Span;
 
 /// Reports an address that two listeners, or a listener and the admin API, claim.
 pub(super) fn check(fields: &Fields<'_>, report: &mut Report) {
-    let (root, mut ports) = (Path::Root, HashMap::<u16, Claims>::new());
+    let (root, mut ports) = (Path::Root, HashMap::<(bool, u16), Claims>::new());
+    let mut sockets = HashMap::new();
     match fields.get("admin") {
         None => {
             let default = fields.default_text("admin").and_then(|text| text.parse().ok());
             if let Some(address) = default {
-                ports.entry(SocketAddr::port(&address)).or_default().claim(address, "the admin API", None);
+                ports.entry((false, SocketAddr::port(&address))).or_default().claim(address, "the admin API", None);
             }
         }
         Some(node) => {
             if let Some(address) = scalar(node).and_then(|text| grammar::address(text).ok()) {
-                ports.entry(address.port()).or_default().claim(address, "the admin API", Some(node.span));
+                ports.entry((false, address.port())).or_default().claim(address, "the admin API", Some(node.span));
             }
         }
     }
@@ -36,17 +40,40 @@ pub(super) fn check(fields: &Fields<'_>, report: &mut Report) {
             || format!("the listener on line {}", node.mark().line),
             |name| format!("the listener {name:?}"),
         );
+        let datagrams = protocols::protocol(&fields) == Protocol::Udp;
         for bind in fields.items("bind") {
-            let Some(address) = scalar(bind).and_then(|text| grammar::address(text).ok()) else {
-                continue;
+            let address = match scalar(bind).and_then(|text| grammar::bind_address(text).ok()) {
+                Some(Address::Ip(address)) => address,
+                Some(Address::Unix(socket)) if datagrams => {
+                    let message =
+                        format!("{} is a socket of connections, and `protocol` is udp", Address::Unix(socket));
+                    let mistake = Mistake::error("wrong_protocol", bind.span, message);
+                    report.push(mistake.hint("give IP:port, as in 0.0.0.0:53"), &path.key("bind"));
+                    continue;
+                }
+                Some(Address::Unix(socket)) => {
+                    let claim = Claim {
+                        address: Address::Unix(Arc::clone(&socket)),
+                        owner: owner.clone(),
+                        span: Some(bind.span),
+                    };
+                    match sockets.entry(socket) {
+                        Entry::Occupied(other) => {
+                            report.push(taken(&claim.address, bind.span, &owner, other.get()), &path.key("bind"));
+                        }
+                        Entry::Vacant(free) => _ = free.insert(claim),
+                    }
+                    continue;
+                }
+                None => continue,
             };
             // The system chooses another free port each time.
             if address.port() == 0 {
                 continue;
             }
-            let claims = ports.entry(address.port()).or_default();
+            let claims = ports.entry((datagrams, address.port())).or_default();
             if let Some(other) = claims.overlapping(address.ip()) {
-                report.push(taken(address, bind.span, &owner, other), &path.key("bind"));
+                report.push(taken(&address.into(), bind.span, &owner, other), &path.key("bind"));
             } else {
                 claims.claim(address, &owner, Some(bind.span));
             }
@@ -54,8 +81,8 @@ pub(super) fn check(fields: &Fields<'_>, report: &mut Report) {
     }
 }
 
-fn taken(address: SocketAddr, span: Span, owner: &str, other: &Claim) -> Mistake {
-    let message = if other.address == address {
+fn taken(address: &Address, span: Span, owner: &str, other: &Claim) -> Mistake {
+    let message = if other.address == *address {
         format!("{address} is taken by {} already", if other.owner == owner { "this listener" } else { &other.owner })
     } else {
         format!("{address} overlaps with {} of {}", other.address, other.owner)
@@ -82,7 +109,7 @@ struct Claims {
 
 #[derive(Clone)]
 struct Claim {
-    address: SocketAddr,
+    address: Address,
     owner: String,
     /// `None`: by default, it stands nowhere.
     span: Option<Span>,
@@ -90,7 +117,8 @@ struct Claim {
 
 impl Claims {
     fn claim(&mut self, address: SocketAddr, owner: &str, span: Option<Span>) {
-        let (family, claim) = (usize::from(address.is_ipv6()), Claim { address, owner: owner.to_owned(), span });
+        let (family, claim) =
+            (usize::from(address.is_ipv6()), Claim { address: address.into(), owner: owner.to_owned(), span });
         if address.ip().is_unspecified() {
             self.whole[family] = Some(claim.clone());
         }

@@ -23,7 +23,7 @@ pub(crate) static LISTENER: Object = Object {
         },
         Key {
             name: "bind",
-            doc: "IP:port, or a list of them. Port 0 lets the system choose.",
+            doc: "IP:port or unix:PATH, or a list of them. Port 0 lets the system choose.",
             kind: Kind::List(&BIND),
             need: Required("where to listen, as in `bind: 0.0.0.0:8080`"),
             example: "0.0.0.0:8080",
@@ -150,7 +150,7 @@ pub(crate) static LISTENER: Object = Object {
 };
 
 static BIND: List = List {
-    of: Kind::Text(&ADDRESS),
+    of: Kind::Text(&BIND_ADDRESS),
     or_one: true,
     empty: Some(("no_address", "a listener needs at least one address")),
 };

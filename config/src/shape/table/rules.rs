@@ -6,7 +6,7 @@ use crate::shape::Rule;
 const NAME_PATTERN: &str = "^[A-Za-z0-9._-]{1,128}$";
 /// `${VAR}` may stand in any text, so a pattern must let it pass.
 const NAME_OR_VARIABLE: &str = r"^[A-Za-z0-9._-]{1,128}$|\$\{";
-const ADDRESS_PATTERN: &str = r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$|\$\{";
+const BIND_PATTERN: &str = r"^unix:/|^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$|\$\{";
 const ENDPOINT_PATTERN: &str = r"^(unix:/|file:|srv:)|^(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$|\$\{";
 const PORTS_PATTERN: &str = r"^[0-9]{1,5} *- *[0-9]{1,5}$|\$\{";
 const PATH_PATTERN: &str = r"^/|\$\{";
@@ -15,8 +15,9 @@ pub(crate) static NAME: Rule = Rule::new("a name", grammar::name).pattern(NAME_O
 /// Keys hold no variables.
 pub(crate) static ZONE: Rule = Rule::new("zone names", grammar::name).pattern(NAME_PATTERN);
 pub(crate) static ADMIN: Rule = Rule::new("an IP address and port, or `off`", check_admin);
-pub(crate) static ADDRESS: Rule =
-    Rule::new("an IP address and port", |text| grammar::address(text).map(drop)).pattern(ADDRESS_PATTERN);
+pub(crate) static BIND_ADDRESS: Rule =
+    Rule::new("an IP address and port, or unix:PATH", |text| grammar::bind_address(text).map(drop))
+        .pattern(BIND_PATTERN);
 pub(crate) static ENDPOINT_ADDRESS: Rule =
     Rule::new("an address", |text| grammar::endpoint_address(text).map(drop)).pattern(ENDPOINT_PATTERN);
 /// In a file of endpoints, which leads nowhere else.
