@@ -40,7 +40,7 @@ impl RouteTable {
     /// The table of `routes`, in file order.
     #[must_use]
     pub fn new(routes: &[Route]) -> Self {
-        let matches: Box<[RouteMatch]> = routes.iter().map(|route| route.matches.clone()).collect();
+        let matches: Box<[RouteMatch]> = routes.iter().map(|route| by_host(route.matches.clone())).collect();
         let index = index::Index::new(&matches);
         Self { matches, index }
     }
@@ -137,6 +137,12 @@ pub fn client<'h>(listener: &Listener, peer: IpAddr, told: impl Iterator<Item = 
     let mut addresses = told.map_while(|part| std::str::from_utf8(part).ok()?.trim().parse::<IpAddr>().ok());
     let mut last = None;
     addresses.find(|address| !listener.trusts(*last.insert(*address))).or(last).unwrap_or(peer)
+}
+
+/// To a session the name that its client asks for by SNI is what a host is to a request.
+fn by_host(mut matches: RouteMatch) -> RouteMatch {
+    matches.hosts.append(&mut matches.sni);
+    matches
 }
 
 fn host_matches(pattern: &HostPattern, host: &str) -> bool {

@@ -302,6 +302,7 @@ impl Control {
             routes: RouteTable::new(&wanted.routes),
             targets: targets.iter().map(target).collect(),
             load: old.map_or_else(|| Arc::new(Shards::new(self.workers)), |old| Arc::clone(&old.load)),
+            clients: old.map(|old| Arc::clone(&old.clients)).unwrap_or_default(),
             unrouted: old.map_or_else(|| Arc::new(Shards::new(self.workers)), |old| Arc::clone(&old.unrouted)),
             lanes: lanes.iter().map(|(name, lane)| ((*name).clone(), Arc::clone(lane))).collect(),
         }
