@@ -17,5 +17,6 @@ mod http1;
 pub mod observe;
 mod process;
 pub mod server;
+mod tls;
 mod transport;
 mod worker;

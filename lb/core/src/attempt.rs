@@ -104,7 +104,9 @@ impl Outcome {
             Self::Answered(500..) => Class::Error,
             Self::Answered(_) | Self::Connected => Class::Success,
             Self::Failed(reason) => match reason {
-                Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed => Class::Connect,
+                Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed | Reason::UpstreamTls => {
+                    Class::Connect
+                }
                 Reason::UpstreamTimeout | Reason::UpstreamStalled | Reason::PerTryTimeout => Class::Timeout,
                 Reason::UpstreamReset | Reason::UpstreamProtocol | Reason::UpstreamCut => Class::Reset,
                 _ => Class::Ours,

@@ -30,3 +30,4 @@ pub mod retry;
 pub mod route;
 pub mod snapshot;
 pub mod time;
+pub mod tls;

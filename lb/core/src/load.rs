@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::attempt::Class;
 use crate::reason::Reason;
 use crate::time::Moment;
+use crate::tls::{Handshake, Unshaken};
 
 /// A number with one writer.
 #[derive(Debug, Default)]
@@ -229,8 +230,15 @@ pub struct ListenerLoad {
     pub bytes_received: Count,
     /// Bytes sent to clients.
     pub bytes_sent: Count,
-    /// Requests that ended in a reason, local answers and aborts.
+    /// Requests that ended in a reason, local answers and aborts; and connections that ended in one
+    /// before their first request.
     pub reasons: ByReason,
+    /// TLS handshakes under way (a gauge).
+    pub shaking: Count,
+    /// TLS handshakes that succeeded, by [`Handshake`].
+    pub shaken: [Count; Handshake::COUNT],
+    /// TLS handshakes that failed, by [`Unshaken`].
+    pub unshaken: [Count; Unshaken::COUNT],
 }
 
 /// What one worker knows of the requests from one listener to one cluster (or to none).

@@ -3,20 +3,33 @@
 //!
 //! A listener with neither does not come here.
 
+mod tls;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 use weir_config::model::Protocol;
 use weir_core::reason::Reason;
 use weir_core::snapshot::Listener;
 
+use super::Worker;
 use super::accept::Bound;
 use super::client::Client;
 use super::serve::{self, Guard};
 use super::tcp;
-use crate::env::{Env, Stream as _};
+use crate::env::{Env, Stream};
 use crate::transport::Transport;
+
+/// A connection of which it is not known yet what it will say, or for whom.
+struct Arrival<S> {
+    stream: S,
+    /// Whose it is, as far as is known.
+    peer: SocketAddr,
+    /// Read, and not used by the step that read it.
+    early: Vec<u8>,
+}
 
 /// Whether connections to `listener` say something first.
 pub(super) fn says_something(listener: &Listener) -> bool {
@@ -25,33 +38,45 @@ pub(super) fn says_something(listener: &Listener) -> bool {
 
 /// Serves a connection once it has said what it has to say.
 pub(super) async fn arrive<E: Env>(guard: Guard<E>, stream: E::Stream, peer: SocketAddr, bound: Rc<Bound>) {
-    let worker = &guard.worker;
+    let worker = Rc::clone(&guard.worker);
     guard.register().await;
-    let Some((world, index)) = bound.place(&**worker) else { return };
-    let listener = std::sync::Arc::clone(&world.snapshot.listeners[index]);
+    let Some((world, index)) = bound.place(&*worker) else { return };
+    let listener = Arc::clone(&world.snapshot.listeners[index]);
     drop(world);
-    match introduce::<E>(&listener, stream, peer).await {
-        Ok((transport, peer)) => {
-            let client = Client::new(transport, peer, bound, Instant::now());
-            match listener.config.protocol {
-                Protocol::Http => serve::connection(guard, client).await,
-                Protocol::Tcp | Protocol::Udp => tcp::session(guard, client).await,
-            }
-        }
+    let arrival = Arrival { stream, peer, early: Vec::new() };
+    match introduce(&worker, &bound, &listener, arrival).await {
+        Ok(client) => serve(guard, client, listener.config.protocol).await,
         Err(reason) => listener.load.of(worker.index).reasons[reason].add(1),
     }
 }
 
-/// The connection and whose it is, or why it is none.
+/// The steps, in the order of the wire.
 async fn introduce<E: Env>(
+    worker: &Worker<E>,
+    bound: &Rc<Bound>,
     listener: &Listener,
-    stream: E::Stream,
-    peer: SocketAddr,
-) -> Result<(Transport<E::Stream>, SocketAddr), Reason> {
-    if listener.config.tls.is_some() || listener.config.proxy_protocol.is_some() {
+    arrival: Arrival<E::Stream>,
+) -> Result<Client<E::Stream>, Reason> {
+    if listener.config.proxy_protocol.is_some() {
         // Nothing is taken for what it is not: who must introduce themselves are not served unheard.
-        stream.abort_on_close();
-        return Err(Reason::Internal);
+        arrival.stream.abort_on_close();
+        return Err(Reason::ProxyHeader);
     }
-    Ok((Transport::Plain(stream), peer))
+    if listener.config.tls.is_some() {
+        return tls::shake(worker, bound, listener, arrival).await;
+    }
+    let Arrival { stream, peer, early } = arrival;
+    let mut client = Client::new(Transport::Plain(stream), peer, Rc::clone(bound), Instant::now());
+    client.wire.inbox.push(&early);
+    Ok(client)
+}
+
+async fn serve<E: Env>(guard: Guard<E>, client: Client<E::Stream>, protocol: Protocol) {
+    let h2 = client.secure.as_ref().is_some_and(|secure| secure.h2);
+    match protocol {
+        // HTTP/2 by ALPN: its connection is served here.
+        Protocol::Http if h2 => {}
+        Protocol::Http => serve::connection(guard, client).await,
+        Protocol::Tcp | Protocol::Udp => tcp::session(guard, client).await,
+    }
 }

@@ -21,12 +21,15 @@ use crate::env::{Env, Stream};
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::http1::parse::{self, HeadEnd};
 use crate::http1::wire::{Buffer, Scratch, Wire};
+use crate::tls::Secure;
 use crate::transport::Transport;
 
 /// A client's connection.
 pub(crate) struct Client<S: Stream> {
     pub(crate) wire: Wire<Transport<S>>,
     pub(crate) peer: Peer,
+    /// Its TLS, if it came by TLS.
+    pub(crate) secure: Option<Rc<Secure>>,
     pub(crate) bound: Rc<Bound>,
     pub(crate) deadline: Deadline,
     /// Since when it has nothing to do.
@@ -93,6 +96,7 @@ impl<S: Stream> Client<S> {
         Self {
             wire: Wire::new(io),
             peer: Peer::new(peer),
+            secure: None,
             bound,
             deadline,
             since: now,
@@ -148,6 +152,16 @@ impl<S: Stream> Client<S> {
             }
         })
         .await;
+    }
+
+    /// Ends a connection on which nothing is under way: who speaks TLS is told so, for an end that is
+    /// not announced may be anybody's doing. A socket that is merely closed says as much by itself.
+    pub(crate) fn part(&mut self) {
+        if let Transport::Tls(stream) = &mut self.wire.io {
+            // What does not fit the socket now is not worth waiting for.
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            let _ = Pin::new(stream).poll_shutdown(&mut context);
+        }
     }
 
     /// Ends the connection so that nobody can take it for a complete answer.

@@ -32,6 +32,7 @@ use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
 use crate::http1::head::{ResponseHead, Version};
 use crate::http1::parse::{self, HeadEnd, RESPONSE_HEAD_MAX};
+use crate::tls::Use;
 use crate::transport::Transport;
 
 /// An attempt that has its connection.
@@ -107,11 +108,8 @@ pub(crate) async fn lease<'w, E: Env>(
         flight.failed(failure.outcome, &inbound.story, client);
         return Err(failure);
     }
-    let idle = if fresh {
-        None
-    } else {
-        worker.pool.borrow_mut().take(member.id, inbound.story.tried, cluster.config.pool.idle_timeout)
-    };
+    let idle =
+        if fresh { None } else { worker.pool.borrow_mut().take(member.id, &cluster.config, inbound.story.tried) };
     let connection = match idle {
         Some(upstream) => {
             flight.load().reuses.add(1);
@@ -143,7 +141,7 @@ async fn dial<E: Env>(
     let place = place(worker).ok_or(LOCAL_FAILURE)?;
     let how = &cluster.config.connect;
     let most = how.timeout.min(tries.left(Instant::now()));
-    let mut connecting = pin!(worker.connect(cluster, member));
+    let mut connecting = pin!(worker.connect(cluster, member, Use::Http));
     let soon = tries.dial_patience(inbound.story.attempts).filter(|soon| *soon < most);
     let mut connected = timeout(soon.unwrap_or(most), &mut connecting).await;
     if let (Err(_), Some(soon)) = (&connected, soon)
@@ -153,7 +151,14 @@ async fn dial<E: Env>(
     }
     let reason = match connected {
         Ok(Ok(transport)) => {
-            return Ok(Upstream::new(transport, Arc::clone(&member.load), worker.index, place, permits));
+            return Ok(Upstream::new(
+                transport,
+                Arc::clone(&member.load),
+                worker.index,
+                &cluster.config,
+                place,
+                permits,
+            ));
         }
         Ok(Err(unopened)) => unopened.reason(),
         Err(_) => Reason::ConnectTimeout,

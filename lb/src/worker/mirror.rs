@@ -32,6 +32,7 @@ use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
 use crate::http1::parse::HeadEnd;
 use crate::http1::wire::Wire;
+use crate::tls::Use;
 use crate::transport::Transport;
 
 /// Bytes of an answer's body that are read, so that its connection can be used again.
@@ -153,7 +154,7 @@ async fn exchange<E: Env>(
     to_head: bool,
 ) -> Result<u16, Reason> {
     let id = cluster.members[member].id;
-    let idle = worker.pool.borrow_mut().take(id, Instant::now(), cluster.config.pool.idle_timeout);
+    let idle = worker.pool.borrow_mut().take(id, &cluster.config, Instant::now());
     if let Some(mut upstream) = idle {
         let answered = ask(worker, &mut upstream, bytes, to_head).await;
         // One that idled and had been closed says nothing of its endpoint.
@@ -221,10 +222,10 @@ async fn dial<E: Env>(
     let permits = if full { None } else { member.live.connections.take().zip(cluster.live.connections.take()) };
     let (own, shared) = permits.ok_or(Reason::QueueFull)?;
     let place = worker.budget.for_endpoint().ok_or(Reason::ConnectLocal)?;
-    let transport = match timeout(cluster.config.connect.timeout, worker.connect(cluster, member)).await {
+    let transport = match timeout(cluster.config.connect.timeout, worker.connect(cluster, member, Use::Http)).await {
         Ok(Ok(transport)) => transport,
         Ok(Err(unopened)) => return Err(unopened.reason()),
         Err(_) => return Err(Reason::ConnectTimeout),
     };
-    Ok(Upstream::new(transport, Arc::clone(&member.load), worker.index, place, [own, shared]))
+    Ok(Upstream::new(transport, Arc::clone(&member.load), worker.index, &cluster.config, place, [own, shared]))
 }

@@ -51,6 +51,7 @@ use crate::http1::wire::Scratch;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
 use crate::observe::decision::Report;
+use crate::tls::{Book, Use};
 use crate::transport::{self, Transport, Unopened, Way};
 use accept::{Bound, Door};
 use budget::Budget;
@@ -68,6 +69,15 @@ pub(crate) enum Order<R> {
     Drain,
     /// Stop now.
     Cut,
+}
+
+/// What control publishes and workers read.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    /// For every request.
+    pub(crate) truth: Arc<ArcSwap<Snapshot>>,
+    /// For every connection with TLS.
+    pub(crate) book: Arc<ArcSwap<Book>>,
 }
 
 /// How a worker ended.
@@ -109,6 +119,7 @@ pub(crate) struct Worker<E: Env> {
     pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
     pub(crate) access: RefCell<AccessWriter>,
     truth: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    book: RefCell<Cache<Arc<ArcSwap<Book>>, Arc<Book>>>,
     world: RefCell<Rc<World>>,
     doors: RefCell<HashMap<(ListenerName, SocketAddr), Door>>,
     /// One for each connection, to wake the idle ones when they are to end.
@@ -137,7 +148,7 @@ impl<E: Env> Worker<E> {
     pub(crate) fn new(
         env: E,
         index: usize,
-        truth: Arc<ArcSwap<Snapshot>>,
+        Published { truth, book }: Published,
         counts: Arc<ProcessCounts>,
         reports: mpsc::Sender<Report>,
         access: AccessWriter,
@@ -160,6 +171,7 @@ impl<E: Env> Worker<E> {
             pool: RefCell::new(Pool::new()),
             access: RefCell::new(access),
             truth: RefCell::new(truth),
+            book: RefCell::new(Cache::new(book)),
             world: RefCell::new(world),
             doors: RefCell::default(),
             connections: RefCell::default(),
@@ -273,8 +285,21 @@ impl<E: Env> Worker<E> {
     }
 
     /// A new connection to an endpoint; its timeout is the caller's to keep.
-    pub(crate) async fn connect(&self, cluster: &Cluster, member: &Member) -> Result<Transport<E::Stream>, Unopened> {
-        transport::open(&self.env, member.address(), Way { connect: &cluster.config.connect }).await
+    pub(crate) async fn connect(
+        &self,
+        cluster: &Cluster,
+        member: &Member,
+        for_what: Use,
+    ) -> Result<Transport<E::Stream>, Unopened> {
+        let config = &cluster.config;
+        let tls = if config.tls.is_none() { None } else { transport::connector(&self.book(), config)? };
+        let way = Way { connect: &config.connect, tls: tls.as_deref(), host: member.host.as_deref(), for_what };
+        transport::open(&self.env, member.address(), way).await
+    }
+
+    /// What TLS is spoken now.
+    pub(crate) fn book(&self) -> Arc<Book> {
+        Arc::clone(self.book.borrow_mut().load())
     }
 
     pub(crate) fn lend_heads(&self) -> Box<Heads> {

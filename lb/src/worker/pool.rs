@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
+use weir_config::model;
 use weir_core::endpoint::EndpointId;
 use weir_core::limits::Permit;
 use weir_core::load::{EndpointLoad, Shards};
@@ -26,6 +27,8 @@ pub(crate) struct Upstream<S> {
     pub(crate) wire: Wire<S>,
     load: Arc<Shards<EndpointLoad>>,
     worker: usize,
+    /// As it was when it was opened: what it was opened by must still hold when it is used again.
+    cluster: Arc<model::Cluster>,
     _place: Place,
     /// Of what its endpoint and its cluster may have open.
     _permits: [Permit; 2],
@@ -37,17 +40,40 @@ impl<S: Io> Upstream<S> {
         io: S,
         load: Arc<Shards<EndpointLoad>>,
         worker: usize,
+        cluster: &Arc<model::Cluster>,
         place: Place,
         permits: [Permit; 2],
     ) -> Box<Self> {
         load.of(worker).connects.add(1);
         load.of(worker).connections.add(1);
-        Box::new(Self { wire: Wire::new(io), load, worker, _place: place, _permits: permits })
+        Box::new(Self {
+            wire: Wire::new(io),
+            load,
+            worker,
+            cluster: Arc::clone(cluster),
+            _place: place,
+            _permits: permits,
+        })
     }
 
     /// Whether nothing is left over in either direction.
     pub(crate) fn is_spent(&self) -> bool {
         self.wire.outbox.is_empty() && self.wire.inbox.is_empty()
+    }
+
+    /// Whether it would be opened the same way for `cluster` as it is now. One that was opened in the
+    /// clear, or verified by other authorities, is not what the operator wants any more.
+    fn is_of(&mut self, cluster: &Arc<model::Cluster>) -> bool {
+        if Arc::ptr_eq(&self.cluster, cluster) {
+            return true;
+        }
+        let (before, now) = (&*self.cluster, &**cluster);
+        let same =
+            before.tls == now.tls && before.protocol == now.protocol && before.proxy_protocol == now.proxy_protocol;
+        if same {
+            self.cluster = Arc::clone(cluster);
+        }
+        same
     }
 
     /// Whether the endpoint has neither closed it nor sent what nobody asked for.
@@ -86,12 +112,13 @@ impl<S: Io> Pool<S> {
     pub(crate) fn take(
         &mut self,
         endpoint: EndpointId,
+        cluster: &Arc<model::Cluster>,
         now: Instant,
-        idle_timeout: Duration,
     ) -> Option<Box<Upstream<S>>> {
         let idle = self.idle.get_mut(&endpoint)?;
         while let Some(Idle { mut upstream, since }) = idle.pop() {
-            if now.saturating_duration_since(since) < idle_timeout && upstream.is_quiet() {
+            let fresh = now.saturating_duration_since(since) < cluster.pool.idle_timeout;
+            if fresh && upstream.is_of(cluster) && upstream.is_quiet() {
                 return Some(upstream);
             }
         }
@@ -177,11 +204,45 @@ mod tests {
                 ours,
                 Arc::clone(load),
                 0,
+                &cluster(),
                 Budget::new(100, 1).for_endpoint().unwrap(),
                 [Permit::UNLIMITED, Permit::UNLIMITED],
             ),
             theirs,
         )
+    }
+
+    fn cluster() -> Arc<model::Cluster> {
+        let text = "listeners: [{name: web, bind: '127.0.0.1:80', cluster: app}]\n\
+                    clusters: [{name: app, endpoints: ['10.0.0.1:80'], pool: {idle_timeout: 60s}}]";
+        Arc::clone(&weir_config::parse_str(text).unwrap().config.clusters[0])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_opened_another_way_is_not_used_again() {
+        let load = Arc::new(Shards::new(1));
+        let mut pool = Pool::new();
+        let now = Instant::now();
+        let ends: Vec<_> = (0..2)
+            .map(|_| {
+                let (upstream, end) = connection(&load);
+                pool.give(ENDPOINT, upstream, now, 10);
+                end
+            })
+            .collect();
+        let mut renamed = (*cluster()).clone();
+        renamed.pool.max_idle = 7;
+        assert!(pool.take(ENDPOINT, &Arc::new(renamed), now).is_some(), "it would be opened the same way");
+        let mut secured = (*cluster()).clone();
+        secured.tls = Some(model::ClientTls {
+            server_name: None,
+            trust: model::Trust::System,
+            certificate: None,
+            min_version: model::TlsVersion::V12,
+        });
+        assert!(pool.take(ENDPOINT, &Arc::new(secured), now).is_none());
+        assert_eq!(open(&load), 0);
+        drop(ends);
     }
 
     fn open(load: &Shards<EndpointLoad>) -> u64 {
@@ -202,8 +263,8 @@ mod tests {
         assert_eq!(open(&load), 3);
         drop(second_end);
         third_end.write_all(b"HTTP/1.1 408 Too late\r\n").await.unwrap();
-        assert!(pool.take(ENDPOINT, now, MINUTE).is_some());
-        assert!(pool.take(ENDPOINT, now, MINUTE).is_none());
+        assert!(pool.take(ENDPOINT, &cluster(), now).is_some());
+        assert!(pool.take(ENDPOINT, &cluster(), now).is_none());
         assert_eq!(open(&load), 0);
     }
 

@@ -29,6 +29,7 @@ use super::super::story::Story;
 use super::super::{Worker, World};
 use super::{NOTHING, UnderWay};
 use crate::env::{Env, Stream};
+use crate::tls::Use;
 use crate::transport::Transport;
 
 /// A session's connection to its endpoint, and what is taken for as long as it lasts.
@@ -228,9 +229,16 @@ impl<'w> Tries<'w> {
         }
         let permits = exchange::permits(worker, self.cluster, member, None, client).await?;
         let place = exchange::place(worker).ok_or(exchange::LOCAL_FAILURE)?;
-        let connecting = worker.connect(self.cluster, member);
+        let connecting = worker.connect(self.cluster, member, Use::Bytes);
         match self.patiently(worker, index, story, connecting).await {
-            Some(Ok(transport)) => Ok(Upstream::new(transport, Arc::clone(&member.load), worker.index, place, permits)),
+            Some(Ok(transport)) => Ok(Upstream::new(
+                transport,
+                Arc::clone(&member.load),
+                worker.index,
+                &self.cluster.config,
+                place,
+                permits,
+            )),
             Some(Err(unopened)) => Err(before(unopened.reason())),
             None => Err(before(Reason::ConnectTimeout)),
         }
