@@ -14,6 +14,7 @@ pub mod control;
 pub mod demo;
 pub mod env;
 mod http1;
+mod http2;
 pub mod observe;
 mod process;
 pub mod server;

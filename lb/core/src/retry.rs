@@ -22,6 +22,8 @@ pub enum Safety {
     NothingSent,
     /// Perhaps the head, on a connection that had idled and that the endpoint closed.
     StaleConnection,
+    /// Perhaps everything, but the endpoint said that it looked at nothing of it (RFC 9113 8.7).
+    Unseen,
     /// Perhaps everything.
     Sent,
 }
@@ -123,6 +125,13 @@ pub fn may_repeat(
     }
     match safety {
         Safety::NothingSent => Ok(()),
+        Safety::Unseen => {
+            if nature.replayable {
+                Ok(())
+            } else {
+                Err(Denied::BodyGone)
+            }
+        }
         Safety::StaleConnection | Safety::Sent if !nature.repeatable => Err(Denied::NotSafe),
         Safety::StaleConnection | Safety::Sent if !nature.replayable => Err(Denied::BodyGone),
         Safety::StaleConnection | Safety::Sent => Ok(()),

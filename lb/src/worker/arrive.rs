@@ -17,6 +17,7 @@ use weir_core::snapshot::Listener;
 use super::Worker;
 use super::accept::Bound;
 use super::client::Client;
+use super::http2;
 use super::serve::{self, Guard};
 use super::tcp;
 use crate::env::{Env, Stream};
@@ -74,8 +75,7 @@ async fn introduce<E: Env>(
 async fn serve<E: Env>(guard: Guard<E>, client: Client<E::Stream>, protocol: Protocol) {
     let h2 = client.secure.as_ref().is_some_and(|secure| secure.h2);
     match protocol {
-        // HTTP/2 by ALPN: its connection is served here.
-        Protocol::Http if h2 => {}
+        Protocol::Http if h2 => http2::connection(guard, client).await,
         Protocol::Http => serve::connection(guard, client).await,
         Protocol::Tcp | Protocol::Udp => tcp::session(guard, client).await,
     }

@@ -105,6 +105,13 @@ impl<S: Stream> Client<S> {
         }
     }
 
+    /// One stream of a connection, as if it were one.
+    pub(crate) fn stream(io: Transport<S>, peer: Peer, bound: &Rc<Bound>) -> Self {
+        let now = Instant::now();
+        let (deadline, bound) = (Deadline::new(now + LINGER), Rc::clone(bound));
+        Self { wire: Wire::new(io), peer, bound, deadline, since: now, busy: true, half_closed: false }
+    }
+
     /// The next request's head.
     pub(crate) async fn next<E: Env<Stream = S>>(&mut self, worker: &Worker<E>, patience: &Patience) -> Next {
         let mut reading = Reading { heads: None, end: HeadEnd::default(), began: false, going: false };

@@ -6,7 +6,6 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use tokio::io::{Empty, Join, Sink, empty, join, sink};
 use tokio::time::{Instant, timeout};
@@ -22,6 +21,7 @@ use super::exchange::poll_head;
 use super::flight::{ClusterFlight, Flight, Held};
 use super::forward::Inbound;
 use super::headers::{self, Onward};
+use super::lease;
 use super::pool::Upstream;
 use super::relay::{Outgoing, Relay};
 use super::release::Gray;
@@ -32,7 +32,6 @@ use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
 use crate::http1::parse::HeadEnd;
 use crate::http1::wire::Wire;
-use crate::tls::Use;
 use crate::transport::Transport;
 
 /// Bytes of an answer's body that are read, so that its connection can be used again.
@@ -211,21 +210,20 @@ async fn finish<E: Env>(
 /// Where the bodies of answers go.
 type Nowhere = Join<Empty, Sink>;
 
-/// A new connection, where there is room for it at once.
+/// A stream of a connection, or a new connection, where there is room for it at once.
 async fn dial<E: Env>(
     worker: &Worker<E>,
     cluster: &Cluster,
     member: usize,
 ) -> Result<Box<Upstream<Transport<E::Stream>>>, Reason> {
     let member = &cluster.members[member];
+    if let Some((stream, in_use)) = worker.pool.borrow_mut().sessions.stream(member.id) {
+        return Ok(Upstream::stream(Transport::Asked(Box::new(stream)), in_use));
+    }
     let full = member.live.connections.is_full() || cluster.live.connections.is_full();
     let permits = if full { None } else { member.live.connections.take().zip(cluster.live.connections.take()) };
     let (own, shared) = permits.ok_or(Reason::QueueFull)?;
     let place = worker.budget.for_endpoint().ok_or(Reason::ConnectLocal)?;
-    let transport = match timeout(cluster.config.connect.timeout, worker.connect(cluster, member, Use::Http)).await {
-        Ok(Ok(transport)) => transport,
-        Ok(Err(unopened)) => return Err(unopened.reason()),
-        Err(_) => return Err(Reason::ConnectTimeout),
-    };
-    Ok(Upstream::new(transport, Arc::clone(&member.load), worker.index, &cluster.config, place, [own, shared]))
+    let connecting = lease::connect(worker, cluster, member, (place, [own, shared]));
+    timeout(cluster.config.connect.timeout, connecting).await.unwrap_or(Err(Reason::ConnectTimeout))
 }

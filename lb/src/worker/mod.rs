@@ -9,6 +9,7 @@ mod affinity;
 mod arrive;
 mod attempts;
 pub(crate) mod budget;
+mod choice;
 mod client;
 mod deadline;
 mod decision;
@@ -16,6 +17,8 @@ mod exchange;
 mod flight;
 mod forward;
 mod headers;
+mod http2;
+mod lease;
 mod mirror;
 mod pool;
 mod relay;
@@ -24,12 +27,12 @@ mod replay;
 mod reply;
 mod room;
 mod serve;
+mod sessions;
 mod story;
 mod tcp;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -39,7 +42,7 @@ use arc_swap::{ArcSwap, Cache};
 use slab::Slab;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use weir_config::model::ListenerName;
+use weir_config::model::{Address, ListenerName};
 use weir_core::balance::Cursors;
 use weir_core::control::Event;
 use weir_core::dice::Dice;
@@ -57,14 +60,15 @@ use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
 use pool::Pool;
+use tcp::Pipes;
 
 /// What a worker is told to do.
 #[derive(Debug)]
 pub(crate) enum Order<R> {
     /// Accept on a socket, for the listener and configured address it belongs to.
-    Open(ListenerName, SocketAddr, R),
+    Open(ListenerName, Address, R),
     /// Stop accepting there; its connections end when they are idle.
-    Close(ListenerName, SocketAddr),
+    Close(ListenerName, Address),
     /// Stop accepting anywhere; end when the last connection has.
     Drain,
     /// Stop now.
@@ -99,7 +103,7 @@ impl World {
         self.snapshot.listeners.iter().position(|listener| {
             listener.config.bind.contains(&bound.address)
                 // Two listeners may both ask for "any port"; all other addresses are unique.
-                && (bound.address.port() != 0 || listener.config.name == bound.listener)
+                && (!is_any_port(&bound.address) || listener.config.name == bound.listener)
         })
     }
 }
@@ -114,6 +118,7 @@ pub(crate) struct Worker<E: Env> {
     reports: mpsc::Sender<Report>,
     pub(crate) budget: Budget,
     pub(crate) scratch: Scratch,
+    pipes: Pipes,
     pub(crate) dice: RefCell<Dice>,
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
@@ -121,7 +126,7 @@ pub(crate) struct Worker<E: Env> {
     truth: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     book: RefCell<Cache<Arc<ArcSwap<Book>>, Arc<Book>>>,
     world: RefCell<Rc<World>>,
-    doors: RefCell<HashMap<(ListenerName, SocketAddr), Door>>,
+    doors: RefCell<HashMap<(ListenerName, Address), Door>>,
     /// One for each connection, to wake the idle ones when they are to end.
     connections: RefCell<Slab<Option<Waker>>>,
     busy: Cell<usize>,
@@ -133,6 +138,8 @@ pub(crate) struct Worker<E: Env> {
     called: Arc<Called>,
     #[expect(clippy::vec_box, reason = "lent and taken back by the box: moving one moves a pointer")]
     heads: RefCell<Vec<Box<Heads>>>,
+    /// For one head at a time, on its way from HTTP/2 to the parser. Never kept across a suspension.
+    text: RefCell<Vec<u8>>,
 }
 
 /// Between two looks at what idles in the pool.
@@ -164,6 +171,7 @@ impl<E: Env> Worker<E> {
             index,
             counts,
             reports,
+            pipes: Pipes::new(budget.clone()),
             budget,
             scratch: Scratch::new(),
             dice: RefCell::new(dice),
@@ -182,6 +190,7 @@ impl<E: Env> Worker<E> {
             drained: tokio::sync::Notify::new(),
             called,
             heads: RefCell::default(),
+            text: RefCell::default(),
         })
     }
 
@@ -200,7 +209,7 @@ impl<E: Env> Worker<E> {
                 biased;
                 order = orders.recv() => match order {
                     Some(Order::Open(listener, address, socket)) => self.open(listener, address, socket),
-                    Some(Order::Close(listener, address)) => self.close(&listener, address),
+                    Some(Order::Close(listener, address)) => self.close(listener, address),
                     Some(Order::Drain) => self.drain(),
                     Some(Order::Cut) | None => break,
                 },
@@ -315,15 +324,15 @@ impl<E: Env> Worker<E> {
         }
     }
 
-    fn open(self: &Rc<Self>, listener: ListenerName, address: SocketAddr, socket: E::Reserved) {
-        let door = Door::open(self, listener.clone(), address, socket);
+    fn open(self: &Rc<Self>, listener: ListenerName, address: Address, socket: E::Reserved) {
+        let door = Door::open(self, listener.clone(), address.clone(), socket);
         self.doors.borrow_mut().insert((listener, address), door);
     }
 
-    fn close(&self, listener: &ListenerName, address: SocketAddr) {
+    fn close(&self, listener: ListenerName, address: Address) {
         // What the bound's connections still ask for is answered by the last world that knew it.
         self.world();
-        if let Some(door) = self.doors.borrow_mut().remove(&(listener.clone(), address)) {
+        if let Some(door) = self.doors.borrow_mut().remove(&(listener, address)) {
             door.close();
         }
         self.wake_all();
@@ -372,6 +381,11 @@ impl<E: Env> Worker<E> {
         self.pool.borrow_mut().sweep(now, |endpoint| kept.get(&endpoint).copied());
         self.cursors.borrow_mut().keep(world.snapshot.clusters.iter().map(AsRef::as_ref));
     }
+}
+
+/// Whether the system chose the port, so that more than one listener may have asked for this.
+fn is_any_port(address: &Address) -> bool {
+    address.ip().is_some_and(|address| address.port() == 0)
 }
 
 /// Wakes a worker when somebody waits for a connection of which it may have an idle one.

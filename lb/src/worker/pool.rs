@@ -18,42 +18,100 @@ use weir_core::limits::Permit;
 use weir_core::load::{EndpointLoad, Shards};
 
 use super::budget::Place;
+use super::sessions::{InUse, Sessions};
 use crate::http1::wire::{Io, Wire};
 
-/// A connection to an endpoint. Counted as open for as long as it exists. Boxed: it goes from
-/// hand to hand several times a request.
+/// A connection to an endpoint, or one stream of one. Boxed: it goes from hand to hand several
+/// times a request.
 #[derive(Debug)]
 pub(crate) struct Upstream<S> {
     pub(crate) wire: Wire<S>,
+    held: Held,
+}
+
+/// What a connection holds for as long as it is open.
+#[derive(Debug)]
+enum Held {
+    Own(Counted),
+    /// A stream's part of a connection that others use too.
+    Shared(InUse),
+}
+
+/// An open connection, in the counts of its endpoint for as long as it exists.
+#[derive(Debug)]
+pub(crate) struct Counted {
     load: Arc<Shards<EndpointLoad>>,
     worker: usize,
-    /// As it was when it was opened: what it was opened by must still hold when it is used again.
-    cluster: Arc<model::Cluster>,
+    /// What it was opened by must still hold when it is used again.
+    cluster: Opened,
     _place: Place,
     /// Of what its endpoint and its cluster may have open.
     _permits: [Permit; 2],
 }
 
-impl<S: Io> Upstream<S> {
-    /// Takes `io`, just opened in `place`, into the counts of its endpoint.
+impl Counted {
+    /// One that was just opened in `place`.
     pub(crate) fn new(
-        io: S,
         load: Arc<Shards<EndpointLoad>>,
         worker: usize,
         cluster: &Arc<model::Cluster>,
         place: Place,
         permits: [Permit; 2],
-    ) -> Box<Self> {
+    ) -> Self {
         load.of(worker).connects.add(1);
         load.of(worker).connections.add(1);
-        Box::new(Self {
-            wire: Wire::new(io),
-            load,
-            worker,
-            cluster: Arc::clone(cluster),
-            _place: place,
-            _permits: permits,
-        })
+        Self { load, worker, cluster: Opened(Arc::clone(cluster)), _place: place, _permits: permits }
+    }
+
+    /// By what it was opened.
+    pub(crate) fn opened(&self) -> Opened {
+        self.cluster.clone()
+    }
+}
+
+/// A cluster as it was when a connection was opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened(Arc<model::Cluster>);
+
+impl Opened {
+    /// Whether it would be opened the same way for `cluster` as it is now. One that was opened in the
+    /// clear, or verified by other authorities, is not what the operator wants any more.
+    pub(crate) fn is_for(&mut self, cluster: &Arc<model::Cluster>) -> bool {
+        if Arc::ptr_eq(&self.0, cluster) {
+            return true;
+        }
+        let (before, now) = (&*self.0, &**cluster);
+        let same =
+            before.tls == now.tls && before.protocol == now.protocol && before.proxy_protocol == now.proxy_protocol;
+        if same {
+            self.0 = Arc::clone(cluster);
+        }
+        same
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.load.of(self.worker).connections.sub(1);
+    }
+}
+
+impl<S: Io> Upstream<S> {
+    /// A connection of its own, just opened.
+    pub(crate) fn new(io: S, opened: Counted) -> Box<Self> {
+        Box::new(Self { wire: Wire::new(io), held: Held::Own(opened) })
+    }
+
+    /// One stream of a connection.
+    pub(crate) fn stream(io: S, in_use: InUse) -> Box<Self> {
+        Box::new(Self { wire: Wire::new(io), held: Held::Shared(in_use) })
+    }
+
+    /// Its connection, should it be one that is shared, is given no more streams.
+    pub(crate) fn give_up_session(&self) {
+        if let Held::Shared(in_use) = &self.held {
+            in_use.close();
+        }
     }
 
     /// Whether nothing is left over in either direction.
@@ -61,19 +119,12 @@ impl<S: Io> Upstream<S> {
         self.wire.outbox.is_empty() && self.wire.inbox.is_empty()
     }
 
-    /// Whether it would be opened the same way for `cluster` as it is now. One that was opened in the
-    /// clear, or verified by other authorities, is not what the operator wants any more.
-    fn is_of(&mut self, cluster: &Arc<model::Cluster>) -> bool {
-        if Arc::ptr_eq(&self.cluster, cluster) {
-            return true;
+    /// Whether `cluster` as it is now would open it the same way.
+    fn is_for(&mut self, cluster: &Arc<model::Cluster>) -> bool {
+        match &mut self.held {
+            Held::Own(counted) => counted.cluster.is_for(cluster),
+            Held::Shared(_) => false,
         }
-        let (before, now) = (&*self.cluster, &**cluster);
-        let same =
-            before.tls == now.tls && before.protocol == now.protocol && before.proxy_protocol == now.proxy_protocol;
-        if same {
-            self.cluster = Arc::clone(cluster);
-        }
-        same
     }
 
     /// Whether the endpoint has neither closed it nor sent what nobody asked for.
@@ -82,12 +133,6 @@ impl<S: Io> Upstream<S> {
         let mut context = Context::from_waker(Waker::noop());
         let mut byte = [0];
         Pin::new(&mut self.wire.io).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
-    }
-}
-
-impl<S> Drop for Upstream<S> {
-    fn drop(&mut self) {
-        self.load.of(self.worker).connections.sub(1);
     }
 }
 
@@ -101,11 +146,13 @@ struct Idle<S> {
 #[derive(Debug)]
 pub(crate) struct Pool<S> {
     idle: HashMap<EndpointId, Vec<Idle<S>>, BuildHasherDefault<IdHasher>>,
+    /// Those that many requests share, whether or not any does now.
+    pub(crate) sessions: Sessions,
 }
 
 impl<S: Io> Pool<S> {
     pub(crate) fn new() -> Self {
-        Self { idle: HashMap::default() }
+        Self { idle: HashMap::default(), sessions: Sessions::default() }
     }
 
     /// The connection to `endpoint` that was used last, if one is left that still stands.
@@ -118,7 +165,7 @@ impl<S: Io> Pool<S> {
         let idle = self.idle.get_mut(&endpoint)?;
         while let Some(Idle { mut upstream, since }) = idle.pop() {
             let fresh = now.saturating_duration_since(since) < cluster.pool.idle_timeout;
-            if fresh && upstream.is_of(cluster) && upstream.is_quiet() {
+            if fresh && upstream.is_for(cluster) && upstream.is_quiet() {
                 return Some(upstream);
             }
         }
@@ -127,6 +174,10 @@ impl<S: Io> Pool<S> {
 
     /// Keeps a connection for the next request, unless `max_idle` are kept already.
     pub(crate) fn give(&mut self, endpoint: EndpointId, mut upstream: Box<Upstream<S>>, now: Instant, max_idle: u32) {
+        if let Held::Shared(_) = upstream.held {
+            // Its connection is kept; a stream serves once.
+            return;
+        }
         let idle = self.idle.entry(endpoint).or_default();
         if idle.len() < max_idle as usize {
             upstream.wire.inbox.release();
@@ -137,7 +188,7 @@ impl<S: Io> Pool<S> {
 
     /// Whether one to `endpoint` is here, though it may have been closed by now.
     pub(crate) fn has(&self, endpoint: EndpointId) -> bool {
-        self.idle.get(&endpoint).is_some_and(|idle| !idle.is_empty())
+        self.idle.get(&endpoint).is_some_and(|idle| !idle.is_empty()) || self.sessions.has(endpoint)
     }
 
     /// Closes those to an endpoint: one of them turned out to be stale.
@@ -158,6 +209,7 @@ impl<S: Io> Pool<S> {
     /// Closes what the endpoint closed, what idled for too long, and what leads to endpoints for
     /// which `idle_timeout` has no answer.
     pub(crate) fn sweep(&mut self, now: Instant, idle_timeout: impl Fn(EndpointId) -> Option<Duration>) {
+        self.sessions.sweep(now, &idle_timeout);
         self.idle.retain(|endpoint, idle| {
             let Some(timeout) = idle_timeout(*endpoint) else { return false };
             idle.retain_mut(|idle| now.saturating_duration_since(idle.since) < timeout && idle.upstream.is_quiet());
@@ -202,11 +254,13 @@ mod tests {
         (
             Upstream::new(
                 ours,
-                Arc::clone(load),
-                0,
-                &cluster(),
-                Budget::new(100, 1).for_endpoint().unwrap(),
-                [Permit::UNLIMITED, Permit::UNLIMITED],
+                Counted::new(
+                    Arc::clone(load),
+                    0,
+                    &cluster(),
+                    Budget::new(100, 1).for_endpoint().unwrap(),
+                    [Permit::UNLIMITED, Permit::UNLIMITED],
+                ),
             ),
             theirs,
         )
