@@ -21,6 +21,7 @@ pub mod discovery;
 pub mod drill;
 pub mod endpoint;
 pub mod explain;
+pub mod grpc;
 pub mod hash;
 pub mod health;
 pub mod limits;

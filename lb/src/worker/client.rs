@@ -106,10 +106,20 @@ impl<S: Stream> Client<S> {
     }
 
     /// One stream of a connection, as if it were one.
-    pub(crate) fn stream(io: Transport<S>, peer: Peer, bound: &Rc<Bound>) -> Self {
+    pub(crate) fn stream(io: Transport<S>, peer: Peer, secure: Option<Rc<Secure>>, bound: &Rc<Bound>) -> Self {
         let now = Instant::now();
         let (deadline, bound) = (Deadline::new(now + LINGER), Rc::clone(bound));
-        Self { wire: Wire::new(io), peer, bound, deadline, since: now, busy: true, half_closed: false }
+        Self { wire: Wire::new(io), peer, secure, bound, deadline, since: now, busy: true, half_closed: false }
+    }
+
+    /// Whether it speaks over TLS.
+    pub(crate) const fn is_secure(&self) -> bool {
+        self.secure.is_some()
+    }
+
+    /// The name that was asked for by SNI.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.secure.as_ref()?.server_name.as_deref()
     }
 
     /// The next request's head.
