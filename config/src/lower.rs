@@ -3,6 +3,7 @@
 //! `check` has said what is wrong with single values. Here such a value counts as its default,
 //! so that the rest can still be looked at; the config that comes out is thrown away then.
 
+mod actions;
 mod balancing;
 mod cluster;
 mod dial;
@@ -10,7 +11,9 @@ mod endpoints;
 mod health;
 mod lint;
 mod listener;
+mod meaning;
 mod ports;
+mod protocols;
 mod reference;
 mod release;
 mod resilience;
@@ -18,6 +21,7 @@ mod retry;
 mod route;
 mod shadow;
 mod tcp;
+mod tls;
 
 use std::collections::HashMap;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -43,9 +47,9 @@ pub(crate) fn lower(root: &Node, files: &Files<'_>, report: &mut Report) -> Opti
     check::check(root, &Kind::Object(&shape::CONFIG), &Path::Root, report);
     let fields = Fields::of(root, &shape::CONFIG)?;
     let zone = fields.text("zone").and_then(|zone| ZoneName::new(&zone).ok());
-    let clusters = cluster::lower_all(&fields, zone.as_ref(), report);
+    let clusters = cluster::lower_all(&fields, zone.as_ref(), files, report);
     let releases = release::lower_all(&fields, &clusters, files, report);
-    let targets = listener::Targets { clusters: &clusters, releases: &releases };
+    let targets = listener::Targets { clusters: &clusters, releases: &releases, files };
     let listeners = listener::lower_all(&fields, targets, report);
     ports::check(&fields, report);
     // With errors about, a cluster may well be unused because of one of them.

@@ -4,8 +4,8 @@
 //! Here are the sockets, the clock, the files and the terminal.
 //!
 //! Read in this order: [`mod@env`] (the three doors to the world), [`control`] (the loop that steps
-//! the core: configuration source and probes), [`worker`] and [`http1`] (the data path, one thread
-//! each), [`server`] (wires them), [`observe`] (journal, metrics, logs), [`admin`] (HTTP API over all
+//! the core: configuration source and probes), [`transport`] (what carries bytes, and how it is opened), [`worker`] and [`http1`] (the data path, one
+//! thread each), [`server`] (wires them), [`observe`] (journal, metrics, logs), [`admin`] (HTTP API over all
 //! that), [`cli`] (what a person types).
 
 pub mod admin;
@@ -14,7 +14,9 @@ pub mod control;
 pub mod demo;
 pub mod env;
 mod http1;
+mod http2;
 pub mod observe;
 mod process;
 pub mod server;
+mod transport;
 mod worker;

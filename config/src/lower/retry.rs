@@ -40,7 +40,8 @@ fn conditions(fields: &Fields<'_>) -> RetryOn {
     let Some(_) = fields.get("on") else {
         return Retry::default().on;
     };
-    let mut on = RetryOn { connect_failure: false, reset: false, timeout: false, statuses: Vec::new(), grpc: Vec::new() };
+    let mut on =
+        RetryOn { connect_failure: false, reset: false, timeout: false, statuses: Vec::new(), grpc: Vec::new() };
     for condition in fields.items("on").iter().filter_map(condition) {
         match condition {
             RetryCondition::ConnectFailure => on.connect_failure = true,

@@ -22,6 +22,8 @@ pub enum Safety {
     NothingSent,
     /// Perhaps the head, on a connection that had idled and that the endpoint closed.
     StaleConnection,
+    /// Perhaps everything, but the endpoint said that it looked at nothing of it (RFC 9113 8.7).
+    Unseen,
     /// Perhaps everything.
     Sent,
 }
@@ -124,10 +126,11 @@ pub fn may_repeat(
     match safety {
         Safety::NothingSent => Ok(()),
         // Calls are POSTs, all of them: who lists a status of theirs says that they may be repeated.
-        Safety::StaleConnection | Safety::Sent if nature.repeatable || matches!(outcome, Outcome::Called(_)) => {
-            if nature.replayable { Ok(()) } else { Err(Denied::BodyGone) }
+        Safety::StaleConnection | Safety::Sent if !nature.repeatable && !matches!(outcome, Outcome::Called(_)) => {
+            Err(Denied::NotSafe)
         }
-        Safety::StaleConnection | Safety::Sent => Err(Denied::NotSafe),
+        Safety::Unseen | Safety::StaleConnection | Safety::Sent if !nature.replayable => Err(Denied::BodyGone),
+        Safety::Unseen | Safety::StaleConnection | Safety::Sent => Ok(()),
     }
 }
 

@@ -98,6 +98,11 @@ impl Decoder {
         matches!(self.state, State::Done)
     }
 
+    /// How many bytes of data are next; 0 where something else is.
+    pub(crate) fn data_left(&self) -> usize {
+        if matches!(self.state, State::Data) { usize::try_from(self.left).unwrap_or(usize::MAX) } else { 0 }
+    }
+
     /// The trailer section, field lines with their line ends; empty if there was none.
     pub(crate) fn trailers(&self) -> &[u8] {
         &self.trailers

@@ -295,6 +295,7 @@ mod tests {
 
     const LIMITS: ListenerLimits = ListenerLimits {
         connections: None,
+        connections_per_client: None,
         header_bytes: 4096,
         header_count: 8,
         uri_bytes: 64,

@@ -2,12 +2,11 @@
 //! after. What stays in the configuration keeps its socket, whatever else changes.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
-use weir_config::model::{Config, ListenerName};
+use weir_config::model::{Address, Config, ListenerName};
 use weir_core::snapshot::Snapshot;
 
 use super::cannot_bind;
@@ -22,7 +21,7 @@ pub(crate) struct Gate<E: Env> {
     workers: Vec<UnboundedSender<Order<E::Reserved>>>,
     served: Vec<Served>,
     /// Addresses given up, perhaps a moment ago: a worker may not have closed its socket yet.
-    retired: BTreeSet<SocketAddr>,
+    retired: BTreeSet<Address>,
     access: Option<AccessRemote>,
 }
 
@@ -33,15 +32,16 @@ struct Served {
     listener: ListenerName,
     /// The listener it was opened for: the name workers know the socket by.
     opened_for: ListenerName,
-    configured: SocketAddr,
-    actual: SocketAddr,
+    configured: Address,
+    actual: Address,
 }
 
 impl Served {
     /// Whether this is the socket for `address` of `listener`. Only "any port" is the
     /// listener's own; every other address is one socket, whoever has it.
-    fn is(&self, listener: &ListenerName, address: SocketAddr) -> bool {
-        self.configured == address && (address.port() != 0 || self.listener == *listener)
+    fn is(&self, listener: &ListenerName, address: &Address) -> bool {
+        let any_port = address.ip().is_some_and(|address| address.port() == 0);
+        self.configured == *address && (!any_port || self.listener == *listener)
     }
 }
 
@@ -58,24 +58,24 @@ impl<E: Env> Gate<E> {
     fn reserve_one(
         &self,
         listener: &ListenerName,
-        address: SocketAddr,
+        address: &Address,
         reserved: &Reservation<E::Reserved>,
     ) -> Result<(Served, Vec<E::Reserved>), ReserveError> {
         let fresh = reserved.fresh.iter().map(|(served, _)| served);
         let ours = self.served.iter().chain(fresh).map(|served| &served.actual).chain(&self.retired);
-        let beside_ours = ours.into_iter().any(|ours| overlap(*ours, address));
+        let beside_ours = ours.into_iter().any(|ours| overlap(ours, address));
         let workers = NonZeroUsize::new(self.workers.len()).unwrap_or(NonZeroUsize::MIN);
         let bound = self.env.reserve(address, workers, beside_ours).and_then(|sockets| {
-            let actual = sockets.first().map_or(Ok(address), |socket| self.env.bound_addr(socket))?;
+            let actual = sockets.first().map_or_else(|| Ok(address.clone()), |socket| self.env.bound_addr(socket))?;
             Ok((actual, sockets))
         });
         match bound {
             Ok((actual, sockets)) => {
                 let listener = listener.clone();
-                let served = Served { opened_for: listener.clone(), listener, configured: address, actual };
+                let served = Served { opened_for: listener.clone(), listener, configured: address.clone(), actual };
                 Ok((served, sockets))
             }
-            Err(error) => Err(ReserveError::address(listener.clone(), address, cannot_bind(address, &error))),
+            Err(error) => Err(ReserveError::address(listener.clone(), address.clone(), cannot_bind(address, &error))),
         }
     }
 
@@ -116,7 +116,7 @@ impl<E: Env> Sockets for Gate<E> {
             .partition(|served| wanted(config).any(|(listener, address)| served.is(listener, address)));
         self.served = kept;
         for served in &mut self.served {
-            let owner = wanted(config).find(|(listener, address)| served.is(listener, *address));
+            let owner = wanted(config).find(|(listener, address)| served.is(listener, address));
             if let Some((listener, _)) = owner {
                 served.listener = listener.clone();
             }
@@ -128,14 +128,14 @@ impl<E: Env> Sockets for Gate<E> {
                     tracing::error!(listener = %served.listener, address = %served.actual, %error, "cannot listen");
                 }
                 // A worker that is gone serves nothing.
-                let _ = worker.send(Order::Open(served.opened_for.clone(), served.configured, socket));
+                let _ = worker.send(Order::Open(served.opened_for.clone(), served.configured.clone(), socket));
             }
             self.served.push(served);
         }
         // New ones first: a listener that moves is at no moment nowhere.
         for served in gone {
+            self.tell(|| Order::Close(served.opened_for.clone(), served.configured.clone()));
             self.retired.insert(served.actual);
-            self.tell(|| Order::Close(served.opened_for.clone(), served.configured));
         }
         if let Some(access) = &self.access {
             access.retarget(config.access_log.as_ref().map(|log| log.target.clone()));
@@ -145,19 +145,20 @@ impl<E: Env> Sockets for Gate<E> {
     fn bound(&self) -> Vec<BoundListener> {
         let bound = |served: &Served| BoundListener {
             name: served.listener.clone(),
-            configured: served.configured,
-            actual: served.actual,
+            configured: served.configured.clone(),
+            actual: served.actual.clone(),
         };
         self.served.iter().map(bound).collect()
     }
 }
 
-fn wanted(config: &Config) -> impl Iterator<Item = (&ListenerName, SocketAddr)> {
-    config.listeners.iter().flat_map(|listener| listener.bind.iter().map(move |address| (&listener.name, *address)))
+fn wanted(config: &Config) -> impl Iterator<Item = (&ListenerName, &Address)> {
+    config.listeners.iter().flat_map(|listener| listener.bind.iter().map(move |address| (&listener.name, address)))
 }
 
-/// Whether two sockets' addresses contend for the same port.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+/// Whether two sockets' addresses contend for the same port or file.
+fn overlap(a: &Address, b: &Address) -> bool {
+    let (Address::Ip(a), Address::Ip(b)) = (a, b) else { return a == b };
     a.port() == b.port()
         && a.port() != 0
         && a.is_ipv4() == b.is_ipv4()

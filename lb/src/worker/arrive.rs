@@ -15,8 +15,8 @@ use super::accept::Bound;
 use super::client::Client;
 use super::serve::{self, Guard};
 use super::tcp;
-use super::transport::Transport;
 use crate::env::{Env, Stream as _};
+use crate::transport::Transport;
 
 /// Whether connections to `listener` say something first.
 pub(super) fn says_something(listener: &Listener) -> bool {

@@ -9,8 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_config::model::Retry;
 use weir_core::attempt::Outcome;
-use weir_core::balance::told::Told;
-use weir_core::balance::{self, Ask, Pick, Refusal, Tried};
+use weir_core::balance::{Refusal, Tried};
 use weir_core::dice::Dice;
 use weir_core::drill::{self, End, Injected};
 use weir_core::explain;
@@ -22,8 +21,10 @@ use weir_core::route::Headers as _;
 use weir_core::snapshot::{Cluster, Listener, Member};
 
 use super::affinity::Affinity;
+use super::choice::{Choice, Chosen};
 use super::exchange::{self, Answered};
 use super::forward::{Inbound, Refused, Routed};
+use super::lease;
 use super::room::{self, Admitted};
 use super::story::Story;
 use super::{Worker, World};
@@ -100,10 +101,6 @@ const USUAL_MIN: Duration = Duration::from_millis(200);
 /// And a connection this long: the kernel sends its first packet again after a second, and till
 /// then somebody else has answered.
 pub(crate) const DIAL_MIN: Duration = Duration::from_millis(250);
-/// Endpoints looked at to find one in another zone.
-const ZONE_DRAWS: usize = 4;
-/// Endpoints looked at to find one that has not as many connections as it may.
-const CONNECTION_DRAWS: usize = 16;
 /// Who finds as many retries under way as may be at once asks again so often, after the pauses that
 /// come before retries.
 const CROWDED_ROUNDS: u16 = 3;
@@ -203,80 +200,36 @@ impl<'w> Tries<'w> {
         }
         let now = inbound.story.began;
         let cluster = self.routed.cluster;
-        match self.pick(worker, &self.tried, now) {
+        match self.pick(worker, now) {
             Err(Refusal { all_busy: true, .. }) => {
-                let take = || self.pick(worker, &self.tried, Instant::now()).ok();
+                let take = || self.pick(worker, Instant::now()).ok();
                 room::wait(worker, cluster, &cluster.live.room, self.deadline, inbound.client, take).await
             }
             picked => picked.map_err(|refusal| refusal.reason.into()),
         }
     }
 
-    /// Step 8: an endpoint that has not been tried, with room at it; if it can be had, one at which
-    /// no connection has to be waited for.
-    fn pick<E: Env>(&self, worker: &Worker<E>, tried: &Tried, now: Instant) -> Result<Picked<'w>, Refusal> {
-        let picked = self.pick_any(worker, tried, now)?;
-        if has_connection(worker, picked.member) {
-            return Ok(picked);
-        }
-        let mut avoiding = tried.clone();
-        avoiding.push(picked.index);
-        for _ in 0..CONNECTION_DRAWS {
-            match self.pick_any(worker, &avoiding, now) {
-                Ok(other) if other.trial.is_none() && has_connection(worker, other.member) => return Ok(other),
-                Ok(other) => avoiding.push(other.index),
-                Err(_) => break,
-            }
-        }
-        Ok(picked)
+    /// Step 8: an endpoint that has not been tried.
+    fn pick<E: Env>(&self, worker: &Worker<E>, now: Instant) -> Result<Picked<'w>, Refusal> {
+        self.choice(worker, now).pick(worker, &self.tried).map(|chosen| self.picked(chosen))
     }
 
-    fn pick_any<E: Env>(&self, worker: &Worker<E>, tried: &Tried, now: Instant) -> Result<Picked<'w>, Refusal> {
-        let (mut cursors, mut dice) = (worker.cursors.borrow_mut(), worker.dice.borrow_mut());
-        let ask = Ask {
-            tried,
-            hash: self.affinity.hash.map(|(_, hash)| hash),
-            sticky: self.affinity.session,
-            may_try: self.may_try(&mut dice),
-            worker: worker.index,
+    /// What is gone by at this moment.
+    fn choice<E: Env>(&self, worker: &Worker<E>, now: Instant) -> Choice<'w> {
+        Choice {
+            cluster: self.routed.cluster,
+            hash: self.affinity.hash,
+            session: self.affinity.session,
+            may_try: self.may_try(&mut worker.dice.borrow_mut()),
+            reuses: true,
+            kept: self.kept,
             now: worker.env.at(now),
-        };
-        let cluster = self.routed.cluster;
-        loop {
-            let mut told = None;
-            let picked = if self.kept {
-                let mut hears = Told::listening();
-                let picked = balance::pick_told(cluster, &ask, &mut cursors, &mut dice, &mut hears);
-                told = Some(Box::new(explain::Picked::of(self.affinity.hash, hears, &picked)));
-                picked
-            } else {
-                balance::pick(cluster, &ask, &mut cursors, &mut dice)
-            };
-            let Pick { member, index, trial, .. } = picked?;
-            // Between being picked and taking room another worker may have taken the last; then
-            // the endpoint is full, and is not picked again.
-            let Some(room) = member.live.requests.take() else { continue };
-            return Ok(Picked { cluster, member, index, room, trial, fresh: false, retry: None, told, _made: Made });
         }
     }
 
-    /// Another endpoint than those tried, and if it can be had, in another zone than the one that
-    /// just failed: it may not be the endpoint that is at fault.
-    fn pick_elsewhere<E: Env>(&self, worker: &Worker<E>, failed: usize, now: Instant) -> Option<Picked<'w>> {
-        let zone = self.routed.cluster.members[failed].zone.as_ref();
-        let mut avoiding = self.tried.clone();
-        let mut spare = None;
-        for _ in 0..ZONE_DRAWS {
-            match self.pick(worker, &avoiding, now) {
-                Ok(picked) if zone.is_some() && picked.member.zone.as_ref() == zone => {
-                    avoiding.push(picked.index);
-                    spare.get_or_insert(picked);
-                }
-                Ok(picked) => return Some(picked),
-                Err(_) => break,
-            }
-        }
-        spare
+    fn picked(&self, Chosen { member, index, room, trial, told }: Chosen<'w>) -> Picked<'w> {
+        let cluster = self.routed.cluster;
+        Picked { cluster, member, index, room, trial, fresh: false, retry: None, told, _made: Made }
     }
 
     fn may_try(&self, dice: &mut Dice) -> bool {
@@ -295,7 +248,7 @@ impl<'w> Tries<'w> {
     ) -> Result<Answered<'w, E>, Failure> {
         inbound.story.tried = if inbound.story.attempts == 1 { inbound.story.began } else { Instant::now() };
         let injected = self.injected(worker, picked.member, inbound);
-        let leased = exchange::lease(worker, picked, injected, self, inbound).await?;
+        let leased = lease::lease(worker, picked, injected, self, inbound).await?;
         exchange::exchange(worker, listener, leased, self, inbound).await
     }
 
@@ -476,7 +429,9 @@ impl<'w> Tries<'w> {
             Ok(answered) => Verdict::Done(answered),
             Err(Failure { outcome: Outcome::Failed(reason), .. }) => Verdict::GiveUp(reason.into()),
             Err(Failure { outcome: Outcome::Answered(status), .. }) => Verdict::GiveUp(Refused::injected(status)),
-            Err(Failure { outcome: Outcome::Connected | Outcome::Called(_), .. }) => Verdict::GiveUp(Reason::Internal.into()),
+            Err(Failure { outcome: Outcome::Connected | Outcome::Called(_), .. }) => {
+                Verdict::GiveUp(Reason::Internal.into())
+            }
         }
     }
 
@@ -499,8 +454,12 @@ impl<'w> Tries<'w> {
     ) -> Option<Picked<'w>> {
         let cluster = self.routed.cluster;
         let member = &cluster.members[index];
-        let harmless = self.repeatable && inbound.upload.is_replayable();
-        let may = safety == Safety::StaleConnection && harmless && self.left(Instant::now()) > Duration::ZERO;
+        let harmless = match safety {
+            Safety::StaleConnection => self.repeatable,
+            Safety::Unseen => true,
+            Safety::NothingSent | Safety::Sent => false,
+        };
+        let may = harmless && inbound.upload.is_replayable() && self.left(Instant::now()) > Duration::ZERO;
         let room = may.then(|| member.live.requests.take()).flatten()?;
         worker.pool.borrow_mut().forget(member.id);
         Some(Picked { cluster, member, index, room, trial: None, fresh: true, retry: None, told: None, _made: Made })
@@ -525,11 +484,12 @@ impl<'w> Tries<'w> {
         if !self.tried.contains(index) {
             self.tried.push(index);
         }
-        let picked = self.pick_elsewhere(worker, index, now).ok_or(Denied::NobodyElse)?;
+        let elsewhere = self.choice(worker, now).pick_elsewhere(worker, &self.tried, index);
+        let picked = self.picked(elsewhere.ok_or(Denied::NobodyElse)?);
         let own = live.retries.take().ok_or(Denied::Budget)?;
         let shared = match safety {
             // What never came to an endpoint has burdened none.
-            Safety::NothingSent => None,
+            Safety::NothingSent | Safety::Unseen => None,
             Safety::StaleConnection | Safety::Sent => Some(self.budget().ok_or(Denied::Budget)?),
         };
         Ok(Picked { retry: Some((shared, own)), ..picked })
@@ -560,15 +520,10 @@ impl<'w> Tries<'w> {
         let mut dice = worker.dice.borrow_mut();
         match (told, safety, attempts) {
             (Some(told), ..) => retry::pause_after(told, &mut dice),
-            (None, Safety::NothingSent, 1) => Duration::ZERO,
+            (None, Safety::NothingSent | Safety::Unseen, 1) => Duration::ZERO,
             (None, ..) => retry::pause(self.policy, attempts, &mut dice),
         }
     }
-}
-
-/// Whether a request to it need not wait for a connection.
-fn has_connection<E: Env>(worker: &Worker<E>, member: &Member) -> bool {
-    !member.live.connections.is_full() || worker.pool.borrow().has(member.id)
 }
 
 /// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3).

@@ -17,11 +17,11 @@ use super::Worker;
 use super::accept::Bound;
 use super::deadline::Deadline;
 use super::headers::Peer;
-use super::transport::Transport;
 use crate::env::{Env, Stream};
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::http1::parse::{self, HeadEnd};
 use crate::http1::wire::{Buffer, Scratch, Wire};
+use crate::transport::Transport;
 
 /// A client's connection.
 pub(crate) struct Client<S: Stream> {
@@ -99,6 +99,13 @@ impl<S: Stream> Client<S> {
             busy: false,
             half_closed: false,
         }
+    }
+
+    /// One stream of a connection, as if it were one.
+    pub(crate) fn stream(io: Transport<S>, peer: Peer, bound: &Rc<Bound>) -> Self {
+        let now = Instant::now();
+        let (deadline, bound) = (Deadline::new(now + LINGER), Rc::clone(bound));
+        Self { wire: Wire::new(io), peer, bound, deadline, since: now, busy: true, half_closed: false }
     }
 
     /// The next request's head.

@@ -6,7 +6,6 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use tokio::io::{Empty, Join, Sink, empty, join, sink};
 use tokio::time::{Instant, timeout};
@@ -21,18 +20,19 @@ use weir_core::snapshot::{Breaker, Cluster, Listener};
 use super::exchange::poll_head;
 use super::flight::{ClusterFlight, Flight, Held};
 use super::forward::Inbound;
-use super::headers::{self, Call, Onward};
+use super::headers::{self, Onward};
+use super::lease;
 use super::pool::Upstream;
 use super::relay::{Outgoing, Relay};
 use super::release::Gray;
 use super::story::Story;
-use super::transport::Transport;
 use super::{Worker, World};
-use crate::env::{Env, Unconnected};
+use crate::env::Env;
 use crate::http1::framing::Framing;
 use crate::http1::head::{Asked, ResponseHead};
 use crate::http1::parse::HeadEnd;
 use crate::http1::wire::Wire;
+use crate::transport::Transport;
 
 /// Bytes of an answer's body that are read, so that its connection can be used again.
 const BODY_MAX: u64 = 1 << 20;
@@ -97,7 +97,7 @@ fn copy<E: Env>(
         left: world.snapshot.releases[release].config.mirror.as_ref()?.timeout,
         shadow: true,
         upgrade: None,
-        call: story.grpc.then_some(Call { left: None }),
+        call_left: None,
     };
     headers::request(&mut bytes, &onward);
     bytes.extend_from_slice(body);
@@ -213,22 +213,20 @@ async fn finish<E: Env>(
 /// Where the bodies of answers go.
 type Nowhere = Join<Empty, Sink>;
 
-/// A new connection, where there is room for it at once.
+/// A stream of a connection, or a new connection, where there is room for it at once.
 async fn dial<E: Env>(
     worker: &Worker<E>,
     cluster: &Cluster,
     member: usize,
 ) -> Result<Box<Upstream<Transport<E::Stream>>>, Reason> {
     let member = &cluster.members[member];
+    if let Some((stream, in_use)) = worker.pool.borrow_mut().sessions.stream(member.id) {
+        return Ok(Upstream::stream(Transport::Asked(Box::new(stream)), in_use));
+    }
     let full = member.live.connections.is_full() || cluster.live.connections.is_full();
     let permits = if full { None } else { member.live.connections.take().zip(cluster.live.connections.take()) };
     let (own, shared) = permits.ok_or(Reason::QueueFull)?;
     let place = worker.budget.for_endpoint().ok_or(Reason::ConnectLocal)?;
-    let how = &cluster.config.connect;
-    let stream = match timeout(how.timeout, worker.env.connect(member.address(), how)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(Unconnected::from(&error).reason()),
-        Err(_) => return Err(Reason::ConnectTimeout),
-    };
-    Ok(Upstream::new(Transport::Plain(stream), Arc::clone(&member.load), worker.index, place, [own, shared]))
+    let connecting = lease::connect(worker, cluster, member, (place, [own, shared]));
+    timeout(cluster.config.connect.timeout, connecting).await.unwrap_or(Err(Reason::ConnectTimeout))
 }

@@ -10,6 +10,7 @@ mod affinity;
 mod arrive;
 mod attempts;
 pub(crate) mod budget;
+mod choice;
 mod client;
 mod deadline;
 mod decision;
@@ -17,6 +18,8 @@ mod exchange;
 mod flight;
 mod forward;
 mod headers;
+mod http2;
+mod lease;
 mod mirror;
 mod pool;
 mod relay;
@@ -25,14 +28,13 @@ mod replay;
 mod reply;
 mod room;
 mod serve;
+mod sessions;
 mod story;
 mod tcp;
-mod transport;
 mod tunnel;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -42,31 +44,31 @@ use arc_swap::{ArcSwap, Cache};
 use slab::Slab;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use weir_config::model::ListenerName;
+use weir_config::model::{Address, ListenerName};
 use weir_core::balance::Cursors;
 use weir_core::control::Event;
 use weir_core::dice::Dice;
 use weir_core::endpoint::{EndpointId, Status};
-use weir_core::snapshot::Snapshot;
+use weir_core::snapshot::{Cluster, Member, Snapshot};
 
 use crate::env::Env;
 use crate::http1::wire::Scratch;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
 use crate::observe::decision::Report;
+use crate::transport::{self, Transport, Unopened, Way};
 use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
 use pool::Pool;
-use transport::Transport;
 
 /// What a worker is told to do.
 #[derive(Debug)]
 pub(crate) enum Order<R> {
     /// Accept on a socket, for the listener and configured address it belongs to.
-    Open(ListenerName, SocketAddr, R),
+    Open(ListenerName, Address, R),
     /// Stop accepting there; its connections end when they are idle.
-    Close(ListenerName, SocketAddr),
+    Close(ListenerName, Address),
     /// Stop accepting anywhere; end when the last connection has.
     Drain,
     /// Stop now.
@@ -92,7 +94,7 @@ impl World {
         self.snapshot.listeners.iter().position(|listener| {
             listener.config.bind.contains(&bound.address)
                 // Two listeners may both ask for "any port"; all other addresses are unique.
-                && (bound.address.port() != 0 || listener.config.name == bound.listener)
+                && (!is_any_port(&bound.address) || listener.config.name == bound.listener)
         })
     }
 }
@@ -113,7 +115,7 @@ pub(crate) struct Worker<E: Env> {
     pub(crate) access: RefCell<AccessWriter>,
     truth: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     world: RefCell<Rc<World>>,
-    doors: RefCell<HashMap<(ListenerName, SocketAddr), Door>>,
+    doors: RefCell<HashMap<(ListenerName, Address), Door>>,
     /// One for each connection, to wake the idle ones when they are to end.
     connections: RefCell<Slab<Option<Waker>>>,
     busy: Cell<usize>,
@@ -125,6 +127,8 @@ pub(crate) struct Worker<E: Env> {
     called: Arc<Called>,
     #[expect(clippy::vec_box, reason = "lent and taken back by the box: moving one moves a pointer")]
     heads: RefCell<Vec<Box<Heads>>>,
+    /// For one head at a time, on its way from HTTP/2 to the parser. Never kept across a suspension.
+    text: RefCell<Vec<u8>>,
 }
 
 /// Between two looks at what idles in the pool.
@@ -173,6 +177,7 @@ impl<E: Env> Worker<E> {
             drained: tokio::sync::Notify::new(),
             called,
             heads: RefCell::default(),
+            text: RefCell::default(),
         })
     }
 
@@ -191,7 +196,7 @@ impl<E: Env> Worker<E> {
                 biased;
                 order = orders.recv() => match order {
                     Some(Order::Open(listener, address, socket)) => self.open(listener, address, socket),
-                    Some(Order::Close(listener, address)) => self.close(&listener, address),
+                    Some(Order::Close(listener, address)) => self.close(listener, address),
                     Some(Order::Drain) => self.drain(),
                     Some(Order::Cut) | None => break,
                 },
@@ -275,6 +280,11 @@ impl<E: Env> Worker<E> {
         }
     }
 
+    /// A new connection to an endpoint; its timeout is the caller's to keep.
+    pub(crate) async fn connect(&self, cluster: &Cluster, member: &Member) -> Result<Transport<E::Stream>, Unopened> {
+        transport::open(&self.env, member.address(), Way { connect: &cluster.config.connect }).await
+    }
+
     pub(crate) fn lend_heads(&self) -> Box<Heads> {
         self.heads.borrow_mut().pop().unwrap_or_default()
     }
@@ -288,15 +298,15 @@ impl<E: Env> Worker<E> {
         }
     }
 
-    fn open(self: &Rc<Self>, listener: ListenerName, address: SocketAddr, socket: E::Reserved) {
-        let door = Door::open(self, listener.clone(), address, socket);
+    fn open(self: &Rc<Self>, listener: ListenerName, address: Address, socket: E::Reserved) {
+        let door = Door::open(self, listener.clone(), address.clone(), socket);
         self.doors.borrow_mut().insert((listener, address), door);
     }
 
-    fn close(&self, listener: &ListenerName, address: SocketAddr) {
+    fn close(&self, listener: ListenerName, address: Address) {
         // What the bound's connections still ask for is answered by the last world that knew it.
         self.world();
-        if let Some(door) = self.doors.borrow_mut().remove(&(listener.clone(), address)) {
+        if let Some(door) = self.doors.borrow_mut().remove(&(listener, address)) {
             door.close();
         }
         self.wake_all();
@@ -345,6 +355,11 @@ impl<E: Env> Worker<E> {
         self.pool.borrow_mut().sweep(now, |endpoint| kept.get(&endpoint).copied());
         self.cursors.borrow_mut().keep(world.snapshot.clusters.iter().map(AsRef::as_ref));
     }
+}
+
+/// Whether the system chose the port, so that more than one listener may have asked for this.
+fn is_any_port(address: &Address) -> bool {
+    address.ip().is_some_and(|address| address.port() == 0)
 }
 
 /// Wakes a worker when somebody waits for a connection of which it may have an idle one.

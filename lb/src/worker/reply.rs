@@ -16,9 +16,10 @@ use weir_core::route::Headers;
 use weir_core::snapshot::{Listener, Member};
 
 use super::client::{Client, Heads};
-use super::exchange::{Answered, Leased, upload_failure};
+use super::exchange::{Answered, upload_failure};
 use super::forward::{Inbound, Refused};
 use super::headers::{self, Backward};
+use super::lease::Leased;
 use super::relay::{Broken, Outgoing, Relay};
 use super::release;
 use super::story::Story;
@@ -390,6 +391,7 @@ pub(crate) fn tell<E: Env>(
                 host: request.host(),
                 target: request.target(),
                 version: match request.version {
+                    _ if client.wire.io.is_stream() => "HTTP/2.0",
                     Version::Http10 => "HTTP/1.0",
                     Version::Http11 => "HTTP/1.1",
                 },

@@ -10,6 +10,7 @@ use std::task::Poll;
 use tokio::time::Instant;
 use weir_config::model::Protocol;
 use weir_core::load::{ListenerLoad, Shards};
+use weir_core::reason::Reason;
 use weir_core::snapshot::Listener;
 
 use super::Worker;
@@ -18,11 +19,12 @@ use super::arrive;
 use super::budget::Place;
 use super::client::{Client, Next, Patience};
 use super::forward::{self, Served};
+use super::http2;
 use super::reply::{self, Fate};
 use super::tcp;
-use super::transport::Transport;
-use super::tunnel;
+use super::tunnel::{self, Tunnel};
 use crate::env::{Env, Stream};
+use crate::transport::Transport;
 
 /// Serves a new connection in a task of its own, if there is room for it.
 pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: SocketAddr, bound: &Rc<Bound>) {
@@ -60,6 +62,7 @@ fn has_room(listener: &Listener) -> bool {
 pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::Stream>) {
     let worker = &guard.worker;
     guard.register().await;
+    let mut first = true;
     loop {
         let Some((world, index)) = client.bound.place_of(&**worker, Protocol::Http) else { return };
         // Copied, not shared: an idle connection must not keep an old generation alive, and a
@@ -76,19 +79,21 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
                 let served = forward::forward(worker, &world, index, &mut client, &mut heads).await;
                 (heads, served)
             }
+            Next::Refused(_, Reason::BadVersion) if first && http2::is_preface(client.wire.inbox.as_slice()) => {
+                drop(world);
+                return http2::connection(guard, client).await;
+            }
             Next::Refused(heads, reason) => {
                 let _busy = guard.busy();
                 let fate = reply::refuse_head(worker, &world, index, &mut client, &heads, reason).await;
                 (heads, Served::Answered(fate))
             }
         };
+        first = false;
         worker.take_back_heads(heads);
         let fate = match served {
             Served::Answered(fate) => fate,
-            // In a task of its own: this one has room for a request and all that comes with it.
-            Served::Tunnel(tunnel) => {
-                return drop(tokio::task::spawn_local(tunnel::pass(guard, client, tunnel)));
-            }
+            Served::Tunnel(tunnel) => return drop(tokio::task::spawn_local(pass(guard, client, tunnel))),
         };
         let load = world.snapshot.listeners[index].load.of(worker.index);
         load.bytes_received.add(std::mem::take(&mut client.wire.received));
@@ -101,25 +106,60 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
     }
 }
 
+/// What was a connection's task goes on in another one.
+async fn pass<E: Env>(guard: Guard<E>, client: Client<E::Stream>, tunnel: Box<Tunnel<E::Stream>>) {
+    guard.register().await;
+    let _busy = guard.busy();
+    tunnel::pass(&guard.worker, client, tunnel).await;
+}
+
 /// Counts a connection for as long as its task lives, however it ends.
 pub(super) struct Guard<E: Env> {
     pub(super) worker: Rc<Worker<E>>,
     load: Arc<Shards<ListenerLoad>>,
-    slot: usize,
+    slot: Slot<E>,
     _place: Place,
 }
 
 impl<E: Env> Guard<E> {
     fn new(worker: &Rc<Worker<E>>, load: Arc<Shards<ListenerLoad>>, place: Place) -> Self {
         load.of(worker.index).open.add(1);
-        let slot = worker.connections.borrow_mut().insert(None);
-        Self { worker: Rc::clone(worker), load, slot, _place: place }
+        Self { worker: Rc::clone(worker), load, slot: Slot::new(worker), _place: place }
+    }
+
+    /// Leaves the task's waker with the worker, so that it can be woken to end.
+    pub(super) async fn register(&self) {
+        self.slot.register().await;
+    }
+
+    pub(super) fn busy(&self) -> Busy<'_, E> {
+        self.slot.busy()
+    }
+}
+
+impl<E: Env> Drop for Guard<E> {
+    fn drop(&mut self) {
+        self.load.of(self.worker.index).open.sub(1);
+    }
+}
+
+/// A task that the worker waits for when it drains, and can wake: of a connection, or of one stream
+/// of a connection.
+pub(super) struct Slot<E: Env> {
+    worker: Rc<Worker<E>>,
+    at: usize,
+}
+
+impl<E: Env> Slot<E> {
+    pub(super) fn new(worker: &Rc<Worker<E>>) -> Self {
+        let at = worker.connections.borrow_mut().insert(None);
+        Self { worker: Rc::clone(worker), at }
     }
 
     /// Leaves the task's waker with the worker, so that it can be woken to end.
     pub(super) async fn register(&self) {
         poll_fn(|context| {
-            self.worker.connections.borrow_mut()[self.slot] = Some(context.waker().clone());
+            self.worker.connections.borrow_mut()[self.at] = Some(context.waker().clone());
             Poll::Ready(())
         })
         .await;
@@ -131,10 +171,9 @@ impl<E: Env> Guard<E> {
     }
 }
 
-impl<E: Env> Drop for Guard<E> {
+impl<E: Env> Drop for Slot<E> {
     fn drop(&mut self) {
-        self.load.of(self.worker.index).open.sub(1);
-        self.worker.connections.borrow_mut().remove(self.slot);
+        self.worker.connections.borrow_mut().remove(self.at);
         self.worker.one_ended();
         if std::thread::panicking() {
             self.worker.counts.panics.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

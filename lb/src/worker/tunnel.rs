@@ -27,15 +27,14 @@ use super::forward::Inbound;
 use super::headers::{self, Backward, RequestId};
 use super::pool::Upstream;
 use super::room::Admitted;
-use super::serve::Guard;
 use super::story::Story;
 use super::tcp::{Both, HALF_CLOSED_IDLE, UnderWay};
-use super::transport::Transport;
 use super::{Worker, World, release};
 use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
 use crate::http1::head::{Asked, Known, RequestHead, ResponseHead, Span, Version};
 use crate::observe::access::{Line, Request};
+use crate::transport::Transport;
 
 /// What whoever asks wants beside an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +68,8 @@ impl Wish {
             return Ok(Self::Answer);
         }
         let fields = &head.fields;
-        let named = fields.all(Known::Upgrade).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+        let named =
+            fields.all(Known::Upgrade).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
         let granted = named.into_iter().find(|name| is_granted(name, head, route));
         Ok(granted.map_or(Self::Answer, |name| Self::Upgrade(Span::within(&fields.bytes, name))))
     }
@@ -234,11 +234,13 @@ pub(crate) fn open<E: Env>(
     Some(Box::new(Tunnel { upstream, whole: false, idle, last, counted, told, body_in, body_out }))
 }
 
-/// Serves a tunnel to its end, in the place of the connection it was.
-pub(crate) async fn pass<E: Env>(guard: Guard<E>, mut client: Client<E::Stream>, mut tunnel: Box<Tunnel<E::Stream>>) {
-    let worker = &*guard.worker;
-    guard.register().await;
-    let _busy = guard.busy();
+/// Serves a tunnel to its end, in the place of the connection or stream it was: in a task that can
+/// be woken to end, and of its own, since that of a request has room for all that comes with one.
+pub(crate) async fn pass<E: Env>(
+    worker: &Worker<E>,
+    mut client: Client<E::Stream>,
+    mut tunnel: Box<Tunnel<E::Stream>>,
+) {
     // Until both sides have said their last word, whatever ends it must look like no end.
     client.busy = true;
     let ended = tunnel.run(worker, &mut client).await;
@@ -389,4 +391,3 @@ impl Told {
         [&self.asked[..method], &self.asked[method..host], &self.asked[host..]]
     }
 }
-

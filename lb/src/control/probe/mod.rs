@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use weir_config::model::{Address, CheckKind, Connect, HealthCheck};
+use weir_config::model::{Address, CheckKind, HealthCheck};
 use weir_core::control::{ProbeId, ProbeOrder};
 use weir_core::dice::Dice;
 use weir_core::drill::{self, Drill, Injected};
@@ -23,7 +23,8 @@ use weir_core::endpoint::EndpointKey;
 use weir_core::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
 
 use super::lag::Lag;
-use crate::env::{Env, Stream, Unconnected};
+use crate::env::{Env, Stream};
+use crate::transport::{self, Way};
 
 /// A probe that has ended.
 #[derive(Debug)]
@@ -66,7 +67,8 @@ impl<E: Env> Prober<E> {
         let (env, lag, results) = (self.env.clone(), Rc::clone(&self.lag), self.results.clone());
         self.tasks.spawn_local(async move {
             let ProbeOrder { id, key, address, check, cluster, .. } = order;
-            let outcome = rehearsed(&env, &lag, &address, &cluster.connect, &check, injected).await;
+            let way = Way { connect: &cluster.connect };
+            let outcome = rehearsed(&env, &lag, &address, way, &check, injected).await;
             // Fails only when the loop has ended, and then nobody wants it.
             let _ = results.send(Finished { id, key, check, outcome });
         });
@@ -78,12 +80,12 @@ async fn rehearsed<E: Env>(
     env: &E,
     lag: &Lag,
     address: &Address,
-    how: &Connect,
+    way: Way<'_>,
     check: &HealthCheck,
     injected: Injected,
 ) -> ProbeOutcome {
     if injected == Injected::default() {
-        return attempt(env, lag, address, how, check).await;
+        return attempt(env, lag, address, way, check).await;
     }
     if injected.end.is_some() {
         // Waiting for it would only make rehearsals slower.
@@ -95,7 +97,7 @@ async fn rehearsed<E: Env>(
         return ProbeOutcome { result: ProbeResult::Failed(ProbeFailure::Timeout), took: check.timeout };
     }
     sleep(injected.delay).await;
-    let mut outcome = attempt(env, lag, address, how, check).await;
+    let mut outcome = attempt(env, lag, address, way, check).await;
     outcome.took += injected.delay;
     if outcome.took > check.timeout && outcome.result == ProbeResult::Passed {
         outcome.result = ProbeResult::Failed(ProbeFailure::Timeout);
@@ -108,15 +110,15 @@ pub(crate) async fn attempt<E: Env>(
     env: &E,
     lag: &Lag,
     address: &Address,
-    how: &Connect,
+    way: Way<'_>,
     check: &HealthCheck,
 ) -> ProbeOutcome {
     let (began, stalled_before) = (env.now(), lag.stalled());
     let connected = Cell::new(false);
     let asked = async {
-        let mut stream = match env.connect(address, how).await {
+        let mut stream = match transport::open(env, address, way).await {
             Ok(stream) => stream,
-            Err(error) => return Unconnected::from(&error).probed(),
+            Err(unopened) => return unopened.probed(),
         };
         connected.set(true);
         let result = match &check.kind {

@@ -2,6 +2,7 @@
 
 use super::super::testing::{ECONNREFUSED, EHOSTUNREACH, EMFILE, ETIMEDOUT, Manner, World};
 use super::*;
+use weir_config::model::Connect;
 
 const ADDRESS: &str = "10.0.0.1:80";
 const OK: &str = "HTTP/1.1 200 OK\r\n";
@@ -28,8 +29,10 @@ async fn probe(yaml: &str, manner: Manner) -> ProbeOutcome {
     let world = World::new();
     world.at(ADDRESS, manner);
     let check = check(yaml);
-    let attempt =
-        async { attempt(&world, &Lag::default(), &Address::Ip(ADDRESS.parse().unwrap()), &connect(), &check).await };
+    let attempt = async {
+        attempt(&world, &Lag::default(), &Address::Ip(ADDRESS.parse().unwrap()), Way { connect: &connect() }, &check)
+            .await
+    };
     tokio::task::LocalSet::new().run_until(attempt).await
 }
 
@@ -138,10 +141,11 @@ async fn a_real_endpoint_is_probed() {
     };
     let check = check("http_health_check: {path: /healthz, host: shop.example, expected_body: up}");
     let (env, lag) = (crate::env::Os::new(), Lag::default());
-    let how = connect();
-    let (request, outcome) = tokio::join!(served, attempt(&env, &lag, &address, &how, &check));
+    let connect = connect();
+    let how = Way { connect: &connect };
+    let (request, outcome) = tokio::join!(served, attempt(&env, &lag, &address, how, &check));
     assert!(request.starts_with("GET /healthz HTTP/1.1\r\nHost: shop.example\r\n"), "{request}");
     assert_eq!(outcome.result, ProbeResult::Passed);
     drop(listener);
-    assert_eq!(attempt(&env, &lag, &address, &connect(), &check).await.result, failed(ProbeFailure::ConnectRefused));
+    assert_eq!(attempt(&env, &lag, &address, how, &check).await.result, failed(ProbeFailure::ConnectRefused));
 }

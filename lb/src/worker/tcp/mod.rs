@@ -30,10 +30,10 @@ use super::client::Client;
 use super::pool::Upstream;
 use super::serve::Guard;
 use super::story::Story;
-use super::transport::Transport;
 use super::{Worker, World, release, room};
 use crate::env::{Env, Stream};
 use crate::observe::access::Line;
+use crate::transport::Transport;
 pub(super) use both::Both;
 use open::Opened;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout};
 use weir_config::model::{HashKey, Retry};
 use weir_core::attempt::Outcome;
-use weir_core::balance::{self, Ask, Pick, Refusal, Tried};
+use weir_core::balance::{Refusal, Tried};
 use weir_core::control::{self, Event, Whose};
 use weir_core::drill::{self, End, Injected};
 use weir_core::hash;
@@ -20,16 +20,17 @@ use weir_core::retry::{self, Denied, Nature, Safety};
 use weir_core::snapshot::{Cluster, Listener, Member};
 
 use super::super::attempts::{DIAL_MIN, Failure, USUAL_TIMES};
+use super::super::choice::{Choice, Chosen};
 use super::super::client::Client;
-use super::super::exchange;
 use super::super::flight::{Flight, Held};
-use super::super::pool::Upstream;
+use super::super::lease;
+use super::super::pool::{Counted, Upstream};
 use super::super::room;
 use super::super::story::Story;
-use super::super::transport::Transport;
 use super::super::{Worker, World};
 use super::{NOTHING, UnderWay};
 use crate::env::{Env, Stream};
+use crate::transport::Transport;
 
 /// A session's connection to its endpoint, and what is taken for as long as it lasts.
 pub(super) struct Opened<S: Stream> {
@@ -50,10 +51,12 @@ struct Picked<'w> {
     retry: Option<Permit>,
 }
 
-/// Endpoints looked at to find one that has not as many connections as it may.
-const CONNECTION_DRAWS: usize = 16;
-/// Endpoints looked at to find one in another zone than the one that failed.
-const ZONE_DRAWS: usize = 4;
+impl<'w> From<Chosen<'w>> for Picked<'w> {
+    fn from(Chosen { member, index, room, trial, .. }: Chosen<'w>) -> Self {
+        Self { member, index, room, trial, retry: None }
+    }
+}
+
 /// Nothing has been sent, whatever failed; and once something has, nothing is tried again.
 const NATURE: Nature = Nature { repeatable: false, replayable: false };
 
@@ -113,9 +116,9 @@ struct Tries<'w> {
 impl<'w> Tries<'w> {
     /// The first endpoint; waits for one with room if all have as much as they may.
     async fn first<E: Env>(&self, worker: &Worker<E>, client: &mut Client<E::Stream>) -> Result<Picked<'w>, Reason> {
-        match self.pick(worker, &self.tried) {
+        match self.pick(worker) {
             Err(Refusal { all_busy: true, .. }) => {
-                let take = || self.pick(worker, &self.tried).ok();
+                let take = || self.pick(worker).ok();
                 let waited = room::wait(worker, self.cluster, &self.cluster.live.room, None, client, take).await;
                 waited.map_err(|refused| refused.reason)
             }
@@ -123,62 +126,22 @@ impl<'w> Tries<'w> {
         }
     }
 
-    /// An endpoint that has not been tried, with room at it; if it can be had, one that may have
-    /// another connection.
-    fn pick<E: Env>(&self, worker: &Worker<E>, tried: &Tried) -> Result<Picked<'w>, Refusal> {
-        let picked = self.pick_any(worker, tried)?;
-        if !picked.member.live.connections.is_full() {
-            return Ok(picked);
-        }
-        let mut avoiding = tried.clone();
-        avoiding.push(picked.index);
-        for _ in 0..CONNECTION_DRAWS {
-            match self.pick_any(worker, &avoiding) {
-                Ok(other) if !other.member.live.connections.is_full() => return Ok(other),
-                Ok(other) => avoiding.push(other.index),
-                Err(_) => break,
-            }
-        }
-        Ok(picked)
+    fn pick<E: Env>(&self, worker: &Worker<E>) -> Result<Picked<'w>, Refusal> {
+        self.choice(worker).pick(worker, &self.tried).map(Picked::from)
     }
 
-    fn pick_any<E: Env>(&self, worker: &Worker<E>, tried: &Tried) -> Result<Picked<'w>, Refusal> {
-        let ask = Ask {
-            tried,
-            hash: self.hash,
-            sticky: None,
+    /// What is gone by at this moment.
+    fn choice<E: Env>(&self, worker: &Worker<E>) -> Choice<'w> {
+        Choice {
+            cluster: self.cluster,
+            hash: self.hash.map(|hash| (0, hash)),
+            session: None,
             // Should it fail, it goes elsewhere.
             may_try: self.tried.is_empty() && self.policy.attempts.get() > 1,
-            worker: worker.index,
+            reuses: false,
+            kept: false,
             now: worker.env.now(),
-        };
-        let (mut cursors, mut dice) = (worker.cursors.borrow_mut(), worker.dice.borrow_mut());
-        loop {
-            let Pick { member, index, trial, .. } = balance::pick(self.cluster, &ask, &mut cursors, &mut dice)?;
-            // Another worker may have taken the last room meanwhile; then it is not picked again.
-            if let Some(room) = member.live.requests.take() {
-                return Ok(Picked { member, index, room, trial, retry: None });
-            }
         }
-    }
-
-    /// Another endpoint than those tried, and if it can be had, in another zone than the one that
-    /// just failed.
-    fn pick_elsewhere<E: Env>(&self, worker: &Worker<E>, failed: usize) -> Option<Picked<'w>> {
-        let zone = self.cluster.members[failed].zone.as_ref();
-        let mut avoiding = self.tried.clone();
-        let mut spare = None;
-        for _ in 0..ZONE_DRAWS {
-            match self.pick(worker, &avoiding) {
-                Ok(picked) if zone.is_some() && picked.member.zone.as_ref() == zone => {
-                    avoiding.push(picked.index);
-                    spare.get_or_insert(picked);
-                }
-                Ok(picked) => return Some(picked),
-                Err(_) => break,
-            }
-        }
-        spare
     }
 
     /// One connection to one endpoint.
@@ -226,14 +189,14 @@ impl<'w> Tries<'w> {
             }
             Some(End::Reset | End::Abort(_)) => return Err(Failure::new(Reason::UpstreamReset, Safety::Sent)),
         }
-        let permits = exchange::permits(worker, self.cluster, member, None, client).await?;
-        let place = exchange::place(worker).ok_or(exchange::LOCAL_FAILURE)?;
-        let connecting = worker.env.connect(member.address(), &self.cluster.config.connect);
+        let permits = lease::permits(worker, self.cluster, member, None, client).await?;
+        let place = lease::place(worker).ok_or(lease::LOCAL_FAILURE)?;
+        let connecting = worker.connect(self.cluster, member);
         match self.patiently(worker, index, story, connecting).await {
-            Some(Ok(stream)) => {
-                Ok(Upstream::new(Transport::Plain(stream), Arc::clone(&member.load), worker.index, place, permits))
+            Some(Ok(transport)) => {
+                Ok(Upstream::new(transport, Counted::new(Arc::clone(&member.load), worker.index, place, permits)))
             }
-            Some(Err(error)) => Err(before(exchange::connect_failure(&error))),
+            Some(Err(unopened)) => Err(before(unopened.reason())),
             None => Err(before(Reason::ConnectTimeout)),
         }
     }
@@ -317,9 +280,10 @@ impl<'w> Tries<'w> {
         if !self.tried.contains(index) {
             self.tried.push(index);
         }
-        let picked = self.pick_elsewhere(worker, index).ok_or(Denied::NobodyElse)?;
+        let elsewhere = self.choice(worker).pick_elsewhere(worker, &self.tried, index);
+        let chosen = elsewhere.ok_or(Denied::NobodyElse)?;
         let own = self.cluster.live.retries.take().ok_or(Denied::Budget)?;
-        Ok(Picked { retry: Some(own), ..picked })
+        Ok(Picked { retry: Some(own), ..chosen.into() })
     }
 }
 

@@ -1,0 +1,365 @@
+//! A client's HTTP/2 connection: its streams, each a request in a task of its own, and how it ends.
+//!
+//! The connection's own task moves frames and keeps the clocks; a stream's task is the same trunk
+//! that serves HTTP/1.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use h2::{Ping, PingPong, RecvStream};
+use http::Request;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, timeout};
+use weir_config::model::{Http2, Listener, Protocol};
+
+use super::Worker;
+use super::accept::Bound;
+use super::client::Client;
+use super::deadline::Deadline;
+use super::forward::{self, Served};
+use super::headers::Peer;
+use super::reply::{self, Fate};
+use super::serve::{Guard, Slot};
+use super::tunnel::{self, Tunnel};
+use crate::env::Env;
+use crate::http1::parse;
+use crate::http1::wire::{Io, Wire};
+use crate::http2::server::{self, ServerStream};
+use crate::transport::Transport;
+
+/// What a client may send of one stream before we have passed it on.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// And of all of a connection's: what a client can make us hold.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What we hold of one answer that the client does not take.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Streams that a client may open and reset before their answers without our asking how many of
+/// its streams end that way (CVE-2023-44487).
+const RESETS_FREE: u32 = 100;
+/// After our last word a connection is kept for this long: whoever is there says goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Whether `bytes` begin as a connection does that speaks HTTP/2 without having asked: with prior
+/// knowledge (RFC 9113 3.3).
+pub(super) fn is_preface(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PRI * HTTP/2.0\r\n\r\n")
+}
+
+/// What a connection's streams share.
+struct Shared<E: Env> {
+    worker: Rc<Worker<E>>,
+    peer: Peer,
+    bound: Rc<Bound>,
+    /// Streams under way.
+    open: Cell<u32>,
+    /// Streams that ever were.
+    begun: Cell<u32>,
+    /// Those that the client reset before it had an answer.
+    given_up: Cell<u32>,
+}
+
+/// Serves a client's connection that begins, or will begin, with HTTP/2's preface.
+pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::Stream>) {
+    let worker = Rc::clone(&guard.worker);
+    guard.register().await;
+    let Some((world, index)) = client.bound.place_of(&*worker, Protocol::Http) else { return };
+    let listener = std::sync::Arc::clone(&world.snapshot.listeners[index]);
+    drop(world);
+    let shared = Rc::new(Shared {
+        worker: Rc::clone(&worker),
+        peer: client.peer,
+        bound: Rc::clone(&client.bound),
+        open: Cell::new(0),
+        begun: Cell::new(0),
+        given_up: Cell::new(0),
+    });
+    let Client { wire, deadline, .. } = &mut client;
+    let counted = Cell::default();
+    let link = Link { wire, counted: &counted };
+    let handshake = builder(&listener.config).handshake::<_, Bytes>(link);
+    let Ok(Ok(mut connection)) = timeout(listener.config.timeouts.header, handshake).await else { return };
+    let mut clocks = Clocks::new(&worker, &listener.config, connection.ping_pong());
+    poll_fn(|context| {
+        loop {
+            match connection.poll_accept(context) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    shared.open.set(shared.open.get() + 1);
+                    shared.begun.set(shared.begun.get().saturating_add(1));
+                    tokio::task::spawn_local(stream(Open(Rc::clone(&shared)), request, respond));
+                }
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        let load = listener.load.of(worker.index);
+        let (received, sent): (u64, u64) = counted.take();
+        load.bytes_received.add(received);
+        load.bytes_sent.add(sent);
+        match clocks.poll(&shared, received > 0, deadline, context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Turn::Cut) => Poll::Ready(()),
+            Poll::Ready(turn) => {
+                match turn {
+                    Turn::Abuse => connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM),
+                    _ => connection.graceful_shutdown(),
+                }
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    })
+    .await;
+}
+
+fn builder(listener: &Listener) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(listener.http2.max_concurrent_streams)
+        .max_header_list_size(listener.limits.header_bytes)
+        .max_send_buffer_size(SEND_BUFFER)
+        .enable_connect_protocol();
+    builder
+}
+
+/// What is due on a connection.
+enum Turn {
+    /// It is to take no new streams, and to end with its last.
+    Drain,
+    /// The client does nothing but open streams and give them up.
+    Abuse,
+    /// It ends now.
+    Cut,
+}
+
+/// When a connection has idled, lived or been silent for too long.
+struct Clocks {
+    settings: Http2,
+    idle: Duration,
+    ping: Option<PingPong>,
+    /// The last time the client was heard.
+    heard: Instant,
+    /// Since when it has been waiting for an answer to a ping.
+    pinged: Option<Instant>,
+    /// Since when there has been no stream.
+    free_since: Option<Instant>,
+    old_at: Option<Instant>,
+    /// Since when no new streams are taken.
+    leaving: Option<Instant>,
+}
+
+impl Clocks {
+    fn new<E: Env>(worker: &Worker<E>, listener: &Listener, ping: Option<PingPong>) -> Self {
+        let now = Instant::now();
+        let settings = listener.http2.clone();
+        // A tenth more or less, so that connections that came together do not go together.
+        let jitter = 0.9 + 0.2 * worker.dice.borrow_mut().unit();
+        let old_at = settings.max_connection_age.map(|age| now + age.mul_f64(jitter));
+        let idle = listener.timeouts.idle;
+        Self { settings, idle, ping, heard: now, pinged: None, free_since: Some(now), old_at, leaving: None }
+    }
+
+    fn poll<E: Env>(
+        &mut self,
+        shared: &Shared<E>,
+        heard: bool,
+        deadline: &mut Deadline,
+        context: &mut Context<'_>,
+    ) -> Poll<Turn> {
+        let now = Instant::now();
+        let worker = &shared.worker;
+        if worker.is_cutting() {
+            return Poll::Ready(Turn::Cut);
+        }
+        if heard {
+            self.heard = now;
+        }
+        self.free_since = if shared.open.get() > 0 { None } else { self.free_since.or(Some(now)) };
+        if self.leaving.is_none() {
+            let given_up = shared.given_up.get();
+            let abuse = given_up > RESETS_FREE && given_up > shared.begun.get() / 2;
+            let idle = self.free_since.is_some_and(|since| now >= since + self.idle);
+            let old = self.old_at.is_some_and(|at| now >= at);
+            if abuse || idle || old || worker.is_draining() || shared.bound.is_closed() {
+                self.leaving = Some(now);
+                return Poll::Ready(if abuse { Turn::Abuse } else { Turn::Drain });
+            }
+        }
+        if self.poll_ping(now, context) {
+            return Poll::Ready(Turn::Cut);
+        }
+        deadline.set(self.next(now));
+        if deadline.poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        if self.leaving.is_some() && self.free_since.is_some_and(|since| now >= since + GOODBYE) {
+            return Poll::Ready(Turn::Cut);
+        }
+        // What is due is seen the next time, at once.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Asks a silent client whether it is there; whether it is not.
+    fn poll_ping(&mut self, now: Instant, context: &mut Context<'_>) -> bool {
+        let (Some(ping), Some(interval)) = (&mut self.ping, self.settings.ping_interval) else { return false };
+        if self.pinged.is_some() {
+            match ping.poll_pong(context) {
+                Poll::Ready(Ok(_)) => self.pinged = None,
+                Poll::Ready(Err(_)) => return true,
+                Poll::Pending => {}
+            }
+        }
+        match self.pinged {
+            Some(since) => now >= since + self.settings.ping_timeout,
+            None if now >= self.heard + interval => {
+                if ping.send_ping(Ping::opaque()).is_ok() {
+                    self.pinged = Some(now);
+                    // Its answer wakes whoever asked for it.
+                    let _ = ping.poll_pong(context);
+                }
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// When something is due next.
+    fn next(&self, now: Instant) -> Instant {
+        let ping = match (self.pinged, self.settings.ping_interval) {
+            (Some(since), Some(_)) => Some(since + self.settings.ping_timeout),
+            (None, Some(interval)) => Some(self.heard + interval),
+            (_, None) => None,
+        };
+        let patience = if self.leaving.is_some() { GOODBYE } else { self.idle };
+        let free = self.free_since.map(|since| since.max(self.leaving.unwrap_or(since)) + patience);
+        let old = self.old_at.filter(|_| self.leaving.is_none());
+        [ping, free, old].into_iter().flatten().min().unwrap_or(now + self.idle)
+    }
+}
+
+/// A stream under way, in its connection's count.
+struct Open<E: Env>(Rc<Shared<E>>);
+
+impl<E: Env> Drop for Open<E> {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}
+
+/// Serves one request.
+async fn stream<E: Env>(open: Open<E>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    let shared = &open.0;
+    let worker = &shared.worker;
+    let slot = Slot::new(worker);
+    slot.register().await;
+    // Opened and reset in one breath: nobody needs to be asked.
+    if poll_fn(|context| Poll::Ready(respond.poll_reset(context).is_ready())).await {
+        shared.given_up.set(shared.given_up.get().saturating_add(1));
+        return;
+    }
+    let Some((world, index)) = shared.bound.place_of(&**worker, Protocol::Http) else { return };
+    let limits = &world.snapshot.listeners[index].config.limits;
+    let ended = request.body().is_end_stream();
+    let mut heads = worker.lend_heads();
+    let mut text = worker.text.take();
+    let key = || web_socket_key(&mut worker.dice.borrow_mut());
+    let read = server::request_text(&request, ended, key, &mut text);
+    let parsed = parse::request(&text, limits, &mut heads.request);
+    worker.text.replace(text);
+    let Ok((asks, framing)) = read else {
+        respond.send_reset(h2::Reason::PROTOCOL_ERROR);
+        worker.take_back_heads(heads);
+        return;
+    };
+    let stream = ServerStream::new(request.into_body(), respond, asks, framing);
+    let mut client = Client::stream(Transport::Served(Box::new(stream)), shared.peer, &shared.bound);
+    let busy = slot.busy();
+    client.busy = true;
+    let served = match parsed {
+        Ok(()) => forward::forward(worker, &world, index, &mut client, &mut heads).await,
+        Err(reason) => Served::Answered(reply::refuse_head(worker, &world, index, &mut client, &heads, reason).await),
+    };
+    worker.take_back_heads(heads);
+    let fate = match served {
+        Served::Answered(fate) => fate,
+        Served::Tunnel(tunnel) => {
+            drop(busy);
+            return drop(tokio::task::spawn_local(pass(open, slot, client, tunnel)));
+        }
+    };
+    client.busy = fate == Fate::Abort;
+    if client.wire.io.is_given_up() {
+        shared.given_up.set(shared.given_up.get().saturating_add(1));
+    }
+}
+
+/// What was a request's task goes on in another one.
+async fn pass<E: Env>(open: Open<E>, slot: Slot<E>, client: Client<E::Stream>, tunnel: Box<Tunnel<E::Stream>>) {
+    slot.register().await;
+    let _busy = slot.busy();
+    tunnel::pass(&open.0.worker, client, tunnel).await;
+}
+
+/// A nonce as RFC 6455 4.1 wants one: 16 bytes in base 64. It is no secret.
+fn web_socket_key(dice: &mut weir_core::dice::Dice) -> [u8; 24] {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut key = [b'='; 24];
+    for digit in &mut key[..21] {
+        *digit = DIGITS[dice.below(64) as usize];
+    }
+    // The last digit holds two bits of the sixteenth byte, and four of padding.
+    key[21] = DIGITS[dice.below(4) as usize * 16];
+    key
+}
+
+/// A connection's bytes for the frames' reader: first what was read before it was known what is
+/// spoken, then the socket's.
+struct Link<'c, S> {
+    wire: &'c mut Wire<S>,
+    /// Bytes read and written since they were last asked for.
+    counted: &'c Cell<(u64, u64)>,
+}
+
+impl<S: Io> AsyncRead for Link<'_, S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { wire, counted } = self.get_mut();
+        let before = into.filled().len();
+        if wire.inbox.is_empty() {
+            ready!(Pin::new(&mut wire.io).poll_read(cx, into))?;
+        } else {
+            let count = wire.inbox.len().min(into.remaining());
+            into.put_slice(&wire.inbox.as_slice()[..count]);
+            wire.inbox.consume(count);
+        }
+        let (received, sent) = counted.get();
+        counted.set((received + (into.filled().len() - before) as u64, sent));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Io> AsyncWrite for Link<'_, S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Self { wire, counted } = self.get_mut();
+        let count = ready!(Pin::new(&mut wire.io).poll_write(cx, bytes))?;
+        let (received, sent) = counted.get();
+        counted.set((received, sent + count as u64));
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().wire.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().wire.io).poll_shutdown(cx)
+    }
+}
