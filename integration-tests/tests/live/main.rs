@@ -7,6 +7,7 @@ mod back_pressure;
 mod balancing;
 mod breakers;
 mod conformance;
+mod connect;
 mod dialling;
 mod discovery;
 mod drills;
@@ -26,6 +27,7 @@ mod seeing;
 mod stage;
 mod tcp;
 mod upstream;
+mod websocket;
 mod zones;
 
 use std::fmt::Write as _;

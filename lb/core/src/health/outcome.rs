@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::grpc::Code;
+
 /// How one probe ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeOutcome {
@@ -74,6 +76,36 @@ pub enum ProbeFailure {
     Status(u16),
     /// The answer's body lacks the expected text.
     Body,
+    /// The call ended in this gRPC status.
+    Called(Code),
+    /// gRPC's health check says so of the service.
+    NotServing(Serving),
+}
+
+/// What gRPC's health check says of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// It is not known.
+    Unknown,
+    /// It serves.
+    Serving,
+    /// It does not.
+    NotServing,
+    /// There is no such service.
+    ServiceUnknown,
+}
+
+impl Serving {
+    /// Its word in gRPC.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "UNKNOWN",
+            Self::Serving => "SERVING",
+            Self::NotServing => "NOT_SERVING",
+            Self::ServiceUnknown => "SERVICE_UNKNOWN",
+        }
+    }
 }
 
 impl ProbeFailure {
@@ -89,6 +121,8 @@ impl ProbeFailure {
             Self::Protocol => "protocol",
             Self::Status(_) => "status",
             Self::Body => "body",
+            Self::Called(_) => "grpc_status",
+            Self::NotServing(_) => "not_serving",
         }
     }
 
@@ -97,7 +131,12 @@ impl ProbeFailure {
     pub const fn layer(self) -> &'static str {
         match self {
             Self::ConnectRefused | Self::ConnectTimeout | Self::ConnectFailed | Self::Reset => "l4",
-            Self::Timeout | Self::Protocol | Self::Status(_) | Self::Body => "l7",
+            Self::Timeout
+            | Self::Protocol
+            | Self::Status(_)
+            | Self::Body
+            | Self::Called(_)
+            | Self::NotServing(_) => "l7",
         }
     }
 }
@@ -113,6 +152,8 @@ impl fmt::Display for ProbeFailure {
             Self::Protocol => f.write_str("answer not well-formed"),
             Self::Status(status) => write!(f, "unexpected status {status}"),
             Self::Body => f.write_str("expected text not in the body"),
+            Self::Called(code) => write!(f, "grpc-status {code}"),
+            Self::NotServing(serving) => write!(f, "the service is {}", serving.as_str()),
         }
     }
 }
