@@ -14,7 +14,9 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -40,6 +42,27 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
 
     /// Makes the coming close an abort (RST), which no peer can take for a clean end.
     fn abort_on_close(&self);
+
+    /// Whether the kernel can move its bytes from and to a pipe by itself.
+    fn splices(&self) -> bool {
+        false
+    }
+
+    /// Moves at most so many bytes that have come into an empty, non-blocking pipe; 0 is their end.
+    ///
+    /// # Errors
+    /// Those of reading; `Unsupported` where it cannot be done.
+    fn poll_splice_in(&self, _: BorrowedFd<'_>, _: usize, _: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    /// Moves at most so many bytes from a pipe that holds them to the other side.
+    ///
+    /// # Errors
+    /// Those of writing; `Unsupported` where it cannot be done.
+    fn poll_splice_out(&self, _: BorrowedFd<'_>, _: usize, _: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
 }
 
 /// The world a server lives in.

@@ -5,6 +5,7 @@ mod open;
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -84,6 +85,24 @@ impl<S: Stream> Stream for Transport<S> {
             Self::Served(stream) => stream.abort_on_close(),
             // Dropped before its end, it is reset whatever was sent.
             Self::Asked(_) => {}
+        }
+    }
+
+    fn splices(&self) -> bool {
+        matches!(self, Self::Plain(stream) if stream.splices())
+    }
+
+    fn poll_splice_in(&self, pipe: BorrowedFd<'_>, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => stream.poll_splice_in(pipe, most, cx),
+            Self::Tls(_) | Self::Served(_) | Self::Asked(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    fn poll_splice_out(&self, pipe: BorrowedFd<'_>, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => stream.poll_splice_out(pipe, most, cx),
+            Self::Tls(_) | Self::Served(_) | Self::Asked(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
     }
 }

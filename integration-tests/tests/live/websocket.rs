@@ -136,7 +136,11 @@ fn an_upgrade_that_is_agreed_to_is_a_tunnel() {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         serde_json::from_str::<Value>(text.lines().next()?).ok()
     });
-    assert_eq!((&line["status"], &line["tunnel"], &line["method"]), (&101.into(), &true.into(), &"GET".into()), "{line}");
+    assert_eq!(
+        (&line["status"], &line["tunnel"], &line["method"]),
+        (&101.into(), &true.into(), &"GET".into()),
+        "{line}"
+    );
     assert_eq!((&line["path"], &line["cluster"]), (&"/chat?room=1".into(), &"main".into()), "{line}");
     // Two frames with keys from the client, three without to it.
     assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&(11 + 12).into(), &(7 + 7 + 8).into()), "{line}");
@@ -291,7 +295,10 @@ fn survive(sockets: usize, reloads: usize) {
         let mut yaml = scene.yaml();
         // Something of every kind changes: a route, the cluster, another endpoint.
         let _ = writeln!(yaml, "    connect: {{timeout: {}ms}}", 500 + nth);
-        yaml = yaml.replace("      - match: {}\n", &format!("      - match: {{path: /{nth}}}\n        cluster: main\n      - match: {{}}\n"));
+        yaml = yaml.replace(
+            "      - match: {}\n",
+            &format!("      - match: {{path: /{nth}}}\n        cluster: main\n      - match: {{}}\n"),
+        );
         if nth % 2 == 1 {
             yaml = yaml.replace("    endpoints:\n", &format!("    endpoints:\n      - {}\n", place::refusing()));
         }

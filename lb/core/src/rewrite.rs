@@ -63,6 +63,13 @@ pub struct Asked<'a> {
     pub query: &'a str,
 }
 
+/// The port in `authority` (`host:port`, `[v6]:port`).
+#[must_use]
+pub fn port(authority: &[u8]) -> Option<u16> {
+    let port = authority.rsplit(|byte| *byte == b':').next().filter(|port| port.len() < authority.len())?;
+    std::str::from_utf8(port).ok()?.parse().ok()
+}
+
 /// The status of a redirect, and the address: whole, so that no path can be taken for a host. None
 /// where the request does not say which host it is for.
 #[must_use]
@@ -76,7 +83,7 @@ pub fn redirect(to: &Redirect, matched: &PathMatch, asked: &Asked<'_>) -> Option
     // Another scheme is spoken at another port.
     let port = to.port.or(asked.port.filter(|_| scheme == theirs));
     let usual = if scheme == "https" { 443 } else { 80 };
-    let path = self::path(&to.path, matched, asked.path);
+    let path = path(&to.path, matched, asked.path);
     let query = if to.strip_query { "" } else { asked.query };
 
     let mut location = format!("{scheme}://{host}");
@@ -164,6 +171,21 @@ mod tests {
         assert_eq!(location(&prefix, &Asked { path: "/x/y", ..GET }), "http://a.example/new/y?y=1");
         assert_eq!(location(&SAME, &Asked { method: "OPTIONS", path: "*", query: "", ..GET }), "http://a.example/");
         assert_eq!(location(&SAME, &Asked { host: "[::1]", ..GET }), "http://[::1]/x?y=1");
+    }
+
+    #[test]
+    fn ports() {
+        for (authority, wanted) in [
+            ("a.example", None),
+            ("a.example:80", Some(80)),
+            ("a.example:", None),
+            ("[::1]", None),
+            ("[::1]:8080", Some(8080)),
+            ("8080", None),
+            ("", None),
+        ] {
+            assert_eq!(port(authority.as_bytes()), wanted, "{authority}");
+        }
     }
 
     #[test]

@@ -275,12 +275,12 @@ async fn stream<E: Env>(open: Open<E>, request: Request<RecvStream>, mut respond
     let read = server::request_text(&request, ended, key, &mut text);
     let parsed = parse::request(&text, limits, &mut heads.request);
     worker.text.replace(text);
-    let Ok((asks, framing)) = read else {
+    let Ok((asked, framing)) = read else {
         respond.send_reset(h2::Reason::PROTOCOL_ERROR);
         worker.take_back_heads(heads);
         return;
     };
-    let stream = ServerStream::new(request.into_body(), respond, asks, framing);
+    let stream = ServerStream::new(request.into_body(), respond, asked, framing);
     let mut client = Client::stream(Transport::Served(Box::new(stream)), shared.peer, &shared.bound);
     let busy = slot.busy();
     client.busy = true;
@@ -292,7 +292,7 @@ async fn stream<E: Env>(open: Open<E>, request: Request<RecvStream>, mut respond
     let fate = match served {
         Served::Answered(fate) => fate,
         Served::Tunnel(tunnel) => {
-            drop(busy);
+            drop((busy, world));
             return drop(tokio::task::spawn_local(pass(open, slot, client, tunnel)));
         }
     };
@@ -306,7 +306,7 @@ async fn stream<E: Env>(open: Open<E>, request: Request<RecvStream>, mut respond
 async fn pass<E: Env>(open: Open<E>, slot: Slot<E>, client: Client<E::Stream>, tunnel: Box<Tunnel<E::Stream>>) {
     slot.register().await;
     let _busy = slot.busy();
-    tunnel::pass(&open.0.worker, client, tunnel).await;
+    tunnel::through(&open.0.worker, client, tunnel).await;
 }
 
 /// A nonce as RFC 6455 4.1 wants one: 16 bytes in base 64. It is no secret.

@@ -61,6 +61,7 @@ use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
 use pool::Pool;
+use tcp::Pipes;
 
 /// What a worker is told to do.
 #[derive(Debug)]
@@ -109,6 +110,7 @@ pub(crate) struct Worker<E: Env> {
     reports: mpsc::Sender<Report>,
     pub(crate) budget: Budget,
     pub(crate) scratch: Scratch,
+    pipes: Pipes,
     pub(crate) dice: RefCell<Dice>,
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
@@ -160,6 +162,7 @@ impl<E: Env> Worker<E> {
             index,
             counts,
             reports,
+            pipes: Pipes::new(budget.clone()),
             budget,
             scratch: Scratch::new(),
             dice: RefCell::new(dice),

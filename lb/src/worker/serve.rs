@@ -22,7 +22,7 @@ use super::forward::{self, Served};
 use super::http2;
 use super::reply::{self, Fate};
 use super::tcp;
-use super::tunnel::{self, Tunnel};
+use super::tunnel;
 use crate::env::{Env, Stream};
 use crate::transport::Transport;
 
@@ -93,7 +93,7 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
         worker.take_back_heads(heads);
         let fate = match served {
             Served::Answered(fate) => fate,
-            Served::Tunnel(tunnel) => return drop(tokio::task::spawn_local(pass(guard, client, tunnel))),
+            Served::Tunnel(tunnel) => return drop(tokio::task::spawn_local(tunnel::pass(guard, client, tunnel))),
         };
         let load = world.snapshot.listeners[index].load.of(worker.index);
         load.bytes_received.add(std::mem::take(&mut client.wire.received));
@@ -104,13 +104,6 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
             Fate::Abort => return client.abort(),
         }
     }
-}
-
-/// What was a connection's task goes on in another one.
-async fn pass<E: Env>(guard: Guard<E>, client: Client<E::Stream>, tunnel: Box<Tunnel<E::Stream>>) {
-    guard.register().await;
-    let _busy = guard.busy();
-    tunnel::pass(&guard.worker, client, tunnel).await;
 }
 
 /// Counts a connection for as long as its task lives, however it ends.

@@ -27,8 +27,9 @@ use super::forward::Inbound;
 use super::headers::{self, Backward, RequestId};
 use super::pool::Upstream;
 use super::room::Admitted;
+use super::serve::Guard;
 use super::story::Story;
-use super::tcp::{Both, HALF_CLOSED_IDLE, UnderWay};
+use super::tcp::{Both, HALF_CLOSED_IDLE, Tools, UnderWay};
 use super::{Worker, World, release};
 use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
@@ -234,9 +235,16 @@ pub(crate) fn open<E: Env>(
     Some(Box::new(Tunnel { upstream, whole: false, idle, last, counted, told, body_in, body_out }))
 }
 
-/// Serves a tunnel to its end, in the place of the connection or stream it was: in a task that can
-/// be woken to end, and of its own, since that of a request has room for all that comes with one.
-pub(crate) async fn pass<E: Env>(
+/// Serves a tunnel to its end in the place of the connection it was, in a task of its own: that of
+/// a request has room for all that comes with one.
+pub(crate) async fn pass<E: Env>(guard: Guard<E>, client: Client<E::Stream>, tunnel: Box<Tunnel<E::Stream>>) {
+    guard.register().await;
+    let _busy = guard.busy();
+    through(&guard.worker, client, tunnel).await;
+}
+
+/// Serves a tunnel to its end; counted by whoever calls.
+pub(crate) async fn through<E: Env>(
     worker: &Worker<E>,
     mut client: Client<E::Stream>,
     mut tunnel: Box<Tunnel<E::Stream>>,
@@ -252,11 +260,12 @@ pub(crate) async fn pass<E: Env>(
 impl<S: Stream> Tunnel<S> {
     /// Passes on what comes, in both directions, until both are over.
     async fn run<E: Env<Stream = S>>(&mut self, worker: &Worker<E>, client: &mut Client<S>) -> Result<(), Reason> {
-        let mut both = Both::new();
+        let mut both = Both::new(client.wire.io.splices() && self.upstream.wire.io.splices());
+        let tools = Tools { scratch: &worker.scratch, pipes: &worker.pipes };
         let mut half_closed = false;
         self.wait(client, false);
         poll_fn(|context| {
-            let over = both.poll(&mut client.wire, &mut self.upstream.wire, &worker.scratch, context);
+            let over = both.poll(&mut client.wire, &mut self.upstream.wire, tools, context);
             let moved = self.count(client);
             if over.is_ready() {
                 return over;
@@ -342,7 +351,7 @@ impl<S: Stream> Tunnel<S> {
                 method: std::str::from_utf8(method).unwrap_or_default(),
                 host: std::str::from_utf8(host).unwrap_or_default(),
                 target,
-                version: "HTTP/1.1",
+                version: if client.wire.io.is_stream() { "HTTP/2.0" } else { "HTTP/1.1" },
                 status: told.status,
                 grpc: None,
                 tunnel: true,

@@ -131,12 +131,9 @@ impl ProbeFailure {
     pub const fn layer(self) -> &'static str {
         match self {
             Self::ConnectRefused | Self::ConnectTimeout | Self::ConnectFailed | Self::Reset => "l4",
-            Self::Timeout
-            | Self::Protocol
-            | Self::Status(_)
-            | Self::Body
-            | Self::Called(_)
-            | Self::NotServing(_) => "l7",
+            Self::Timeout | Self::Protocol | Self::Status(_) | Self::Body | Self::Called(_) | Self::NotServing(_) => {
+                "l7"
+            }
         }
     }
 }

@@ -26,7 +26,8 @@ pub(super) async fn ask<S: Stream>(
     let judged = async {
         // What the grammar of the configuration lets in is an authority.
         let request = request(check, address, secure, timeout).ok_or(ProbeFailure::Protocol)?;
-        let answer = http2::exchange(stream, request, Some(question(&check.service)), |status| status == 200, |_| false);
+        let answer =
+            http2::exchange(stream, request, Some(question(&check.service)), |status| status == 200, |_| false);
         judge(&answer.await?)
     };
     judged.await.map_or_else(ProbeResult::Failed, |()| ProbeResult::Passed)

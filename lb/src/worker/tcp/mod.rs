@@ -6,6 +6,8 @@
 
 mod both;
 mod open;
+mod pipes;
+mod way;
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -36,6 +38,8 @@ use crate::observe::access::Line;
 use crate::transport::Transport;
 pub(super) use both::Both;
 use open::Opened;
+pub(super) use pipes::Pipes;
+pub(super) use way::Tools;
 
 /// What a stream of bytes has for whoever looks at requests.
 const NOTHING: RequestView<'static> = RequestView { method: "", host: "", path: "", headers: &NoHeaders };
@@ -191,12 +195,13 @@ impl Session {
         link: &mut Link<E::Stream>,
     ) -> Result<(), Reason> {
         let idle = self.listener.config.timeouts.stream_idle;
-        let mut both = Both::new();
+        let mut both = Both::new(client.wire.io.splices() && link.upstream.wire.io.splices());
+        let tools = Tools { scratch: &worker.scratch, pipes: &worker.pipes };
         let mut half_closed = false;
         client.deadline.set_after(Instant::now(), idle);
         poll_fn(|context| {
             let wire = &mut link.upstream.wire;
-            let over = both.poll(&mut client.wire, wire, &worker.scratch, context);
+            let over = both.poll(&mut client.wire, wire, tools, context);
             let moved = self.count(worker, client, link);
             if over.is_ready() {
                 return over;
