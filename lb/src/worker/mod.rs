@@ -28,6 +28,7 @@ mod room;
 mod serve;
 mod story;
 mod tcp;
+mod udp;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -41,14 +42,14 @@ use arc_swap::{ArcSwap, Cache};
 use slab::Slab;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use weir_config::model::ListenerName;
+use weir_config::model::{ListenerName, Protocol};
 use weir_core::balance::Cursors;
 use weir_core::control::Event;
 use weir_core::dice::Dice;
 use weir_core::endpoint::{EndpointId, Status};
 use weir_core::snapshot::{Cluster, Member, Snapshot};
 
-use crate::env::Env;
+use crate::env::{Env, ReservedDatagrams};
 use crate::http1::wire::Scratch;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
@@ -64,8 +65,12 @@ use pool::Pool;
 pub(crate) enum Order<R> {
     /// Accept on a socket, for the listener and configured address it belongs to.
     Open(ListenerName, SocketAddr, R),
+    /// Take UDP flows on a socket.
+    OpenDatagrams(ListenerName, SocketAddr, ReservedDatagrams),
     /// Stop accepting there; its connections end when they are idle.
     Close(ListenerName, SocketAddr),
+    /// Stop taking UDP flows there; those there are go on until they are idle.
+    CloseDatagrams(ListenerName, SocketAddr),
     /// Stop accepting anywhere; end when the last connection has.
     Drain,
     /// Stop now.
@@ -89,7 +94,8 @@ impl World {
     /// The index of the listener that `bound` belongs to now, if any.
     pub(crate) fn listener_of(&self, bound: &Bound) -> Option<usize> {
         self.snapshot.listeners.iter().position(|listener| {
-            listener.config.bind.contains(&bound.address)
+            listener.config.protocol != Protocol::Udp
+                && listener.config.bind.contains(&bound.address)
                 // Two listeners may both ask for "any port"; all other addresses are unique.
                 && (bound.address.port() != 0 || listener.config.name == bound.listener)
         })
@@ -110,6 +116,7 @@ pub(crate) struct Worker<E: Env> {
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
     pub(crate) access: RefCell<AccessWriter>,
+    pub(crate) udp: udp::Desk,
     truth: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     world: RefCell<Rc<World>>,
     doors: RefCell<HashMap<(ListenerName, SocketAddr), Door>>,
@@ -163,6 +170,7 @@ impl<E: Env> Worker<E> {
             cursors: RefCell::default(),
             pool: RefCell::new(Pool::new()),
             access: RefCell::new(access),
+            udp: udp::Desk::default(),
             truth: RefCell::new(truth),
             world: RefCell::new(world),
             doors: RefCell::default(),
@@ -194,6 +202,10 @@ impl<E: Env> Worker<E> {
                 order = orders.recv() => match order {
                     Some(Order::Open(listener, address, socket)) => self.open(listener, address, socket),
                     Some(Order::Close(listener, address)) => self.close(&listener, address),
+                    Some(Order::OpenDatagrams(listener, address, socket)) => {
+                        udp::serve(&self, listener, address, socket);
+                    }
+                    Some(Order::CloseDatagrams(listener, address)) => self.udp.close(&listener, address),
                     Some(Order::Drain) => self.drain(),
                     Some(Order::Cut) | None => break,
                 },
@@ -203,7 +215,7 @@ impl<E: Env> Worker<E> {
                 () = self.drained.notified() => {}
             }
         }
-        let cut = self.busy.get();
+        let cut = self.busy.get() + self.udp.flows();
         self.cut().await;
         self.access.borrow_mut().flush();
         Ended { cut }
@@ -219,6 +231,7 @@ impl<E: Env> Worker<E> {
         self.drain();
         self.cutting.set(true);
         self.wake_all();
+        self.udp.call();
         let all_gone = async {
             while !self.is_done() {
                 self.drained.notified().await;
@@ -314,6 +327,7 @@ impl<E: Env> Worker<E> {
         for (_, door) in self.doors.borrow_mut().drain() {
             door.close();
         }
+        self.udp.drain();
         self.wake_all();
     }
 

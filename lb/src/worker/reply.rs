@@ -351,6 +351,7 @@ pub(crate) fn tell<E: Env>(
                 },
                 status: story.status,
             }),
+            datagrams: None,
             reason: story.reason.map(Reason::as_str),
             id: story.id.as_ref().map(headers::RequestId::as_str),
             body_in: story.body_in,

@@ -38,7 +38,7 @@ use both::Both;
 use open::Opened;
 
 /// What a stream of bytes has for whoever looks at requests.
-const NOTHING: RequestView<'static> = RequestView { method: "", host: "", path: "", headers: &NoHeaders };
+pub(super) const NOTHING: RequestView<'static> = RequestView { method: "", host: "", path: "", headers: &NoHeaders };
 
 struct NoHeaders;
 
@@ -53,19 +53,19 @@ impl Headers for NoHeaders {
 const HALF_CLOSED_IDLE: Duration = Duration::from_secs(300);
 
 /// One thing under way, in the gauge that counts those.
-struct UnderWay<T> {
+pub(super) struct UnderWay<T> {
     load: Arc<Shards<T>>,
     worker: usize,
     gauge: fn(&T) -> &Count,
 }
 
 impl<T> UnderWay<T> {
-    fn begin(load: &Arc<Shards<T>>, worker: usize, gauge: fn(&T) -> &Count) -> Self {
+    pub(super) fn begin(load: &Arc<Shards<T>>, worker: usize, gauge: fn(&T) -> &Count) -> Self {
         gauge(load.of(worker)).add(1);
         Self { load: Arc::clone(load), worker, gauge }
     }
 
-    fn load(&self) -> &T {
+    pub(super) fn load(&self) -> &T {
         self.load.of(self.worker)
     }
 }
@@ -283,6 +283,7 @@ impl Session {
             attempts: story.attempts,
             denied: story.denied.map(Denied::as_str),
             request: None,
+            datagrams: None,
             reason: story.reason.map(Reason::as_str),
             id: None,
             body_in: story.body_in,
@@ -295,7 +296,7 @@ impl Session {
 /// Which version of `release` a client gets, of whom nothing is known but the address. A session
 /// takes no cookie: whoever would be handed an id by one has none, and is stable's, unless a list
 /// names them.
-fn decide(release: &Release, clusters: &[Arc<Cluster>], client: IpAddr, dice: &mut Dice) -> Decided {
+pub(super) fn decide(release: &Release, clusters: &[Arc<Cluster>], client: IpAddr, dice: &mut Dice) -> Decided {
     let asked = Asked { view: NOTHING, query: None, client };
     let decided = rule::decide(release, clusters, &asked, dice, &mut ());
     let Decided { assigned, version } = decided;
