@@ -413,6 +413,10 @@ fn word_of(node: &Node, words: &Words) -> Option<&'static str> {
         Value::Text(Text { text, .. }) => text.as_str(),
         Value::Bool(true) => "on",
         Value::Bool(false) => "off",
+        // A version is a number to YAML.
+        Value::Float(value) => {
+            return words.known.iter().map(|(word, _)| *word).find(|word| *word == value.to_string());
+        }
         _ => return None,
     };
     words.known.iter().find(|(word, _)| *word == text).map(|(word, _)| *word)
@@ -422,6 +426,11 @@ fn wrong_type(node: &Node, expected: &Kind) -> Wrong {
     let wrong = Wrong::new("wrong_type", format!("expected {}, found {}", expected.noun(), node.value.kind()));
     match (&node.value, expected) {
         (Value::Null, _) => wrong.hint("give a value, or remove the key to use the default"),
+        // What stands in braces without quotes is a map to YAML.
+        (Value::Map(entries), Kind::Text(_)) if entries.iter().all(|(_, node)| matches!(node.value, Value::Null)) => {
+            let inner: Vec<_> = entries.iter().map(|(key, _)| key.text.as_str()).collect();
+            wrong.hint(format!("put it in quotes: \"{{{}}}\"", inner.join(", ")))
+        }
         (Value::Map(_) | Value::Text(_), Kind::List(_)) => wrong.hint("put a `-` in front of each item"),
         _ => wrong,
     }

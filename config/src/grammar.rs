@@ -3,6 +3,8 @@
 //! Each is one function from text to a value or to what is [`Wrong`]. Where the text stands is
 //! not known here.
 
+mod actions;
+mod dialogue;
 mod endpoint;
 mod http;
 mod net;
@@ -10,7 +12,9 @@ mod quantity;
 mod release;
 mod retry;
 
-pub(crate) use endpoint::{Place, endpoint_address, fixed_address};
+pub(crate) use actions::{alpn, body, content_type, edited_header, header_template, host, sni_pattern, upgrade};
+pub(crate) use dialogue::{grpc_service, hex, probe_text};
+pub(crate) use endpoint::{Place, bind_address, endpoint_address, fixed_address};
 pub(crate) use http::{
     cookie_name, cookie_path, cookie_value, header_name, header_value, host_header, host_pattern, method, path,
     probe_path, query_name, status_range, statuses,
@@ -18,7 +22,7 @@ pub(crate) use http::{
 pub(crate) use net::{address, cidr, dns_server, local_address, ports};
 pub(crate) use quantity::{MAX_DURATION, duration, size, ttl};
 pub(crate) use release::{MAX_ID, file_name, salt, user_id, users_file};
-pub(crate) use retry::{RetryCondition, retry_condition};
+pub(crate) use retry::{RetryCondition, grpc_word, retry_condition};
 
 use crate::units::{ClusterName, NameError};
 

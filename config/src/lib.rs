@@ -31,6 +31,8 @@ pub mod units;
 pub mod words;
 mod yaml;
 
+use std::time::SystemTime;
+
 pub use diff::{Changes, Touches, diff};
 pub use files::{ReadFile, no_files};
 pub use mistake::{Mistake, Mistakes, Severity, Style};
@@ -48,7 +50,7 @@ pub struct Source<'a> {
     pub name: &'a str,
     /// Looks up `${VAR}`.
     pub env: &'a dyn Fn(&str) -> Option<String>,
-    /// Reads files that the text names: lists of users, keys of tokens. Asked once for each; when one
+    /// Reads files that the text names: lists of users, certificates, keys. Asked once for each; when one
     /// of them changes, so may what the text means. [`no_files`] has none.
     pub files: ReadFile<'a>,
 }
@@ -77,11 +79,20 @@ pub struct Parsed {
 /// # Errors
 /// Everything that is wrong with the text, and the warnings along with it.
 pub fn parse(text: &str, source: &Source<'_>) -> Result<Parsed, Mistakes> {
+    parse_at(text, source, None)
+}
+
+/// As [`parse`], and says which certificates are not valid at the time `now`, or not for much longer.
+/// That is never an error: a new start must not fail for what a running process goes on with.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_at(text: &str, source: &Source<'_>, now: Option<SystemTime>) -> Result<Parsed, Mistakes> {
     let mistakes = |list| Mistakes::new(source.name, text, list);
     let mut tree = yaml::read(text).map_err(|mistake| mistakes(vec![*mistake]))?;
     let mut report = Report::default();
     expand::expand(&mut tree, source.env, &Path::Root, &mut report);
-    let files = Files::new(source.files);
+    let files = Files::new(source.files, now);
     let config = lower::lower(&tree, &files, &mut report);
     let failed = report.has_errors();
     let list = mistakes(report.into_list());

@@ -3,6 +3,7 @@
 //! `check` has said what is wrong with single values. Here such a value counts as its default,
 //! so that the rest can still be looked at; the config that comes out is thrown away then.
 
+mod actions;
 mod balancing;
 mod cluster;
 mod dial;
@@ -10,7 +11,9 @@ mod endpoints;
 mod health;
 mod lint;
 mod listener;
+mod meaning;
 mod ports;
+mod protocols;
 mod reference;
 mod release;
 mod resilience;
@@ -18,6 +21,7 @@ mod retry;
 mod route;
 mod shadow;
 mod tcp;
+mod tls;
 
 use std::collections::HashMap;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -43,9 +47,9 @@ pub(crate) fn lower(root: &Node, files: &Files<'_>, report: &mut Report) -> Opti
     check::check(root, &Kind::Object(&shape::CONFIG), &Path::Root, report);
     let fields = Fields::of(root, &shape::CONFIG)?;
     let zone = fields.text("zone").and_then(|zone| ZoneName::new(&zone).ok());
-    let clusters = cluster::lower_all(&fields, zone.as_ref(), report);
+    let clusters = cluster::lower_all(&fields, zone.as_ref(), files, report);
     let releases = release::lower_all(&fields, &clusters, files, report);
-    let targets = listener::Targets { clusters: &clusters, releases: &releases };
+    let targets = listener::Targets { clusters: &clusters, releases: &releases, files };
     let listeners = listener::lower_all(&fields, targets, report);
     ports::check(&fields, report);
     // With errors about, a cluster may well be unused because of one of them.
@@ -359,6 +363,11 @@ mod tests {
         static READ: RefCell<BTreeSet<(&'static str, &'static str)>> = const { RefCell::new(BTreeSet::new()) };
     }
 
+    /// Files beside the examples.
+    fn beside(name: &str) -> std::io::Result<Vec<u8>> {
+        std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name))
+    }
+
     pub(super) fn note_read(object: &'static str, key: &'static str) {
         READ.with_borrow_mut(|read| read.insert((object, key)));
     }
@@ -366,12 +375,7 @@ mod tests {
     #[test]
     fn every_key_of_the_table_is_read() {
         READ.with_borrow_mut(BTreeSet::clear);
-        let files = |name: &str| match name {
-            "beta.txt" => Ok(include_bytes!("../examples/beta.txt").to_vec()),
-            "jwt.pem" => Ok(include_bytes!("../examples/jwt.pem").to_vec()),
-            other => Err(std::io::Error::other(other.to_owned())),
-        };
-        let source = crate::Source { name: "full.yaml", env: &|_| None, files: &files };
+        let source = crate::Source { name: "full.yaml", env: &|_| None, files: &beside };
         crate::parse(include_str!("../examples/full.yaml"), &source).unwrap();
         let expected: BTreeSet<_> =
             crate::shape::objects().iter().flat_map(|o| o.keys.iter().map(|key| (o.title, key.name))).collect();
@@ -382,6 +386,18 @@ mod tests {
     fn with(title: &str, keys: &str) -> String {
         let listener = match title {
             "listener" => format!("cluster: shop, {keys}"),
+            "server_tls" => format!("cluster: shop, tls: {{cert: shop.pem, key: shop.key, {keys}}}"),
+            "client_certificates" => format!(
+                "cluster: shop, tls: {{cert: shop.pem, key: shop.key, client_certificates: {{ca: ca.pem, {keys}}}}}"
+            ),
+            "proxy_protocol" => format!("cluster: shop, proxy_protocol: {{trusted: 10.0.0.0/8, {keys}}}"),
+            "rate_limit" => format!("cluster: shop, rate_limit: {{requests: 5, {keys}}}"),
+            "http2" => format!("cluster: shop, http2: {{{keys}}}"),
+            "udp" => format!("cluster: shop, protocol: udp, udp: {{{keys}}}"),
+            "redirect" => format!("routes: [{{redirect: {{scheme: https, {keys}}}}}]"),
+            "respond" => format!("routes: [{{respond: {{{keys}}}}}]"),
+            "route_headers" => format!("routes: [{{cluster: shop, headers: {{{keys}}}}}]"),
+            "header_edits" => format!("routes: [{{cluster: shop, headers: {{request: {{{keys}}}}}}}]"),
             "listener_timeouts" => format!("cluster: shop, timeouts: {{{keys}}}"),
             "limits" => format!("cluster: shop, limits: {{{keys}}}"),
             "headers" => format!("cluster: shop, headers: {{{keys}}}"),
@@ -399,7 +415,8 @@ mod tests {
         let cluster = match title {
             "cluster" => keys.to_owned(),
             "health_check" => format!("health_checks: [{{tcp_health_check: {{}}, {keys}}}]"),
-            "http_health_check" => format!("health_checks: [{{http_health_check: {{{keys}}}}}]"),
+            "http_health_check" | "grpc_health_check" => format!("health_checks: [{{{title}: {{{keys}}}}}]"),
+            "client_tls" => format!("tls: {{{keys}}}"),
             "failure_window" => format!("outlier_detection: {{failure_percentage: {{threshold: 30, {keys}}}}}"),
             "probation" => format!("outlier_detection: {{probation: {{{keys}}}}}"),
             "failure_rate" | "per_endpoint" => format!("circuit_breaker: {{{title}: {{{keys}}}}}"),
@@ -445,12 +462,17 @@ mod tests {
     #[test]
     fn a_default_that_is_written_out_means_the_same() {
         for object in crate::shape::objects() {
-            let meaning = |keys: &str| crate::parse_str(&with(object.title, keys)).unwrap().config;
+            let source = crate::Source { name: "with", env: &|_| None, files: &beside };
+            let meaning = |keys: &str| crate::parse(&with(object.title, keys), &source).unwrap().config;
             for key in object.keys {
                 if let crate::shape::Need::Default(default) = key.need {
-                    let written = format!("{}: {default}", key.name);
+                    // These mean something there only.
+                    let base = if ["on_unhealthy", "udp"].contains(&key.name) { "protocol: udp" } else { "" };
+                    let base = if object.title == "listener" { base } else { "" };
+                    let joint = if base.is_empty() { "" } else { ", " };
+                    let written = format!("{base}{joint}{}: {default}", key.name);
                     assert!(with(object.title, &written).contains(&written), "{} is nowhere", object.title);
-                    assert_eq!(meaning(&written), meaning(""), "{}: {written}", object.title);
+                    assert_eq!(meaning(&written), meaning(base), "{}: {written}", object.title);
                 }
             }
         }

@@ -100,8 +100,8 @@ pub enum LogFormat {
 pub struct Listener {
     /// Unique among listeners.
     pub name: ListenerName,
-    /// At least one. Port 0 lets the system choose.
-    pub bind: Vec<SocketAddr>,
+    /// At least one. Port 0 lets the system choose. A client over a Unix socket counts as 127.0.0.1.
+    pub bind: Vec<Address>,
     /// What is spoken.
     pub protocol: Protocol,
     /// The first route that matches, in file order, takes the request. At least one; of a TCP
@@ -132,9 +132,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Whether what `peer` says about the client before it is believed.
+    /// Whether what `peer` says about the client before it is believed. An IPv4 address written as
+    /// IPv6 counts as what it is.
     #[must_use]
     pub fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
         self.trusted_proxies.iter().any(|net| net.contains(&peer))
     }
 }

@@ -3,6 +3,8 @@
 //! Certificates and keys are read, and found to fit each other, when the configuration is: whoever
 //! holds one of these values has nothing left to check.
 
+pub(crate) mod read;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -81,7 +83,7 @@ pub enum Tickets {
     /// With keys this process makes and changes by itself; they survive reloads. The default.
     Own,
     /// With the keys of a file that instances share: 80 bytes each, the first encrypts and all
-    /// decrypt (as nginx's `ssl_session_ticket_key` and HAProxy's `tls-ticket-keys` have them).
+    /// decrypt; raw, or each as a line of base64.
     Shared(Arc<TicketKeys>),
 }
 

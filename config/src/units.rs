@@ -116,7 +116,7 @@ impl Weight {
     }
 }
 
-/// Where an endpoint listens.
+/// Where an endpoint, or one of our listeners, takes connections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Address {
     /// Over TCP.

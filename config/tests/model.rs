@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use weir_config::model::{
-    Balance, CheckKind, Config, HeaderMatch, HeaderTest, HostPattern, LogFormat, LogTarget, PathMatch, Target,
+    Address, Balance, CheckKind, Config, Dialogue, HeaderMatch, HeaderTest, HostPattern, LogFormat, LogTarget,
+    PathMatch, Target,
 };
 use weir_config::{Source, parse};
 
@@ -123,7 +124,7 @@ fn every_key_arrives() {
     assert_eq!(http.headers, [("x-probe".to_owned(), "weir".to_owned())]);
     assert_eq!((http.host.as_deref(), http.expected_body.as_deref()), (Some("shop.example"), Some("ok")));
     assert_eq!(check.port, NonZeroU16::new(8081));
-    assert_eq!(orders.health_checks[1].kind, CheckKind::Tcp);
+    assert_eq!(orders.health_checks[1].kind, CheckKind::Tcp(Dialogue::default()));
     assert_eq!(config.clusters[1].endpoints[1].zone.as_ref().unwrap().as_str(), "az-b");
 }
 
@@ -157,7 +158,7 @@ clusters:
     assert_eq!(matches.headers[0].test, HeaderTest::Exact("1".into()));
     assert_eq!(matches.headers[1].test, HeaderTest::Exact("true".into()));
     let checks = &config.clusters[0].health_checks;
-    assert_eq!(checks[0].kind, CheckKind::Tcp);
+    assert_eq!(checks[0].kind, CheckKind::Tcp(Dialogue::default()));
     let CheckKind::Http(http) = &checks[1].kind else { panic!("{checks:?}") };
     assert_eq!(http.expected_statuses, [200..=299]);
 }
@@ -190,7 +191,7 @@ clusters:
 ";
     let config = parse(text, &Source { name: "x", env: &env, files: &beside }).unwrap().config;
     assert_eq!(config.access_log.unwrap().sample, 0.5);
-    assert_eq!(config.listeners[0].bind[0].port(), 9090);
+    assert!(matches!(config.listeners[0].bind[0], Address::Ip(address) if address.port() == 9090));
     assert!(config.listeners[0].headers.forwarded);
     let cluster = &config.clusters[0];
     assert_eq!((cluster.endpoints[0].weight.get(), cluster.endpoints[0].address.ip().unwrap().port()), (7, 9090));

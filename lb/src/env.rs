@@ -6,6 +6,7 @@
 mod datagrams;
 mod dial;
 mod dns;
+mod listen;
 mod socket;
 mod unconnected;
 
@@ -13,12 +14,12 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use socket2::{Domain, Protocol, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 use weir_config::model::{Address, Connect};
 use weir_core::dice::Dice;
@@ -27,6 +28,7 @@ use weir_core::time::Moment;
 
 pub use datagrams::{Batch, DatagramSocket, Received, ReservedDatagrams};
 pub use dns::Lookup;
+pub use listen::{Listening, Reserved, UnixFile};
 pub use socket::Socket;
 pub use unconnected::{Fault, Unconnected};
 
@@ -40,6 +42,27 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
 
     /// Makes the coming close an abort (RST), which no peer can take for a clean end.
     fn abort_on_close(&self);
+
+    /// Whether the kernel can move its bytes from and to a pipe by itself.
+    fn splices(&self) -> bool {
+        false
+    }
+
+    /// Moves at most so many bytes that have come into an empty, non-blocking pipe; 0 is their end.
+    ///
+    /// # Errors
+    /// Those of reading; `Unsupported` where it cannot be done.
+    fn poll_splice_in(&self, _: BorrowedFd<'_>, _: usize, _: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    /// Moves at most so many bytes from a pipe that holds them to the other side.
+    ///
+    /// # Errors
+    /// Those of writing; `Unsupported` where it cannot be done.
+    fn poll_splice_out(&self, _: BorrowedFd<'_>, _: usize, _: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
 }
 
 /// The world a server lives in.
@@ -52,18 +75,17 @@ pub trait Env: Clone + Send + 'static {
     type Stream: Stream;
 
     /// Binds `address` once for each of `workers`. `beside_ours`: an overlapping address (its
-    /// wildcard, or the wildcard's address) is already ours.
+    /// wildcard, or the wildcard's address; or, until a moment ago, itself) is already ours.
     ///
     /// # Errors
     /// Those of the system; `AddrInUse` also where another process would share its port with us.
-    fn reserve(&self, address: SocketAddr, workers: NonZeroUsize, beside_ours: bool)
-    -> io::Result<Vec<Self::Reserved>>;
+    fn reserve(&self, address: &Address, workers: NonZeroUsize, beside_ours: bool) -> io::Result<Vec<Self::Reserved>>;
 
     /// The address that was bound: where the system chose the port, the chosen one.
     ///
     /// # Errors
     /// Those of the system.
-    fn bound_addr(&self, reserved: &Self::Reserved) -> io::Result<SocketAddr>;
+    fn bound_addr(&self, reserved: &Self::Reserved) -> io::Result<Address>;
 
     /// Lets connections in: from now on they wait to be accepted.
     ///
@@ -77,7 +99,7 @@ pub trait Env: Clone + Send + 'static {
     /// [`Self::admit`] has not.
     fn listen(&self, reserved: Self::Reserved) -> impl Future<Output = io::Result<Self::Listener>>;
 
-    /// The next connection.
+    /// The next connection, and where it comes from; over a Unix socket that is 127.0.0.1, port 0.
     fn accept(&self, listener: &Self::Listener) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>>;
 
     /// A connection that already waits, without waiting for one.
@@ -155,51 +177,33 @@ impl Default for Os {
     }
 }
 
-/// Connections the kernel holds for us between two accepts; the kernel caps it at `somaxconn`.
-const BACKLOG: i32 = 4096;
-
 impl Env for Os {
-    type Reserved = socket2::Socket;
-    type Listener = TcpListener;
+    type Reserved = Reserved;
+    type Listener = Listening;
     type Stream = Socket;
 
-    fn reserve(
-        &self,
-        address: SocketAddr,
-        workers: NonZeroUsize,
-        beside_ours: bool,
-    ) -> io::Result<Vec<Self::Reserved>> {
-        // SO_REUSEPORT would let us share a port with a stranger of the same user in silence, and
-        // each of us would get half of the connections: so first ask for the port alone.
-        let chosen =
-            if beside_ours { address } else { open(address, false)?.local_addr()?.as_socket().unwrap_or(address) };
-        (0..workers.get()).map(|_| open(chosen, true)).collect()
+    fn reserve(&self, address: &Address, workers: NonZeroUsize, beside_ours: bool) -> io::Result<Vec<Self::Reserved>> {
+        listen::reserve(address, workers, beside_ours)
     }
 
-    fn bound_addr(&self, reserved: &socket2::Socket) -> io::Result<SocketAddr> {
-        reserved.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    fn bound_addr(&self, reserved: &Self::Reserved) -> io::Result<Address> {
+        reserved.address()
     }
 
-    fn admit(&self, reserved: &socket2::Socket) -> io::Result<()> {
-        reserved.listen(BACKLOG)
+    fn admit(&self, reserved: &Self::Reserved) -> io::Result<()> {
+        reserved.admit()
     }
 
-    async fn listen(&self, reserved: socket2::Socket) -> io::Result<TcpListener> {
-        self.admit(&reserved)?;
-        TcpListener::from_std(reserved.into())
+    async fn listen(&self, reserved: Self::Reserved) -> io::Result<Self::Listener> {
+        reserved.listen()
     }
 
-    async fn accept(&self, listener: &TcpListener) -> io::Result<(Socket, SocketAddr)> {
-        let (stream, peer) = listener.accept().await?;
-        Ok((Socket::Tcp(stream), peer))
+    async fn accept(&self, listener: &Self::Listener) -> io::Result<(Socket, SocketAddr)> {
+        listener.accept().await
     }
 
-    fn accept_waiting(&self, listener: &TcpListener) -> Option<(Socket, SocketAddr)> {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match listener.poll_accept(&mut context) {
-            std::task::Poll::Ready(accepted) => accepted.ok().map(|(stream, peer)| (Socket::Tcp(stream), peer)),
-            std::task::Poll::Pending => None,
-        }
+    fn accept_waiting(&self, listener: &Self::Listener) -> Option<(Socket, SocketAddr)> {
+        listener.accept_waiting()
     }
 
     async fn connect(&self, to: &Address, how: &Connect) -> io::Result<Socket> {
@@ -246,21 +250,3 @@ impl Env for Os {
 /// Bytes the kernel takes from us before it could send them. More would only hide from us whether
 /// the other side reads: with a buffer of megabytes a slow but steady reader looks like a stall.
 const UNSENT_MAX: u32 = 128 * 1024;
-
-/// A bound, non-blocking socket. It does not listen: a reload that is refused must not have taken
-/// a single connection.
-fn open(address: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // `[::]` is IPv6 alone: with `0.0.0.0` beside it in the file both mean what they say.
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_port(shared)?;
-    socket.set_nonblocking(true)?;
-    // What is accepted inherits these, at no system call per connection.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
-}

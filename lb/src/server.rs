@@ -19,6 +19,7 @@ use prometheus::Registry;
 use serde_json::json;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
+use weir_config::model::Address;
 use weir_core::control::Control;
 use weir_core::snapshot::Snapshot;
 
@@ -140,7 +141,7 @@ impl<E: Env> Server<E> {
             None => None,
             Some(address) => {
                 let reserved = reserve_admin(&env, address)?;
-                let bound = env.bound_addr(&reserved).unwrap_or(address);
+                let bound = env.bound_addr(&reserved).ok().and_then(|bound| bound.ip()).unwrap_or(address);
                 let metrics = Metrics::new(Registry::new(), Arc::clone(&truth), &metrics, Arc::clone(&counts));
                 Some((Admin::new(handle.clone(), metrics.map_err(no_metrics)?, bound), reserved))
             }
@@ -379,12 +380,13 @@ fn writer(access: Option<&AccessLog>, counts: &Arc<ProcessCounts>) -> AccessWrit
 }
 
 fn reserve_admin<E: Env>(env: &E, address: SocketAddr) -> Result<E::Reserved, StartError> {
-    let reserved = env.reserve(address, NonZeroUsize::MIN, false);
+    let at = Address::Ip(address);
+    let reserved = env.reserve(&at, NonZeroUsize::MIN, false);
     let reserved = reserved.map(|mut sockets| sockets.pop());
     match reserved {
         Ok(Some(reserved)) => Ok(reserved),
         Ok(None) => Err(StartError::Admin { address, message: "the system gave no socket".into() }),
-        Err(error) => Err(StartError::Admin { address, message: cannot_bind(address, &error) }),
+        Err(error) => Err(StartError::Admin { address, message: cannot_bind(&at, &error) }),
     }
 }
 
@@ -397,7 +399,8 @@ fn spawn_admin<E: Env>(env: &E, admin: Option<(Admin, E::Reserved)>) {
 }
 
 /// Why an address cannot be bound, and what to do about it.
-fn cannot_bind(address: SocketAddr, error: &io::Error) -> String {
+fn cannot_bind(address: &Address, error: &io::Error) -> String {
+    let Address::Ip(address) = *address else { return cannot_bind_socket(error) };
     match error.kind() {
         io::ErrorKind::AddrInUse => match ports::holder(address) {
             Some(holder) => format!("the port is taken by {holder}; stop it or choose another port"),
@@ -407,6 +410,18 @@ fn cannot_bind(address: SocketAddr, error: &io::Error) -> String {
             format!("not allowed: ports under 1024 need CAP_NET_BIND_SERVICE or root ({error})")
         }
         io::ErrorKind::AddrNotAvailable => format!("this host has no address {} ({error})", address.ip()),
+        _ => error.to_string(),
+    }
+}
+
+/// The same of a Unix socket.
+fn cannot_bind_socket(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another process takes connections there; `ss -lxp` shows which. Stop it or choose another path".into()
+        }
+        io::ErrorKind::NotFound => format!("the directory does not exist ({error})"),
+        io::ErrorKind::PermissionDenied => format!("no right to make a file in this directory ({error})"),
         _ => error.to_string(),
     }
 }

@@ -5,6 +5,7 @@ mod open;
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -36,6 +37,19 @@ impl<S: Stream> Transport<S> {
     /// Whether it is one stream of many on a connection.
     pub(crate) const fn is_stream(&self) -> bool {
         matches!(self, Self::Served(_) | Self::Asked(_))
+    }
+
+    /// Whether nobody can read what goes over it.
+    pub(crate) const fn is_secure(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// Whether the other side chose HTTP/2 by ALPN.
+    pub(crate) fn has_chosen_http2(&self) -> bool {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Self::Plain(_) | Self::Served(_) | Self::Asked(_) => false,
+        }
     }
 
     /// Whether a client reset its stream before it had an answer.
@@ -71,6 +85,24 @@ impl<S: Stream> Stream for Transport<S> {
             Self::Served(stream) => stream.abort_on_close(),
             // Dropped before its end, it is reset whatever was sent.
             Self::Asked(_) => {}
+        }
+    }
+
+    fn splices(&self) -> bool {
+        matches!(self, Self::Plain(stream) if stream.splices())
+    }
+
+    fn poll_splice_in(&self, pipe: BorrowedFd<'_>, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => stream.poll_splice_in(pipe, most, cx),
+            Self::Tls(_) | Self::Served(_) | Self::Asked(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    fn poll_splice_out(&self, pipe: BorrowedFd<'_>, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => stream.poll_splice_out(pipe, most, cx),
+            Self::Tls(_) | Self::Served(_) | Self::Asked(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
     }
 }

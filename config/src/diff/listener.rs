@@ -1,11 +1,10 @@
 //! Listeners and their routes.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{ChangeKind, Notes, Pair, Touches, pairs, release, resilience, show};
 use crate::model::{
-    Config, HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, Protocol, Route, Target,
+    Address, Config, HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, Protocol, Route, Target,
 };
 
 /// Everything before and after.
@@ -65,17 +64,17 @@ fn both(old: &Listener, new: &Listener, all: All<'_>, notes: &mut Notes) {
 }
 
 /// An address that stays keeps its socket, whichever listener it belongs to.
-fn bound(old: &[SocketAddr], new: &[SocketAddr], (before, after): All<'_>, notes: &mut Notes) {
-    for pair in pairs(old, new, |address| *address) {
+fn bound(old: &[Address], new: &[Address], (before, after): All<'_>, notes: &mut Notes) {
+    for pair in pairs(old, new, Clone::clone) {
         match pair {
-            Pair::Added(address) => match owner(&before.listeners, *address) {
+            Pair::Added(address) => match owner(&before.listeners, address) {
                 None => notes.added(Touches::NewConnections, &format!("listens on {address} too")),
                 Some(from) => {
                     let what = format!("takes {address} over from listener {from}, connections included");
                     notes.added(Touches::NewRequests, &what);
                 }
             },
-            Pair::Removed(address) => match owner(&after.listeners, *address) {
+            Pair::Removed(address) => match owner(&after.listeners, address) {
                 None => notes.removed(Touches::Connections, &format!("{address} is closed")),
                 Some(to) => notes.removed(Touches::NewRequests, &format!("gives {address} to listener {to}")),
             },
@@ -85,13 +84,14 @@ fn bound(old: &[SocketAddr], new: &[SocketAddr], (before, after): All<'_>, notes
 }
 
 /// Those addresses that change hands, and those that nobody among `listeners` has.
-fn split(addresses: &[SocketAddr], listeners: &[Arc<Listener>]) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
-    addresses.iter().partition(|address| owner(listeners, **address).is_some())
+fn split(addresses: &[Address], listeners: &[Arc<Listener>]) -> (Vec<Address>, Vec<Address>) {
+    addresses.iter().cloned().partition(|address| owner(listeners, address).is_some())
 }
 
 /// The listener that has this address; "any port" is nobody else's.
-fn owner(listeners: &[Arc<Listener>], address: SocketAddr) -> Option<&ListenerName> {
-    let has = |listener: &&Arc<Listener>| address.port() != 0 && listener.bind.contains(&address);
+fn owner<'l>(listeners: &'l [Arc<Listener>], address: &Address) -> Option<&'l ListenerName> {
+    let any_port = address.ip().is_some_and(|address| address.port() == 0);
+    let has = |listener: &&Arc<Listener>| !any_port && listener.bind.contains(address);
     listeners.iter().find(has).map(|listener| &listener.name)
 }
 

@@ -56,6 +56,14 @@ pub(crate) fn fixed_address(text: &str) -> Result<Address, Wrong> {
     }
 }
 
+/// Where a listener takes connections: as [`net::address`] has it, or `unix:PATH`.
+pub(crate) fn bind_address(text: &str) -> Result<Address, Wrong> {
+    match text.strip_prefix("unix:") {
+        Some(path) => socket(path),
+        None => net::address(text).map(Address::Ip),
+    }
+}
+
 fn machine(address: SocketAddr) -> Result<(), Wrong> {
     if address.port() == 0 {
         return Err(Wrong::new("bad_port", "an endpoint cannot have port 0").hint("a port is a number from 1 to 65535"));

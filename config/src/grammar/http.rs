@@ -188,7 +188,7 @@ pub(crate) fn query_name(text: &str) -> Result<String, Wrong> {
 }
 
 /// RFC 9110 `tchar`.
-const fn is_token(byte: u8) -> bool {
+pub(super) const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

@@ -14,8 +14,8 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, Wrong> {
         return Ok(address);
     }
     if text.starts_with("unix:") || text.starts_with('/') {
-        return Err(Wrong::new("bad_address", "Unix sockets are not supported by this version")
-            .hint("give IP:port, as in 127.0.0.1:8080"));
+        return Err(Wrong::new("bad_address", format!("{text:?} is not an IP address and port"))
+            .hint("give IP:port, as in 127.0.0.1:8080; listeners and endpoints take unix:PATH too"));
     }
     if text.parse::<IpAddr>().is_ok() {
         let full = if text.contains(':') { format!("[{text}]:8080") } else { format!("{text}:8080") };

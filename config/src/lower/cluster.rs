@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::reference::References;
-use super::{Fields, Names, balancing, dial, endpoints, health, lint, resilience};
+use super::{Fields, Names, balancing, dial, endpoints, health, lint, protocols, resilience, tls};
+use crate::files::Files;
 use crate::mistake::Mistake;
-use crate::model::{Cluster, ClusterName, HttpVersion, ZoneName};
+use crate::model::{Cluster, ClusterName, ZoneName};
 use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::Node;
@@ -46,7 +47,12 @@ pub(super) fn warn_unused(clusters: &Clusters<'_>, report: &mut Report) {
 }
 
 /// The clusters of a file, for an instance that stands in `zone`.
-pub(super) fn lower_all<'a>(fields: &Fields<'a>, zone: Option<&ZoneName>, report: &mut Report) -> Clusters<'a> {
+pub(super) fn lower_all<'a>(
+    fields: &Fields<'a>,
+    zone: Option<&ZoneName>,
+    files: &Files<'_>,
+    report: &mut Report,
+) -> Clusters<'a> {
     let mut clusters = Clusters { good: Vec::new(), names: References::new("cluster", "unknown_cluster") };
     let (root, mut names) = (Path::Root.key("clusters"), Names::default());
     for (at, node) in fields.items("clusters").iter().enumerate() {
@@ -56,12 +62,18 @@ pub(super) fn lower_all<'a>(fields: &Fields<'a>, zone: Option<&ZoneName>, report
         };
         names.claim(fields.get("name"), "clusters", &path, report);
         clusters.names.enter(fields.get("name"), at);
-        clusters.good.extend(lower(&fields, zone, &path, report));
+        clusters.good.extend(lower(&fields, zone, files, &path, report));
     }
     clusters
 }
 
-fn lower(fields: &Fields<'_>, zone: Option<&ZoneName>, path: &Path<'_>, report: &mut Report) -> Option<Cluster> {
+fn lower(
+    fields: &Fields<'_>,
+    zone: Option<&ZoneName>,
+    files: &Files<'_>,
+    path: &Path<'_>,
+    report: &mut Report,
+) -> Option<Cluster> {
     let found = endpoints::lower(fields, path, report);
     let health_checks = health::lower_all(fields, path, report);
     let cluster = Cluster {
@@ -82,9 +94,9 @@ fn lower(fields: &Fields<'_>, zone: Option<&ZoneName>, path: &Path<'_>, report: 
         connect: dial::connect(fields, path, report),
         pool: dial::pool(fields),
         slow_start: balancing::slow_start(fields),
-        protocol: HttpVersion::default(),
-        tls: None,
-        proxy_protocol: None,
+        protocol: protocols::http_version(fields),
+        tls: tls::client(fields, files, path, report),
+        proxy_protocol: protocols::proxy_out(fields),
         name: ClusterName::new(&fields.text("name")?).ok()?,
     };
     // A value that could not be read counts as its default; that must not be taken at its word.

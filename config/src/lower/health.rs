@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Fields, route};
 use crate::grammar;
 use crate::mistake::Mistake;
-use crate::model::{CheckKind, Dialogue, HealthCheck, HttpCheck};
+use crate::model::{CheckKind, Dialogue, GrpcCheck, HealthCheck, HttpCheck};
 use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::{Node, Text, Value};
@@ -32,11 +32,7 @@ fn lower(fields: &Fields<'_>, node: &Node, path: &Path<'_>, report: &mut Report)
         let mistake = Mistake::warning("slow_probe", place.mark(), message);
         report.push(mistake.hint("probes then follow each other more slowly than `interval` says"), path);
     }
-    let kind = match fields.get("http_health_check") {
-        Some(node) => CheckKind::Http(http(&Fields::of(node, &shape::HTTP_CHECK)?, path, report)),
-        None => CheckKind::Tcp(Dialogue::default()),
-    };
-    let _ = fields.get("tcp_health_check");
+    let kind = kind(fields, path, report)?;
     Some(HealthCheck {
         timeout,
         interval,
@@ -49,6 +45,45 @@ fn lower(fields: &Fields<'_>, node: &Node, path: &Path<'_>, report: &mut Report)
         port: fields.integer("port").and_then(|port| NonZeroU16::new(port as u16)),
         kind,
     })
+}
+
+/// What is asked; the table has refused checks that ask nothing, or two things.
+fn kind(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Option<CheckKind> {
+    if let Some(node) = fields.get("http_health_check") {
+        return Some(CheckKind::Http(http(&Fields::of(node, &shape::HTTP_CHECK)?, path, report)));
+    }
+    if let Some(node) = fields.get("grpc_health_check") {
+        let fields = Fields::of(node, &shape::GRPC_CHECK)?;
+        let service = fields.text("service").unwrap_or_default();
+        return Some(CheckKind::Grpc(GrpcCheck { service, authority: fields.text("authority") }));
+    }
+    if let Some(node) = fields.get("udp_health_check") {
+        let fields = Fields::of(node, &shape::UDP_CHECK)?;
+        return Some(CheckKind::Udp(dialogue(&fields, &path.key("udp_health_check"), report)));
+    }
+    let fields = fields.object("tcp_health_check", &shape::TCP_CHECK);
+    Some(CheckKind::Tcp(dialogue(&fields, &path.key("tcp_health_check"), report)))
+}
+
+fn dialogue(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Dialogue {
+    let mut bytes = |name| {
+        let Some(text) = fields.text(name) else {
+            let hex = fields.object(name, &shape::HEX).text("hex");
+            return hex.and_then(|text| grammar::hex(&text).ok()).unwrap_or_default();
+        };
+        if let (Some(node), Some(at)) =
+            (fields.get(name), text.find("\\r").or_else(|| text.find("\\n")).or_else(|| text.find("\\x")))
+        {
+            let message = format!("`{}` is a backslash and a letter here, as it stands", &text[at..at + 2]);
+            let mistake = Mistake::warning("plain_backslash", node.mark(), message);
+            report.push(
+                mistake.hint("YAML knows it between double quotes only; {hex: ...} says it without"),
+                &path.key(name),
+            );
+        }
+        grammar::probe_text(&text).unwrap_or_default()
+    };
+    Dialogue { send: bytes("send"), receive: bytes("receive") }
 }
 
 fn http(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> HttpCheck {

@@ -1,24 +1,25 @@
 //! Listeners.
 
-use std::num::NonZeroU32;
-
 use super::cluster::Clusters;
 use super::release::Releases;
-use super::{Fields, Names, route, shadow, tcp};
+use super::{Fields, Names, actions, meaning, protocols, route, shadow, tcp, tls};
+use crate::files::Files;
 use crate::grammar;
 use crate::model::{
-    Access, HeaderEdits, HeaderPolicy, Http2, Listener, ListenerLimits, ListenerName, ListenerTimeouts, OnSick,
-    PathMatch, Protocol, Retry, Rewrite, Route, RouteMatch, Target, UdpFlows,
+    Access, HeaderEdits, HeaderPolicy, Listener, ListenerLimits, ListenerName, ListenerTimeouts, PathMatch, Protocol,
+    Retry, Rewrite, Route, RouteMatch, Target,
 };
 use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::{Node, Text, Value};
 
-/// What requests can be sent to.
+/// What listeners refer to: where requests can be sent, and files.
 #[derive(Clone, Copy)]
 pub(super) struct Targets<'a> {
     pub(super) clusters: &'a Clusters<'a>,
     pub(super) releases: &'a Releases<'a>,
+    /// What certificates are read from.
+    pub(super) files: &'a Files<'a>,
 }
 
 impl Targets<'_> {
@@ -48,15 +49,18 @@ pub(super) fn lower_all(fields: &Fields<'_>, targets: Targets<'_>, report: &mut 
 }
 
 fn lower(fields: &Fields<'_>, targets: Targets<'_>, path: &Path<'_>, report: &mut Report) -> Option<Listener> {
-    let protocol = protocol(fields);
-    if protocol == Protocol::Tcp {
-        tcp::check(fields, path, report);
-    }
+    let protocol = protocols::protocol(fields);
+    meaning::check(fields, protocol, path, report);
     // Before the name, so that a listener without one has its routes looked at all the same.
     let routes = routes(fields, targets, path, report);
     Some(Listener {
         name: ListenerName::new(&fields.text("name")?).ok()?,
-        bind: fields.items("bind").iter().filter_map(scalar).filter_map(|text| grammar::address(text).ok()).collect(),
+        bind: fields
+            .items("bind")
+            .iter()
+            .filter_map(scalar)
+            .filter_map(|text| grammar::bind_address(text).ok())
+            .collect(),
         protocol,
         routes,
         timeouts: timeouts(&fields.object("timeouts", &shape::LISTENER_TIMEOUTS), protocol),
@@ -68,13 +72,13 @@ fn lower(fields: &Fields<'_>, targets: Targets<'_>, path: &Path<'_>, report: &mu
             .filter_map(scalar)
             .filter_map(|text| grammar::cidr(text).ok())
             .collect(),
-        tls: None,
-        proxy_protocol: None,
-        access: Access::default(),
-        rate_limit: None,
-        http2: Http2::default(),
-        on_unhealthy: OnSick::default(),
-        udp: UdpFlows::default(),
+        tls: tls::server(fields, protocol, targets.files, path, report),
+        proxy_protocol: protocols::proxy_in(fields),
+        access: actions::access(fields),
+        rate_limit: actions::rate_limit(fields, path, report),
+        http2: protocols::http2(fields),
+        on_unhealthy: protocols::on_sick(fields),
+        udp: protocols::udp(fields),
     })
 }
 
@@ -120,29 +124,21 @@ fn everything_to(target: Target, line: u32) -> Route {
     }
 }
 
-/// The table has refused all others.
-fn protocol(fields: &Fields<'_>) -> Protocol {
-    match fields.word("protocol") {
-        Some("tcp") => Protocol::Tcp,
-        _ => Protocol::Http,
-    }
-}
-
 fn timeouts(fields: &Fields<'_>, protocol: Protocol) -> ListenerTimeouts {
     ListenerTimeouts {
         header: fields.duration("header"),
         idle: fields.duration("idle"),
         stream_idle: fields.duration_if("stream_idle").unwrap_or_else(|| tcp::stream_idle(protocol)),
-        tunnel_idle: std::time::Duration::from_secs(3600),
-        max_session: None,
+        tunnel_idle: fields.duration("tunnel_idle"),
+        max_session: fields.duration_if("max_session"),
     }
 }
 
 // The table keeps each number within its type.
 fn limits(fields: &Fields<'_>) -> ListenerLimits {
     ListenerLimits {
-        connections: fields.integer("connections").and_then(|n| NonZeroU32::new(n as u32)),
-        connections_per_client: None,
+        connections: fields.limit("connections"),
+        connections_per_client: fields.limit("connections_per_client"),
         header_bytes: fields.number("header_bytes") as u32,
         header_count: fields.number("header_count") as u16,
         uri_bytes: fields.number("uri_bytes") as u32,

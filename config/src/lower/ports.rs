@@ -1,12 +1,15 @@
 //! No two sockets of ours may claim one address.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use super::Fields;
 use super::listener::scalar;
 use crate::grammar;
 use crate::mistake::Mistake;
+use crate::model::Address;
 use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::Span;
@@ -14,6 +17,7 @@ use crate::yaml::Span;
 /// Reports an address that two listeners, or a listener and the admin API, claim.
 pub(super) fn check(fields: &Fields<'_>, report: &mut Report) {
     let (root, mut ports) = (Path::Root, HashMap::<u16, Claims>::new());
+    let mut sockets = HashMap::new();
     match fields.get("admin") {
         None => {
             let default = fields.default_text("admin").and_then(|text| text.parse().ok());
@@ -37,8 +41,23 @@ pub(super) fn check(fields: &Fields<'_>, report: &mut Report) {
             |name| format!("the listener {name:?}"),
         );
         for bind in fields.items("bind") {
-            let Some(address) = scalar(bind).and_then(|text| grammar::address(text).ok()) else {
-                continue;
+            let address = match scalar(bind).and_then(|text| grammar::bind_address(text).ok()) {
+                Some(Address::Ip(address)) => address,
+                Some(Address::Unix(socket)) => {
+                    let claim = Claim {
+                        address: Address::Unix(Arc::clone(&socket)),
+                        owner: owner.clone(),
+                        span: Some(bind.span),
+                    };
+                    match sockets.entry(socket) {
+                        Entry::Occupied(other) => {
+                            report.push(taken(&claim.address, bind.span, &owner, other.get()), &path.key("bind"));
+                        }
+                        Entry::Vacant(free) => _ = free.insert(claim),
+                    }
+                    continue;
+                }
+                None => continue,
             };
             // The system chooses another free port each time.
             if address.port() == 0 {
@@ -46,7 +65,7 @@ pub(super) fn check(fields: &Fields<'_>, report: &mut Report) {
             }
             let claims = ports.entry(address.port()).or_default();
             if let Some(other) = claims.overlapping(address.ip()) {
-                report.push(taken(address, bind.span, &owner, other), &path.key("bind"));
+                report.push(taken(&address.into(), bind.span, &owner, other), &path.key("bind"));
             } else {
                 claims.claim(address, &owner, Some(bind.span));
             }
@@ -54,8 +73,8 @@ pub(super) fn check(fields: &Fields<'_>, report: &mut Report) {
     }
 }
 
-fn taken(address: SocketAddr, span: Span, owner: &str, other: &Claim) -> Mistake {
-    let message = if other.address == address {
+fn taken(address: &Address, span: Span, owner: &str, other: &Claim) -> Mistake {
+    let message = if other.address == *address {
         format!("{address} is taken by {} already", if other.owner == owner { "this listener" } else { &other.owner })
     } else {
         format!("{address} overlaps with {} of {}", other.address, other.owner)
@@ -82,7 +101,7 @@ struct Claims {
 
 #[derive(Clone)]
 struct Claim {
-    address: SocketAddr,
+    address: Address,
     owner: String,
     /// `None`: by default, it stands nowhere.
     span: Option<Span>,
@@ -90,7 +109,8 @@ struct Claim {
 
 impl Claims {
     fn claim(&mut self, address: SocketAddr, owner: &str, span: Option<Span>) {
-        let (family, claim) = (usize::from(address.is_ipv6()), Claim { address, owner: owner.to_owned(), span });
+        let (family, claim) =
+            (usize::from(address.is_ipv6()), Claim { address: address.into(), owner: owner.to_owned(), span });
         if address.ip().is_unspecified() {
             self.whole[family] = Some(claim.clone());
         }

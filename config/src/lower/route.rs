@@ -1,10 +1,10 @@
 //! Routes and what they match.
 
 use super::listener::{Targets, scalar};
-use super::{Fields, retry};
+use super::{Fields, actions, retry};
 use crate::check;
 use crate::grammar;
-use crate::model::{Access, HeaderEdits, HeaderMatch, HeaderTest, PathMatch, Rewrite, Route, RouteMatch, RouteName};
+use crate::model::{HeaderMatch, HeaderTest, PathMatch, Route, RouteMatch, RouteName, Target};
 use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::{Key, Node, Value};
@@ -19,7 +19,10 @@ pub(super) fn lower(
     let matches = matches(&fields.object("match", &shape::MATCH));
     let timeout = fields.duration("timeout");
     let retry = retry::lower(fields, timeout, &path.key("retry"), report);
-    let target = targets.resolve(fields, path, report)?;
+    let (rewrite, (request_headers, response_headers)) =
+        (actions::rewrite(fields, &matches, path, report), actions::header_edits(fields, path, report));
+    let reply = actions::reply(fields, &matches, path, report).map(Target::Reply);
+    let target = reply.or_else(|| targets.resolve(fields, path, report))?;
     Some(Route {
         name: fields.text("name").and_then(|name| RouteName::new(&name).ok()),
         matches,
@@ -27,12 +30,12 @@ pub(super) fn lower(
         timeout,
         retry,
         body_bytes: fields.integer("body_bytes"),
-        rewrite: Rewrite::default(),
-        request_headers: HeaderEdits::default(),
-        response_headers: HeaderEdits::default(),
-        access: Access::default(),
-        rate_limit: None,
-        upgrades: vec!["websocket".into()],
+        rewrite,
+        request_headers,
+        response_headers,
+        access: actions::access(fields),
+        rate_limit: actions::rate_limit(fields, path, report),
+        upgrades: actions::upgrades(fields),
         line: node.mark().line,
     })
 }
@@ -40,6 +43,7 @@ pub(super) fn lower(
 fn matches(fields: &Fields<'_>) -> RouteMatch {
     let hosts = fields.items("host").iter().filter_map(scalar).filter_map(|text| grammar::host_pattern(text).ok());
     let methods = fields.items("method").iter().filter_map(scalar).filter_map(|text| grammar::method(text).ok());
+    let sni = fields.items("sni").iter().filter_map(scalar).filter_map(|text| grammar::sni_pattern(text).ok());
     let exact = fields.text("path").map(PathMatch::Exact);
     let prefix = fields.text("path_prefix").map(prefix);
     RouteMatch {
@@ -47,7 +51,7 @@ fn matches(fields: &Fields<'_>) -> RouteMatch {
         path: exact.or(prefix).unwrap_or_default(),
         methods: methods.collect(),
         headers: headers(fields.entries("header")),
-        sni: Vec::new(),
+        sni: sni.collect(),
     }
 }
 

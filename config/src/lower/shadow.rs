@@ -80,10 +80,11 @@ impl<'a> Earlier<'a> {
                 slot.conditional.push(nth);
             }
         };
-        if matches.hosts.is_empty() {
+        let hosts = hosts(matches);
+        if hosts.is_empty() {
             put(HostSlot::Any);
         }
-        for host in &matches.hosts {
+        for host in hosts {
             put(match host {
                 HostPattern::Exact(name) => HostSlot::Exact(name),
                 HostPattern::Wildcard(suffix) => HostSlot::Wildcard(suffix),
@@ -100,14 +101,21 @@ impl<'a> Earlier<'a> {
             slots.filter_map(|slot| slot.covering(routes, matches)).min()
         };
         let mut by = None;
-        if matches.hosts.is_empty() {
+        let hosts = hosts(matches);
+        if hosts.is_empty() {
             return find(&[HostSlot::Any]);
         }
-        for host in &matches.hosts {
+        for host in hosts {
             by = Some(find(&wider_hosts(host))?).max(by);
         }
         by
     }
+}
+
+/// The names that a route goes by. Of requests it is their host, of sessions the name asked for by TLS:
+/// never both in one listener.
+fn hosts(matches: &RouteMatch) -> &[HostPattern] {
+    if matches.sni.is_empty() { &matches.hosts } else { &matches.sni }
 }
 
 impl Slot {

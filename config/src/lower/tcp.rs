@@ -1,10 +1,10 @@
-//! What a TCP listener cannot do: it sees connections and bytes, no requests.
+//! What a release can go by at a listener without requests: it sees addresses, and nothing else.
 
 use std::time::Duration;
 
 use super::Fields;
 use crate::mistake::Mistake;
-use crate::model::{Anonymous, Config, IdKey, Listener, Protocol, Release, ReleaseName, Rule, Target};
+use crate::model::{Anonymous, Config, IdKey, Protocol, Release, ReleaseName, Rule, Target};
 use crate::report::{Path, Report};
 use crate::shape;
 
@@ -12,84 +12,47 @@ use crate::shape;
 /// with no such bound, each client that vanishes without a word would hold two sockets for ever.
 const STREAM_IDLE: Duration = Duration::from_secs(3600);
 
-/// Keys of a listener that are about requests, and why each means nothing here.
-const HTTP_ONLY: [(&str, &str); 2] = [
-    ("headers", "there are no headers in a stream of bytes"),
-    ("trusted_proxies", "nobody can say in a stream of bytes whom it comes from"),
-];
-const HTTP_ONLY_TIMEOUTS: [&str; 2] = ["header", "idle"];
-const HTTP_ONLY_LIMITS: [&str; 5] = ["header_bytes", "header_count", "uri_bytes", "body_bytes", "body_min_rate"];
-
-/// Reports keys of a TCP listener that only mean something where there are requests.
-pub(super) fn check(fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) {
-    if let Some(node) = fields.get("routes") {
-        let message = "a tcp listener has no routes: there are no requests to match";
-        let mistake = Mistake::error("routes_on_tcp", node.mark(), message);
-        report.push(
-            mistake.hint("give `cluster: NAME` or `release: NAME` instead, or `protocol: http` if HTTP is spoken"),
-            &path.key("routes"),
-        );
-    }
-    for (name, why) in HTTP_ONLY {
-        refuse(fields, name, why, path, report);
-    }
-    let timeouts = fields.object("timeouts", &shape::LISTENER_TIMEOUTS);
-    for name in HTTP_ONLY_TIMEOUTS {
-        let hint = "a session without a byte in either direction ends after `stream_idle`";
-        refuse(&timeouts, name, hint, &path.key("timeouts"), report);
-    }
-    let limits = fields.object("limits", &shape::LIMITS);
-    for name in HTTP_ONLY_LIMITS {
-        refuse(&limits, name, "there are no requests, only connections to limit", &path.key("limits"), report);
-    }
-}
-
-fn refuse(fields: &Fields<'_>, name: &'static str, why: &str, path: &Path<'_>, report: &mut Report) {
-    if let Some(node) = fields.get(name) {
-        let message = format!("`{name}` is about requests, and this listener's `protocol` is tcp: {why}");
-        let hint = format!("remove `{name}`, or give `protocol: http`");
-        report.push(Mistake::error("http_key_on_tcp", node.mark(), message).hint(hint), &path.key(name));
-    }
-}
-
-/// Warns of what releases go by that no client of a TCP listener has.
+/// Warns of what releases go by that no client of a TCP or UDP listener has.
 pub(super) fn warn(config: &Config, fields: &Fields<'_>, report: &mut Report) {
     let path = Path::Root.key("listeners");
     for ((at, node), listener) in fields.items("listeners").iter().enumerate().zip(&config.listeners) {
-        let Some(name) = divided_by(listener) else {
+        let (Some(fields), path) = (Fields::of(node, &shape::LISTENER), path.item(at)) else {
             continue;
         };
-        let release = config.releases.iter().find(|release| release.name == *name);
-        let place = Fields::of(node, &shape::LISTENER).and_then(|fields| fields.get("release"));
-        if let (Some(release), Some(place)) = (release, place) {
-            let path = path.item(at);
-            let warning = |message| Mistake::warning("http_rule_on_tcp", place.mark(), message);
-            if !release.key.contains(&IdKey::SourceAddress) {
-                let message = format!(
-                    "of a tcp client only the address is known, and {name} has no key `source_address`: \
-                     every session is stable's that no list names"
-                );
-                report.push(warning(message).hint("add `source_address` to its `key`"), &path.key("release"));
-            }
-            let dead = dead(release);
-            // What has no effect here may be there for requests.
-            if !dead.is_empty() && !has_requests(config, name) {
-                let message = format!(
-                    "of a tcp client only the address is known, so in {name} these have no effect: {}",
-                    dead.join(", ")
-                );
-                let hint = "go by `source_address`, and by `cidr` and `users` in lists";
-                report.push(warning(message).hint(hint), &path.key("release"));
+        if listener.protocol == Protocol::Http {
+            continue;
+        }
+        release(&fields, listener.protocol, config, &path, report);
+        let path = path.key("routes");
+        for (at, node) in fields.items("routes").iter().enumerate() {
+            if let Some(route) = Fields::of(node, &shape::ROUTE) {
+                release(&route, listener.protocol, config, &path.item(at), report);
             }
         }
     }
 }
 
-/// The release that a TCP listener's sessions go by, if there is one.
-fn divided_by(listener: &Listener) -> Option<&ReleaseName> {
-    match (listener.protocol, &listener.routes.first()?.target) {
-        (Protocol::Tcp, Target::Release(name)) => Some(name),
-        _ => None,
+/// Warns of the release that the key `release` names, if there is one.
+fn release(fields: &Fields<'_>, protocol: Protocol, config: &Config, path: &Path<'_>, report: &mut Report) {
+    let (Some(place), Some(name)) = (fields.get("release"), fields.text("release")) else {
+        return;
+    };
+    let Some(release) = config.releases.iter().find(|release| release.name.as_str() == name) else {
+        return;
+    };
+    let known = format!("of a {} client only the address is known", protocol.as_str());
+    let warning = |message| Mistake::warning("http_rule_on_tcp", place.mark(), message);
+    if !release.key.contains(&IdKey::SourceAddress) {
+        let message =
+            format!("{known}, and {name} has no key `source_address`: every session is stable's that no list names");
+        report.push(warning(message).hint("add `source_address` to its `key`"), &path.key("release"));
+    }
+    let dead = dead(release);
+    // What has no effect here may be there for requests.
+    if !dead.is_empty() && !has_requests(config, &release.name) {
+        let message = format!("{known}, so in {name} these have no effect: {}", dead.join(", "));
+        let hint = "go by `source_address`, and by `cidr` and `users` in lists";
+        report.push(warning(message).hint(hint), &path.key("release"));
     }
 }
 
@@ -99,7 +62,7 @@ fn has_requests(config: &Config, name: &ReleaseName) -> bool {
     targets.any(|target| matches!(target, Target::Release(its) if its == name))
 }
 
-/// What of a release means nothing to a stream of bytes.
+/// What of a release means nothing to a stream of bytes or datagrams.
 fn dead(release: &Release) -> Vec<&'static str> {
     let keys = release.key.iter().map(|key| match key {
         IdKey::Header(_) => Some("the key `header`"),

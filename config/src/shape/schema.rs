@@ -188,7 +188,9 @@ fn of_words(words: &Words) -> Value {
             "off" => Some(json!(false)),
             _ => None,
         };
-        std::iter::once(constant(json!(word))).chain(boolean.map(constant))
+        // A version such as 1.2 is a number to YAML.
+        let number = word.parse::<f64>().ok().map(|number| json!(number));
+        std::iter::once(constant(json!(word))).chain(boolean.or(number).map(constant))
     });
     let variable = json!({ "type": "string", "pattern": r"\$\{" });
     json!({ "anyOf": known.chain([variable]).collect::<Vec<_>>() })

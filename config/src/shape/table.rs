@@ -1,31 +1,43 @@
 //! The table itself, top-down as one reads a file.
 
+mod actions;
 mod balancing;
 mod cluster;
 mod dial;
+mod dialogue;
 mod endpoints;
 mod health;
 mod listener;
+mod protocols;
 mod release;
 mod resilience;
 mod retry;
 mod rollout;
+mod route;
 mod rules;
+mod tls;
+mod trust;
 
 use super::Need::{Default, Optional, Required};
 use super::{Integer, Key, Kind, List, Number, Object, Words};
 
+pub(crate) use actions::*;
 pub(crate) use balancing::*;
 pub(crate) use cluster::*;
 pub(crate) use dial::*;
+pub(crate) use dialogue::*;
 pub(crate) use endpoints::*;
 pub(crate) use health::*;
 pub(crate) use listener::*;
+pub(crate) use protocols::*;
 pub(crate) use release::*;
 pub(crate) use resilience::*;
 pub(crate) use retry::*;
 pub(crate) use rollout::*;
+pub(crate) use route::*;
 pub(crate) use rules::*;
+pub(crate) use tls::*;
+pub(crate) use trust::*;
 
 /// The whole file.
 pub(crate) static CONFIG: Object = Object {

@@ -139,7 +139,7 @@ fn the_kubernetes_manifest_fits_together() {
     // What the kubelet asks, and when it kills.
     let admin = config.admin.expect("probes need the admin address");
     assert!(admin.ip().is_unspecified() && deployment.contains(&format!("containerPort: {}", admin.port())));
-    let web = config.listeners[0].bind[0].port();
+    let web = config.listeners[0].bind[0].ip().unwrap().port();
     assert!(deployment.contains(&format!("containerPort: {web}")));
     let grace = deployment
         .lines()

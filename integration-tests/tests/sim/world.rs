@@ -42,14 +42,15 @@ impl Env for Sim {
     type Listener = TcpListener;
     type Stream = SimStream;
 
-    fn reserve(&self, address: SocketAddr, workers: NonZeroUsize, _: bool) -> io::Result<Vec<TcpListener>> {
+    fn reserve(&self, address: &Address, workers: NonZeroUsize, _: bool) -> io::Result<Vec<TcpListener>> {
+        let address = address.ip().ok_or(io::ErrorKind::Unsupported)?;
         assert_eq!(workers.get(), 1, "a simulated host has no shared ports");
         let bound = at_once(TcpListener::bind(address)).expect("binding does not wait")?;
         Ok(vec![bound])
     }
 
-    fn bound_addr(&self, reserved: &TcpListener) -> io::Result<SocketAddr> {
-        reserved.local_addr()
+    fn bound_addr(&self, reserved: &TcpListener) -> io::Result<Address> {
+        reserved.local_addr().map(Address::Ip)
     }
 
     async fn listen(&self, reserved: TcpListener) -> io::Result<TcpListener> {

@@ -79,6 +79,7 @@ impl Maker {
             path: self.of(&paths),
             methods: self.of(&methods),
             headers: if self.one_in(4) { vec![header] } else { vec![] },
+            sni: vec![],
         }
     }
 

@@ -83,9 +83,9 @@ async fn play(story: impl AsyncFnOnce(&Stage)) {
     let metrics = Metrics::new(Registry::new(), shell.truth(), &control_metrics, counts).unwrap();
     let handle = shell.handle();
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-    let reserved = env.reserve(loopback, NonZeroUsize::MIN, false).unwrap().remove(0);
+    let reserved = env.reserve(&loopback.into(), NonZeroUsize::MIN, false).unwrap().remove(0);
     env.admit(&reserved).unwrap();
-    let address = env.bound_addr(&reserved).unwrap();
+    let address = env.bound_addr(&reserved).unwrap().ip().unwrap();
     let stage = Stage { address, handle: handle.clone(), file };
     let played = async {
         tokio::select! {

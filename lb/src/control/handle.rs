@@ -149,10 +149,15 @@ impl Handle {
         self.shared.bound.borrow().clone()
     }
 
-    /// The address `name` is served on, the first if there are several.
+    /// The address and port `name` is served on, the first if there are several.
     #[must_use]
     pub fn bound_addr(&self, name: &str) -> Option<SocketAddr> {
-        self.shared.bound.borrow().iter().find(|bound| bound.name.as_str() == name).map(|bound| bound.actual)
+        self.shared
+            .bound
+            .borrow()
+            .iter()
+            .filter(|bound| bound.name.as_str() == name)
+            .find_map(|bound| bound.actual.ip())
     }
 
     /// When the process began, by the wall clock.

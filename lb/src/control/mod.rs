@@ -17,7 +17,6 @@ pub mod state;
 pub mod tell;
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,7 +26,7 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
-use weir_config::model::{Config, ListenerName};
+use weir_config::model::{Address, Config, ListenerName};
 use weir_core::control::orders::{Done, Refused};
 use weir_core::control::{Control, Effect, Event, Found, Order, Probed, TICK_AT_LEAST};
 use weir_core::snapshot::Snapshot;
@@ -68,7 +67,7 @@ pub trait Sockets {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReserveError {
     /// The listener and the address that cannot be bound; nothing if it is not about one.
-    pub address: Option<(ListenerName, SocketAddr)>,
+    pub address: Option<(ListenerName, Address)>,
     /// Why, in words; who holds it, if that is known.
     pub message: String,
 }
@@ -76,7 +75,7 @@ pub struct ReserveError {
 impl ReserveError {
     /// `address` of `listener` cannot be bound.
     #[must_use]
-    pub fn address(listener: ListenerName, address: SocketAddr, message: String) -> Self {
+    pub fn address(listener: ListenerName, address: Address, message: String) -> Self {
         Self { address: Some((listener, address)), message }
     }
 
@@ -102,9 +101,9 @@ pub struct BoundListener {
     /// Whose address it is.
     pub name: ListenerName,
     /// As configured.
-    pub configured: SocketAddr,
+    pub configured: Address,
     /// As bound: where the system chose the port, the chosen one.
-    pub actual: SocketAddr,
+    pub actual: Address,
 }
 
 /// What the loop is asked to do.

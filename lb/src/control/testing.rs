@@ -82,11 +82,11 @@ impl Env for World {
     type Listener = ();
     type Stream = Pipe;
 
-    fn reserve(&self, _: SocketAddr, _: NonZeroUsize, _: bool) -> io::Result<Vec<()>> {
+    fn reserve(&self, _: &Address, _: NonZeroUsize, _: bool) -> io::Result<Vec<()>> {
         Ok(Vec::new())
     }
 
-    fn bound_addr(&self, (): &()) -> io::Result<SocketAddr> {
+    fn bound_addr(&self, (): &()) -> io::Result<Address> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -193,14 +193,18 @@ impl Sockets for List {
 
     fn reserve(&mut self, config: &Config) -> Result<Self::Reserved, Vec<ReserveError>> {
         let taken = self.taken.lock().unwrap();
-        let all =
-            || config.listeners.iter().flat_map(|listener| listener.bind.iter().map(|&bind| (&listener.name, bind)));
+        let all = || {
+            config.listeners.iter().flat_map(|listener| listener.bind.iter().map(|bind| (&listener.name, bind.clone())))
+        };
         let errors: Vec<ReserveError> = all()
-            .filter(|(_, address)| taken.contains(address))
+            .filter(|(_, address)| address.ip().is_some_and(|address| taken.contains(&address)))
             .map(|(name, address)| ReserveError::address(name.clone(), address, "the port is taken".into()))
             .collect();
-        let bound =
-            all().map(|(name, address)| BoundListener { name: name.clone(), configured: address, actual: address });
+        let bound = all().map(|(name, address)| BoundListener {
+            name: name.clone(),
+            configured: address.clone(),
+            actual: address,
+        });
         if errors.is_empty() { Ok(bound.collect()) } else { Err(errors) }
     }
 

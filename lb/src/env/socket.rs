@@ -1,18 +1,20 @@
-//! A connection of this host: over TCP, or over a Unix socket to an endpoint beside us.
+//! A connection of this host: over TCP, or over a Unix socket to somebody beside us.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::pipe::{SpliceFlags, splice};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Stream;
 
-/// A connection. Clients come over TCP only; endpoints may be Unix sockets.
+/// A connection.
 #[derive(Debug)]
 pub enum Socket {
     /// Over TCP.
@@ -46,6 +48,38 @@ impl Stream for Socket {
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
+
+    fn splices(&self) -> bool {
+        true
+    }
+
+    fn poll_splice_in(&self, pipe: BorrowedFd<'_>, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        either!(self, stream => loop {
+            ready!(stream.poll_read_ready(cx))?;
+            let spliced = stream.try_io(Interest::READABLE, || Ok(splice(stream, None, pipe, None, most, SPLICE)?));
+            if !is_to_be_tried_again(&spliced) {
+                return Poll::Ready(spliced);
+            }
+        })
+    }
+
+    fn poll_splice_out(&self, pipe: BorrowedFd<'_>, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        either!(self, stream => loop {
+            ready!(stream.poll_write_ready(cx))?;
+            let spliced = stream.try_io(Interest::WRITABLE, || Ok(splice(pipe, None, stream, None, most, SPLICE)?));
+            if !is_to_be_tried_again(&spliced) {
+                return Poll::Ready(spliced);
+            }
+        })
+    }
+}
+
+/// Nobody waits in the kernel, and pages change hands where they can.
+const SPLICE: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
+
+/// Whether to ask the runtime again whether the socket is ready.
+fn is_to_be_tried_again(spliced: &io::Result<usize>) -> bool {
+    matches!(spliced, Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted))
 }
 
 impl AsyncRead for Socket {

@@ -32,8 +32,10 @@ pub(crate) enum Lost {
     /// Nothing.
     #[default]
     Nothing,
-    /// It said that it has not looked at the request: `REFUSED_STREAM`, or a GOAWAY before it.
-    Unseen,
+    /// It did not look at the request, and takes others: `REFUSED_STREAM`.
+    Refused,
+    /// It did not look at the request, and takes no others: a GOAWAY before it.
+    Leaving,
     /// It ended this stream.
     Stream,
     /// The connection is gone.
@@ -42,13 +44,25 @@ pub(crate) enum Lost {
 
 impl Lost {
     fn by(error: &h2::Error) -> Self {
-        if error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM)) {
-            Self::Unseen
+        if error.is_remote() && error.is_go_away() {
+            Self::Leaving
+        } else if error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+            Self::Refused
         } else if error.is_reset() {
             Self::Stream
         } else {
             Self::Connection
         }
+    }
+
+    /// Whether the other side said that it has not looked at the request.
+    pub(crate) const fn is_unseen(self) -> bool {
+        matches!(self, Self::Refused | Self::Leaving)
+    }
+
+    /// Whether its connection is to be given no more streams.
+    pub(crate) const fn is_of_all(self) -> bool {
+        matches!(self, Self::Leaving | Self::Connection)
     }
 }
 

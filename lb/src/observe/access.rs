@@ -50,6 +50,10 @@ pub(crate) struct Request<'a> {
     pub(crate) target: &'a [u8],
     pub(crate) version: &'static str,
     pub(crate) status: u16,
+    /// What became of a gRPC call.
+    pub(crate) grpc: Option<u8>,
+    /// It became a tunnel, and the line is about that.
+    pub(crate) tunnel: bool,
 }
 
 /// What a release decided for a request.
@@ -84,6 +88,12 @@ impl Line<'_> {
                 text(out, "host", request.host.as_bytes());
                 text(out, "path", request.target);
                 put(out, format_args!(",\"version\":\"{}\",\"status\":{}", request.version, request.status));
+                if let Some(code) = request.grpc {
+                    put(out, format_args!(",\"grpc_status\":{code}"));
+                }
+                if request.tunnel {
+                    put(out, format_args!(",\"tunnel\":true"));
+                }
                 "first_byte_ms"
             }
             (None, Some((received, sent))) => {
@@ -137,7 +147,10 @@ impl Line<'_> {
             Some(request) => {
                 escape(out, request.method.as_bytes());
                 out.push(b' ');
-                escape(out, request.host.as_bytes());
+                // Where no path is asked for, the target is the host.
+                if request.method != "CONNECT" {
+                    escape(out, request.host.as_bytes());
+                }
                 escape(out, request.target);
                 put(out, format_args!("\" {}", request.status));
             }

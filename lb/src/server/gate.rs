@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
-use weir_config::model::{Config, ListenerName, Protocol};
+use weir_config::model::{Address, Config, ListenerName, Protocol};
 use weir_core::snapshot::Snapshot;
 
 use super::cannot_bind;
@@ -23,7 +22,7 @@ pub(crate) struct Gate<E: Env> {
     workers: Vec<UnboundedSender<Order<E::Reserved>>>,
     served: Vec<Served>,
     /// Addresses given up, perhaps a moment ago: a worker may not have closed its socket yet.
-    retired: BTreeSet<(Kind, SocketAddr)>,
+    retired: BTreeSet<(Kind, Address)>,
     access: Option<AccessRemote>,
 }
 
@@ -51,15 +50,16 @@ struct Served {
     listener: ListenerName,
     /// The listener it was opened for: the name workers know the socket by.
     opened_for: ListenerName,
-    configured: SocketAddr,
-    actual: SocketAddr,
+    configured: Address,
+    actual: Address,
 }
 
 impl Served {
     /// Whether this is the socket for `address` of `listener`. Only "any port" is the
     /// listener's own; every other address is one socket, whoever has it.
-    fn is(&self, kind: Kind, listener: &ListenerName, address: SocketAddr) -> bool {
-        self.kind == kind && self.configured == address && (address.port() != 0 || self.listener == *listener)
+    fn is(&self, kind: Kind, listener: &ListenerName, address: &Address) -> bool {
+        let any_port = address.ip().is_some_and(|address| address.port() == 0);
+        self.kind == kind && self.configured == *address && (!any_port || self.listener == *listener)
     }
 }
 
@@ -83,47 +83,45 @@ impl<E: Env> Gate<E> {
         &self,
         kind: Kind,
         listener: &ListenerName,
-        address: SocketAddr,
+        address: &Address,
         reserved: &Reservation<E::Reserved>,
     ) -> Result<(Served, Bound<E::Reserved>), ReserveError> {
         let fresh = reserved.fresh.iter().map(|(served, _)| served);
-        let ours = self.served.iter().chain(fresh).map(|served| (served.kind, served.actual));
-        let mut ours = ours.chain(self.retired.iter().copied());
+        let ours = self.served.iter().chain(fresh).map(|served| (served.kind, &served.actual));
+        let mut ours = ours.chain(self.retired.iter().map(|(kind, actual)| (*kind, actual)));
         let beside_ours = ours.any(|(its, ours)| its == kind && overlap(ours, address));
         match self.bind(kind, address, beside_ours) {
             Ok((actual, sockets)) => {
-                let listener = listener.clone();
-                let served = Served { kind, opened_for: listener.clone(), listener, configured: address, actual };
+                let (listener, configured) = (listener.clone(), address.clone());
+                let served = Served { kind, opened_for: listener.clone(), listener, configured, actual };
                 Ok((served, sockets))
             }
-            Err(error) => Err(ReserveError::address(listener.clone(), address, cannot_bind(address, &error))),
+            Err(error) => Err(ReserveError::address(listener.clone(), address.clone(), cannot_bind(address, &error))),
         }
     }
 
-    fn bind(
-        &self,
-        kind: Kind,
-        address: SocketAddr,
-        beside_ours: bool,
-    ) -> io::Result<(SocketAddr, Bound<E::Reserved>)> {
+    fn bind(&self, kind: Kind, address: &Address, beside_ours: bool) -> io::Result<(Address, Bound<E::Reserved>)> {
         let workers = NonZeroUsize::new(self.workers.len()).unwrap_or(NonZeroUsize::MIN);
         match kind {
             Kind::Streams => {
                 let sockets = self.env.reserve(address, workers, beside_ours)?;
-                let actual = sockets.first().map_or(Ok(address), |socket| self.env.bound_addr(socket))?;
+                let actual =
+                    sockets.first().map_or_else(|| Ok(address.clone()), |socket| self.env.bound_addr(socket))?;
                 Ok((actual, Bound::Streams(sockets)))
             }
             Kind::Datagrams => {
+                // The configuration has no Unix sockets for UDP.
+                let address = address.ip().ok_or(io::ErrorKind::Unsupported)?;
                 let sockets = self.env.reserve_datagrams(address, workers, beside_ours)?;
                 let actual = sockets.first().map_or(Ok(address), ReservedDatagrams::local_addr)?;
-                Ok((actual, Bound::Datagrams(sockets)))
+                Ok((actual.into(), Bound::Datagrams(sockets)))
             }
         }
     }
 
     /// Hands each worker its socket.
     fn hand_out(&self, served: &Served, sockets: Bound<E::Reserved>) {
-        let (name, configured) = (&served.opened_for, served.configured);
+        let (name, configured) = (&served.opened_for, &served.configured);
         match sockets {
             Bound::Streams(sockets) => {
                 for (worker, socket) in self.workers.iter().zip(sockets) {
@@ -132,12 +130,12 @@ impl<E: Env> Gate<E> {
                         tracing::error!(listener = %served.listener, address = %served.actual, %error, "cannot listen");
                     }
                     // A worker that is gone serves nothing.
-                    let _ = worker.send(Order::Open(name.clone(), configured, socket));
+                    let _ = worker.send(Order::Open(name.clone(), configured.clone(), socket));
                 }
             }
             Bound::Datagrams(sockets) => {
                 for (worker, socket) in self.workers.iter().zip(sockets) {
-                    let _ = worker.send(Order::OpenDatagrams(name.clone(), configured, socket));
+                    let _ = worker.send(Order::OpenDatagrams(name.clone(), configured.clone(), socket));
                 }
             }
         }
@@ -180,7 +178,7 @@ impl<E: Env> Sockets for Gate<E> {
             .partition(|served| wanted(config).any(|(kind, listener, address)| served.is(kind, listener, address)));
         self.served = kept;
         for served in &mut self.served {
-            let owner = wanted(config).find(|(kind, listener, address)| served.is(*kind, listener, *address));
+            let owner = wanted(config).find(|(kind, listener, address)| served.is(*kind, listener, address));
             if let Some((_, listener, _)) = owner {
                 served.listener = listener.clone();
             }
@@ -191,12 +189,12 @@ impl<E: Env> Sockets for Gate<E> {
         }
         // New ones first: a listener that moves is at no moment nowhere.
         for served in gone {
-            self.retired.insert((served.kind, served.actual));
-            let (name, address) = (&served.opened_for, served.configured);
+            let (name, address) = (&served.opened_for, &served.configured);
             self.tell(|| match served.kind {
-                Kind::Streams => Order::Close(name.clone(), address),
-                Kind::Datagrams => Order::CloseDatagrams(name.clone(), address),
+                Kind::Streams => Order::Close(name.clone(), address.clone()),
+                Kind::Datagrams => Order::CloseDatagrams(name.clone(), address.clone()),
             });
+            self.retired.insert((served.kind, served.actual));
         }
         if let Some(access) = &self.access {
             access.retarget(config.access_log.as_ref().map(|log| log.target.clone()));
@@ -206,22 +204,23 @@ impl<E: Env> Sockets for Gate<E> {
     fn bound(&self) -> Vec<BoundListener> {
         let bound = |served: &Served| BoundListener {
             name: served.listener.clone(),
-            configured: served.configured,
-            actual: served.actual,
+            configured: served.configured.clone(),
+            actual: served.actual.clone(),
         };
         self.served.iter().map(bound).collect()
     }
 }
 
-fn wanted(config: &Config) -> impl Iterator<Item = (Kind, &ListenerName, SocketAddr)> {
+fn wanted(config: &Config) -> impl Iterator<Item = (Kind, &ListenerName, &Address)> {
     config.listeners.iter().flat_map(|listener| {
         let kind = Kind::of(listener.protocol);
-        listener.bind.iter().map(move |address| (kind, &listener.name, *address))
+        listener.bind.iter().map(move |address| (kind, &listener.name, address))
     })
 }
 
-/// Whether two sockets' addresses contend for the same port.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+/// Whether two sockets' addresses contend for the same port or file.
+fn overlap(a: &Address, b: &Address) -> bool {
+    let (Address::Ip(a), Address::Ip(b)) = (a, b) else { return a == b };
     a.port() == b.port()
         && a.port() != 0
         && a.is_ipv4() == b.is_ipv4()

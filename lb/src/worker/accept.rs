@@ -2,12 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use weir_config::model::{ListenerName, Protocol};
+use weir_config::model::{Address, ListenerName, Protocol};
 
 use super::{Worker, World, serve};
 use crate::env::Env;
@@ -18,7 +17,7 @@ pub(crate) struct Bound {
     /// The listener it was opened for.
     pub(crate) listener: ListenerName,
     /// The address as it stands in the configuration: what finds the listener in a newer world.
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     closed: Cell<bool>,
     /// What is spoken there, once that has changed.
     speaks: Cell<Option<Protocol>>,
@@ -78,7 +77,7 @@ impl Door {
     pub(crate) fn open<E: Env>(
         worker: &Rc<Worker<E>>,
         listener: ListenerName,
-        address: SocketAddr,
+        address: Address,
         socket: E::Reserved,
     ) -> Self {
         let bound = Rc::new(Bound {

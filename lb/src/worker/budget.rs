@@ -42,6 +42,11 @@ impl Budget {
         self.take(self.0.most)
     }
 
+    /// Room for one end of a pipe. What is never needed may take no more than half is left of.
+    pub(crate) fn for_pipe(&self) -> Option<Place> {
+        self.take(self.0.most / 2)
+    }
+
     fn take(&self, most: usize) -> Option<Place> {
         let used = self.0.used.get();
         (used < most).then(|| {

@@ -1,50 +1,34 @@
-//! Steps 9 and 10: a connection to the endpoint, the request out, the head of its answer in.
+//! Step 10: the request out, the head of its answer in.
 //!
 //! Both directions are moved by one task, in turn, so that an endpoint may answer before it has
 //! read everything, and a client that waits for `100 Continue` is not waited for.
 
 use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
-use weir_core::drill::{End, Injected};
-use weir_core::limits::Permit;
+use tokio::time::Instant;
+use weir_core::attempt::Outcome;
 use weir_core::reason::Reason;
 use weir_core::retry::Safety;
-use weir_core::snapshot::{Cluster, Listener, Member};
+use weir_core::snapshot::Listener;
 
 use super::Worker;
 use super::affinity::Affinity;
-use super::attempts::{self, Failure, GiveUp, Patience, Picked, Tries};
-use super::budget::Place;
+use super::attempts::{Failure, GiveUp, Patience, Tries};
 use super::client::{Client, Heads};
-use super::flight::{Flight, Held};
 use super::forward::Inbound;
-use super::headers::{self, Backward, Onward};
+use super::headers::{self, Backward, Call, Onward};
+use super::lease::Leased;
 use super::pool::Upstream;
 use super::relay::{Broken, Relay};
-use super::room;
 use super::story::Story;
 use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
-use crate::http1::head::{ResponseHead, Version};
+use crate::http1::head::{Asked, ResponseHead, Version};
 use crate::http1::parse::{self, HeadEnd, RESPONSE_HEAD_MAX};
+use crate::http2::Lost;
 use crate::transport::Transport;
-
-/// An attempt that has its connection.
-pub(crate) struct Leased<'w, E: Env> {
-    pub(crate) upstream: Box<Upstream<Transport<E::Stream>>>,
-    /// It has served before, so the endpoint may have closed it without our knowing yet.
-    reused: bool,
-    member: &'w Member,
-    /// Its index among its cluster's members.
-    index: usize,
-    cluster: &'w Cluster,
-    pub(crate) flight: Flight<'w, E>,
-}
 
 /// A leased connection on which the head of an answer has arrived.
 pub(crate) struct Answered<'w, E: Env>(Leased<'w, E>);
@@ -80,154 +64,6 @@ impl<'w, E: Env> Answered<'w, E> {
     }
 }
 
-impl<E: Env> Leased<'_, E> {
-    /// Gives the connection back for the next request; not if others wait for one.
-    pub(crate) fn keep(self, worker: &Worker<E>, now: Instant) {
-        if self.cluster.live.room.waiting() == 0 {
-            let most = self.cluster.config.pool.max_idle;
-            worker.pool.borrow_mut().give(self.member.id, self.upstream, now, most);
-        }
-    }
-}
-
-/// Step 9: an idle connection to the endpoint, or a new one.
-pub(crate) async fn lease<'w, E: Env>(
-    worker: &'w Worker<E>,
-    picked: Picked<'w>,
-    injected: Injected,
-    tries: &mut Tries<'_>,
-    inbound: &mut Inbound<'_, E::Stream>,
-) -> Result<Leased<'w, E>, Failure> {
-    let Picked { cluster, member, index, room, trial, retry, fresh, .. } = picked;
-    let client = inbound.client.peer.address.ip();
-    let mut flight = Flight::begin(worker, cluster, member, Held { room, retry, trial }, &inbound.story);
-    if injected != Injected::default()
-        && let Err(failure) = rehearse(worker, cluster, index, injected, tries, inbound).await
-    {
-        flight.failed(failure.outcome, &inbound.story, client);
-        return Err(failure);
-    }
-    let idle = if fresh {
-        None
-    } else {
-        worker.pool.borrow_mut().take(member.id, inbound.story.tried, cluster.config.pool.idle_timeout)
-    };
-    let connection = match idle {
-        Some(upstream) => {
-            flight.load().reuses.add(1);
-            Ok((upstream, true))
-        }
-        None => dial(worker, cluster, index, tries, inbound).await.map(|upstream| (upstream, false)),
-    };
-    match connection {
-        Ok((upstream, reused)) => Ok(Leased { upstream, reused, member, index, cluster, flight }),
-        Err(failure) => {
-            if failure.telling {
-                flight.failed(failure.outcome, &inbound.story, client);
-            }
-            Err(failure)
-        }
-    }
-}
-
-/// A new connection, in what time is left.
-async fn dial<E: Env>(
-    worker: &Worker<E>,
-    cluster: &Cluster,
-    index: usize,
-    tries: &mut Tries<'_>,
-    inbound: &mut Inbound<'_, E::Stream>,
-) -> Result<Box<Upstream<Transport<E::Stream>>>, Failure> {
-    let member = &cluster.members[index];
-    let permits = permits(worker, cluster, member, tries.deadline, inbound.client).await?;
-    let place = place(worker).ok_or(LOCAL_FAILURE)?;
-    let how = &cluster.config.connect;
-    let most = how.timeout.min(tries.left(Instant::now()));
-    let mut connecting = pin!(worker.connect(cluster, member));
-    let soon = tries.dial_patience(inbound.story.attempts).filter(|soon| *soon < most);
-    let mut connected = timeout(soon.unwrap_or(most), &mut connecting).await;
-    if let (Err(_), Some(soon)) = (&connected, soon)
-        && !tries.give_up_dial(worker, index, &inbound.story)
-    {
-        connected = timeout(most - soon, connecting).await;
-    }
-    let reason = match connected {
-        Ok(Ok(transport)) => {
-            return Ok(Upstream::new(transport, Arc::clone(&member.load), worker.index, place, permits));
-        }
-        Ok(Err(unopened)) => unopened.reason(),
-        Err(_) => Reason::ConnectTimeout,
-    };
-    let failure = Failure::new(reason, Safety::NothingSent);
-    let short = reason == Reason::ConnectTimeout && most < how.timeout && tries.is_short(most);
-    Err(if short { failure.not_telling() } else { failure })
-}
-
-/// The right to one more connection, to the endpoint and to its cluster. Waits if there is none.
-pub(crate) async fn permits<E: Env>(
-    worker: &Worker<E>,
-    cluster: &Cluster,
-    member: &Member,
-    deadline: Option<Instant>,
-    client: &mut Client<E::Stream>,
-) -> Result<[Permit; 2], Failure> {
-    let live = &cluster.live;
-    // Looked at before anything is taken: what is taken and given back wakes whoever is first in
-    // the queue, which may be the one that asks, over and over.
-    let take = || {
-        let full = member.live.connections.is_full() || live.connections.is_full();
-        if full { None } else { Some([member.live.connections.take()?, live.connections.take()?]) }
-    };
-    if let Some(permits) = take() {
-        return Ok(permits);
-    }
-    // One of ours that idles at another endpoint of the cluster may be in the way.
-    if live.connections.is_full() {
-        worker.pool.borrow_mut().forget_any(cluster.members.iter().map(|member| member.id));
-    }
-    room::wait(worker, cluster, &live.room, deadline, client, take).await.map_err(|refused| {
-        live.connections.count_refusal();
-        // The endpoint has seen nothing of it, and it is not for want of trying.
-        Failure::new(refused.reason, Safety::NothingSent)
-    })
-}
-
-/// What an operator injected at the endpoint.
-async fn rehearse<E: Env>(
-    worker: &Worker<E>,
-    cluster: &Cluster,
-    index: usize,
-    injected: Injected,
-    tries: &mut Tries<'_>,
-    inbound: &mut Inbound<'_, E::Stream>,
-) -> Result<(), Failure> {
-    let failed = |reason| Failure::new(reason, Safety::NothingSent);
-    room::pause(worker, inbound.client, injected.delay).await.map_err(failed)?;
-    if injected.end == Some(End::Unreachable) {
-        // As it is when nobody is there to refuse.
-        let most = cluster.config.connect.timeout.min(tries.left(Instant::now()));
-        let soon = tries.dial_patience(inbound.story.attempts).filter(|soon| *soon < most);
-        room::pause(worker, inbound.client, soon.unwrap_or(most)).await.map_err(failed)?;
-        if let Some(soon) = soon
-            && !tries.give_up_dial(worker, index, &inbound.story)
-        {
-            room::pause(worker, inbound.client, most - soon).await.map_err(failed)?;
-        }
-    }
-    injected.end.map_or(Ok(()), |end| Err(attempts::ended(end)))
-}
-
-/// No descriptor to be had: nothing was sent, and no other endpoint would fare better.
-pub(crate) const LOCAL_FAILURE: Failure = Failure::new(Reason::ConnectLocal, Safety::Sent);
-
-/// Room for one more connection to an endpoint; idle ones to others make room.
-pub(crate) fn place<E: Env>(worker: &Worker<E>) -> Option<Place> {
-    worker.budget.for_endpoint().or_else(|| {
-        worker.pool.borrow_mut().clear();
-        worker.budget.for_endpoint()
-    })
-}
-
 /// Step 10: sends the request and waits for the head of the answer.
 pub(crate) async fn exchange<'w, E: Env>(
     worker: &Worker<E>,
@@ -236,7 +72,7 @@ pub(crate) async fn exchange<'w, E: Env>(
     tries: &mut Tries<'_>,
     inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<Answered<'w, E>, Failure> {
-    let Inbound { client, heads, upload, story, trusted } = inbound;
+    let Inbound { client, heads, upload, story, trusted, wish } = inbound;
     let Heads { request, response } = &mut **heads;
     let onward = Onward {
         head: request,
@@ -247,24 +83,29 @@ pub(crate) async fn exchange<'w, E: Env>(
         id: story.id.as_ref(),
         left: tries.left(story.tried),
         shadow: false,
+        upgrade: wish.protocol(request),
+        call: story.grpc.then(|| Call { left: tries.call_left(story.tried) }),
     };
     headers::request(leased.upstream.wire.outbox.tail(), &onward);
     upload.replay(&mut leased.upstream.wire);
     let mut sending = Sending::new(listener, tries, story, request.expects_continue);
     let mut end = HeadEnd::default();
-    let to_head = request.is_head();
+    let asked = wish.asked(request);
     let version = request.version;
     let outcome = poll_fn(|context| {
         if let Poll::Ready(failed) = sending.poll(worker, client, &mut leased.upstream, upload, tries, context) {
             return Poll::Ready(Err(failed));
         }
         loop {
-            match poll_head(worker, &mut leased.upstream, &mut end, to_head, response, context) {
+            match poll_head(worker, &mut leased.upstream, &mut end, asked, response, context) {
                 Poll::Ready(Ok(())) if response.is_informational() => {
                     end = HeadEnd::default();
                     if !sending.relay_informational(client, response, version) {
                         return Poll::Ready(Err(Reason::UpstreamProtocol));
                     }
+                }
+                Poll::Ready(Ok(())) if !wish.is_answered_by(request, response) => {
+                    return Poll::Ready(Err(Reason::UpstreamProtocol));
                 }
                 Poll::Ready(ended) => return Poll::Ready(ended),
                 Poll::Pending => {
@@ -293,18 +134,31 @@ pub(crate) async fn exchange<'w, E: Env>(
         Ok(()) => {
             let now = Instant::now();
             story.answered = Some(now);
-            leased.flight.answered(response.status, sending.asked, now, story, client);
+            story.code = story.grpc.then(|| response.called()).flatten();
+            let outcome = story.code.map_or(Outcome::Answered(response.status), Outcome::Called);
+            leased.flight.answered(outcome, sending.asked, now, story, client);
             Ok(Answered(leased))
         }
         Err(reason) => {
             let silent = leased.upstream.wire.received == 0;
-            let stale = leased.reused && silent && reason == Reason::UpstreamReset;
-            let safety = if stale { Safety::StaleConnection } else { Safety::Sent };
+            let lost = leased.upstream.wire.io.lost();
+            if lost.is_of_all() {
+                leased.upstream.give_up_session();
+            }
+            let is_reset = leased.reused && silent && reason == Reason::UpstreamReset;
+            // An endpoint that ends one stream of many knows what it does.
+            let stale = is_reset && lost != Lost::Stream && !lost.is_unseen();
+            let safety = match lost.is_unseen() {
+                true if leased.reused => Safety::Unseen,
+                true if upload.is_replayable() => Safety::NothingSent,
+                _ if stale => Safety::StaleConnection,
+                _ => Safety::Sent,
+            };
             let late = matches!(reason, Reason::UpstreamTimeout | Reason::PerTryTimeout);
             let short = late && !sending.hard && tries.is_short(sending.asked.elapsed());
             let failure = Failure::new(reason, safety);
             // A connection gone stale says of its endpoint only that it had nothing to do.
-            if stale || short {
+            if stale || short || lost.is_unseen() {
                 return Err(failure.not_telling());
             }
             leased.flight.failed(failure.outcome, story, client);
@@ -318,14 +172,14 @@ pub(crate) fn poll_head<E: Env>(
     worker: &Worker<E>,
     upstream: &mut Upstream<Transport<E::Stream>>,
     end: &mut HeadEnd,
-    to_head: bool,
+    asked: Asked,
     response: &mut ResponseHead,
     context: &mut Context<'_>,
 ) -> Poll<Result<(), Reason>> {
     let mut parse = |bytes: &[u8]| match end.find(bytes) {
         Err(_) => Err(Reason::UpstreamProtocol),
         Ok(Some(length)) if length > RESPONSE_HEAD_MAX => Err(Reason::UpstreamProtocol),
-        Ok(Some(length)) => parse::response(&bytes[..length], to_head, response).map(|()| Some(length)),
+        Ok(Some(length)) => parse::response(&bytes[..length], asked, response).map(|()| Some(length)),
         Ok(None) if bytes.len() > RESPONSE_HEAD_MAX => Err(Reason::UpstreamProtocol),
         Ok(None) => Ok(None),
     };
@@ -374,6 +228,8 @@ struct Sending<'l> {
     deadline: Instant,
     /// The client sends no body before it is told to.
     waits: bool,
+    /// Its body may be a conversation: it is not slow because it is quiet.
+    converses: bool,
     began: Instant,
     /// The last time something moved; the clock of `stream_idle`.
     moved: Instant,
@@ -410,6 +266,7 @@ impl<'l> Sending<'l> {
             hard: patience.is_some_and(|patience| patience.hard),
             deadline: now,
             waits,
+            converses: story.grpc,
             began: now,
             moved: now,
             blocked: None,
@@ -452,7 +309,7 @@ impl<'l> Sending<'l> {
                 }
                 self.keep_clock(!upstream.wire.outbox.is_empty());
                 let until = self.until(upstream);
-                client.deadline.set(tries.deadline.map_or(until, |deadline| until.min(deadline)));
+                client.deadline.set(tries.send_by().map_or(until, |deadline| until.min(deadline)));
             }
         }
         Poll::Pending
@@ -482,7 +339,7 @@ impl<'l> Sending<'l> {
         }
         let idle = self.moved + self.listener.config.timeouts.stream_idle;
         let rate = self.listener.config.limits.body_min_rate;
-        if rate == 0 || !upstream.wire.outbox.is_empty() {
+        if rate == 0 || self.converses || !upstream.wire.outbox.is_empty() {
             return idle;
         }
         let earned = Duration::from_secs_f64(self.passed as f64 / f64::from(rate));
@@ -528,8 +385,15 @@ impl<'l> Sending<'l> {
             self.moved = self.began;
         }
         if version == Version::Http11 {
-            let backward =
-                Backward { head: response, framing: Framing::None, version, closing: false, id: None, fields: &[] };
+            let backward = Backward {
+                head: response,
+                framing: Framing::None,
+                version,
+                closing: false,
+                id: None,
+                fields: &[],
+                upgrade: None,
+            };
             headers::response(client.wire.outbox.tail(), &backward);
         }
         self.informational <= INFORMATIONAL_MAX

@@ -6,7 +6,6 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use tokio::io::{Empty, Join, Sink, empty, join, sink};
 use tokio::time::{Instant, timeout};
@@ -21,7 +20,8 @@ use weir_core::snapshot::{Breaker, Cluster, Listener};
 use super::exchange::poll_head;
 use super::flight::{ClusterFlight, Flight, Held};
 use super::forward::Inbound;
-use super::headers::{self, Onward};
+use super::headers::{self, Call, Onward};
+use super::lease;
 use super::pool::Upstream;
 use super::relay::{Outgoing, Relay};
 use super::release::Gray;
@@ -29,7 +29,7 @@ use super::story::Story;
 use super::{Worker, World};
 use crate::env::Env;
 use crate::http1::framing::Framing;
-use crate::http1::head::ResponseHead;
+use crate::http1::head::{Asked, ResponseHead};
 use crate::http1::parse::HeadEnd;
 use crate::http1::wire::Wire;
 use crate::transport::Transport;
@@ -78,7 +78,7 @@ fn copy<E: Env>(
     release: usize,
     mirror: &Mirror,
 ) -> Option<Copy> {
-    let Inbound { client, heads, upload, story, trusted } = inbound;
+    let Inbound { client, heads, upload, story, trusted, .. } = inbound;
     let under_way = mirror.budget.take()?;
     let body = upload.copy()?;
     let cluster = &*world.snapshot.clusters[mirror.cluster];
@@ -96,6 +96,8 @@ fn copy<E: Env>(
         id: story.id.as_ref(),
         left: world.snapshot.releases[release].config.mirror.as_ref()?.timeout,
         shadow: true,
+        upgrade: None,
+        call: story.grpc.then_some(Call { left: None }),
     };
     headers::request(&mut bytes, &onward);
     bytes.extend_from_slice(body);
@@ -128,7 +130,7 @@ async fn run<E: Env>(worker: Rc<Worker<E>>, world: Rc<World>, copy: Copy) {
     let answered = timeout(config.timeout, exchange).await.unwrap_or(Err(Reason::UpstreamTimeout));
     match answered {
         Ok(answered) => {
-            flight.answered(answered, story.began, Instant::now(), &story, client);
+            flight.answered(Outcome::Answered(answered), story.began, Instant::now(), &story, client);
             count(load, answered, status);
         }
         Err(reason) => {
@@ -176,10 +178,11 @@ async fn ask<E: Env>(
     upstream.wire.received = 0;
     upstream.wire.outbox.tail().extend_from_slice(bytes);
     poll_fn(|context| upstream.wire.poll_flush(context)).await.map_err(|_| Reason::UpstreamReset)?;
+    let asked = if to_head { Asked::Head } else { Asked::Plain };
     let mut response = ResponseHead::default();
     for _ in 0..INFORMATIONAL_MAX {
         let mut end = HeadEnd::default();
-        poll_fn(|context| poll_head(worker, upstream, &mut end, to_head, &mut response, context)).await?;
+        poll_fn(|context| poll_head(worker, upstream, &mut end, asked, &mut response, context)).await?;
         if !response.is_informational() {
             return Ok(response);
         }
@@ -210,21 +213,20 @@ async fn finish<E: Env>(
 /// Where the bodies of answers go.
 type Nowhere = Join<Empty, Sink>;
 
-/// A new connection, where there is room for it at once.
+/// A stream of a connection, or a new connection, where there is room for it at once.
 async fn dial<E: Env>(
     worker: &Worker<E>,
     cluster: &Cluster,
     member: usize,
 ) -> Result<Box<Upstream<Transport<E::Stream>>>, Reason> {
     let member = &cluster.members[member];
+    if let Some((stream, in_use)) = worker.pool.borrow_mut().sessions.stream(member.id) {
+        return Ok(Upstream::stream(Transport::Asked(Box::new(stream)), in_use));
+    }
     let full = member.live.connections.is_full() || cluster.live.connections.is_full();
     let permits = if full { None } else { member.live.connections.take().zip(cluster.live.connections.take()) };
     let (own, shared) = permits.ok_or(Reason::QueueFull)?;
     let place = worker.budget.for_endpoint().ok_or(Reason::ConnectLocal)?;
-    let transport = match timeout(cluster.config.connect.timeout, worker.connect(cluster, member)).await {
-        Ok(Ok(transport)) => transport,
-        Ok(Err(unopened)) => return Err(unopened.reason()),
-        Err(_) => return Err(Reason::ConnectTimeout),
-    };
-    Ok(Upstream::new(transport, Arc::clone(&member.load), worker.index, place, [own, shared]))
+    let connecting = lease::connect(worker, cluster, member, (place, [own, shared]));
+    timeout(cluster.config.connect.timeout, connecting).await.unwrap_or(Err(Reason::ConnectTimeout))
 }

@@ -2,7 +2,8 @@
 //! control published; it decides nothing about health and never waits for another thread.
 //!
 //! The way of a request: [`accept`] (1), [`client`] (3), [`forward`] (4 to 11, the trunk) with
-//! [`exchange`] (9, 10), [`reply`] (12). That of a TCP session: [`accept`], [`tcp`].
+//! [`exchange`] (9, 10), [`reply`] (12). That of a TCP session: [`accept`], [`tcp`];
+//! that of a tunnel: as a request, then [`tunnel`].
 
 pub(crate) mod accept;
 mod affinity;
@@ -18,6 +19,7 @@ mod flight;
 mod forward;
 mod headers;
 mod http2;
+mod lease;
 mod mirror;
 mod pool;
 mod relay;
@@ -26,13 +28,14 @@ mod replay;
 mod reply;
 mod room;
 mod serve;
+mod sessions;
 mod story;
 mod tcp;
+mod tunnel;
 mod udp;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -42,7 +45,7 @@ use arc_swap::{ArcSwap, Cache};
 use slab::Slab;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use weir_config::model::{ListenerName, Protocol};
+use weir_config::model::{Address, ListenerName, Protocol};
 use weir_core::balance::Cursors;
 use weir_core::control::Event;
 use weir_core::dice::Dice;
@@ -59,18 +62,19 @@ use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
 use pool::Pool;
+use tcp::Pipes;
 
 /// What a worker is told to do.
 #[derive(Debug)]
 pub(crate) enum Order<R> {
     /// Accept on a socket, for the listener and configured address it belongs to.
-    Open(ListenerName, SocketAddr, R),
+    Open(ListenerName, Address, R),
     /// Take UDP flows on a socket.
-    OpenDatagrams(ListenerName, SocketAddr, ReservedDatagrams),
+    OpenDatagrams(ListenerName, Address, ReservedDatagrams),
     /// Stop accepting there; its connections end when they are idle.
-    Close(ListenerName, SocketAddr),
+    Close(ListenerName, Address),
     /// Stop taking UDP flows there; those there are go on until they are idle.
-    CloseDatagrams(ListenerName, SocketAddr),
+    CloseDatagrams(ListenerName, Address),
     /// Stop accepting anywhere; end when the last connection has.
     Drain,
     /// Stop now.
@@ -97,7 +101,7 @@ impl World {
             listener.config.protocol != Protocol::Udp
                 && listener.config.bind.contains(&bound.address)
                 // Two listeners may both ask for "any port"; all other addresses are unique.
-                && (bound.address.port() != 0 || listener.config.name == bound.listener)
+                && (!is_any_port(&bound.address) || listener.config.name == bound.listener)
         })
     }
 }
@@ -112,6 +116,7 @@ pub(crate) struct Worker<E: Env> {
     reports: mpsc::Sender<Report>,
     pub(crate) budget: Budget,
     pub(crate) scratch: Scratch,
+    pipes: Pipes,
     pub(crate) dice: RefCell<Dice>,
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
@@ -119,7 +124,7 @@ pub(crate) struct Worker<E: Env> {
     pub(crate) udp: udp::Desk,
     truth: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     world: RefCell<Rc<World>>,
-    doors: RefCell<HashMap<(ListenerName, SocketAddr), Door>>,
+    doors: RefCell<HashMap<(ListenerName, Address), Door>>,
     /// One for each connection, to wake the idle ones when they are to end.
     connections: RefCell<Slab<Option<Waker>>>,
     busy: Cell<usize>,
@@ -164,6 +169,7 @@ impl<E: Env> Worker<E> {
             index,
             counts,
             reports,
+            pipes: Pipes::new(budget.clone()),
             budget,
             scratch: Scratch::new(),
             dice: RefCell::new(dice),
@@ -201,11 +207,11 @@ impl<E: Env> Worker<E> {
                 biased;
                 order = orders.recv() => match order {
                     Some(Order::Open(listener, address, socket)) => self.open(listener, address, socket),
-                    Some(Order::Close(listener, address)) => self.close(&listener, address),
+                    Some(Order::Close(listener, address)) => self.close(listener, address),
                     Some(Order::OpenDatagrams(listener, address, socket)) => {
                         udp::serve(&self, listener, address, socket);
                     }
-                    Some(Order::CloseDatagrams(listener, address)) => self.udp.close(&listener, address),
+                    Some(Order::CloseDatagrams(listener, address)) => self.udp.close(&listener, &address),
                     Some(Order::Drain) => self.drain(),
                     Some(Order::Cut) | None => break,
                 },
@@ -308,15 +314,15 @@ impl<E: Env> Worker<E> {
         }
     }
 
-    fn open(self: &Rc<Self>, listener: ListenerName, address: SocketAddr, socket: E::Reserved) {
-        let door = Door::open(self, listener.clone(), address, socket);
+    fn open(self: &Rc<Self>, listener: ListenerName, address: Address, socket: E::Reserved) {
+        let door = Door::open(self, listener.clone(), address.clone(), socket);
         self.doors.borrow_mut().insert((listener, address), door);
     }
 
-    fn close(&self, listener: &ListenerName, address: SocketAddr) {
+    fn close(&self, listener: ListenerName, address: Address) {
         // What the bound's connections still ask for is answered by the last world that knew it.
         self.world();
-        if let Some(door) = self.doors.borrow_mut().remove(&(listener.clone(), address)) {
+        if let Some(door) = self.doors.borrow_mut().remove(&(listener, address)) {
             door.close();
         }
         self.wake_all();
@@ -366,6 +372,11 @@ impl<E: Env> Worker<E> {
         self.pool.borrow_mut().sweep(now, |endpoint| kept.get(&endpoint).copied());
         self.cursors.borrow_mut().keep(world.snapshot.clusters.iter().map(AsRef::as_ref));
     }
+}
+
+/// Whether the system chose the port, so that more than one listener may have asked for this.
+fn is_any_port(address: &Address) -> bool {
+    address.ip().is_some_and(|address| address.port() == 0)
 }
 
 /// Wakes a worker when somebody waits for a connection of which it may have an idle one.

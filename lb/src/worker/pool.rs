@@ -17,13 +17,29 @@ use weir_core::limits::Permit;
 use weir_core::load::{EndpointLoad, Shards};
 
 use super::budget::Place;
+use super::sessions::{InUse, Sessions};
 use crate::http1::wire::{Io, Wire};
 
-/// A connection to an endpoint. Counted as open for as long as it exists. Boxed: it goes from
-/// hand to hand several times a request.
+/// A connection to an endpoint, or one stream of one. Boxed: it goes from hand to hand several
+/// times a request.
 #[derive(Debug)]
 pub(crate) struct Upstream<S> {
     pub(crate) wire: Wire<S>,
+    held: Held,
+}
+
+/// What a connection holds for as long as it is open.
+#[derive(Debug)]
+enum Held {
+    #[expect(dead_code, reason = "held, and given back by being dropped")]
+    Own(Counted),
+    /// A stream's part of a connection that others use too.
+    Shared(InUse),
+}
+
+/// An open connection, in the counts of its endpoint for as long as it exists.
+#[derive(Debug)]
+pub(crate) struct Counted {
     load: Arc<Shards<EndpointLoad>>,
     worker: usize,
     _place: Place,
@@ -31,18 +47,37 @@ pub(crate) struct Upstream<S> {
     _permits: [Permit; 2],
 }
 
-impl<S: Io> Upstream<S> {
-    /// Takes `io`, just opened in `place`, into the counts of its endpoint.
-    pub(crate) fn new(
-        io: S,
-        load: Arc<Shards<EndpointLoad>>,
-        worker: usize,
-        place: Place,
-        permits: [Permit; 2],
-    ) -> Box<Self> {
+impl Counted {
+    /// One that was just opened in `place`.
+    pub(crate) fn new(load: Arc<Shards<EndpointLoad>>, worker: usize, place: Place, permits: [Permit; 2]) -> Self {
         load.of(worker).connects.add(1);
         load.of(worker).connections.add(1);
-        Box::new(Self { wire: Wire::new(io), load, worker, _place: place, _permits: permits })
+        Self { load, worker, _place: place, _permits: permits }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.load.of(self.worker).connections.sub(1);
+    }
+}
+
+impl<S: Io> Upstream<S> {
+    /// A connection of its own, just opened.
+    pub(crate) fn new(io: S, opened: Counted) -> Box<Self> {
+        Box::new(Self { wire: Wire::new(io), held: Held::Own(opened) })
+    }
+
+    /// One stream of a connection.
+    pub(crate) fn stream(io: S, in_use: InUse) -> Box<Self> {
+        Box::new(Self { wire: Wire::new(io), held: Held::Shared(in_use) })
+    }
+
+    /// Its connection, should it be one that is shared, is given no more streams.
+    pub(crate) fn give_up_session(&self) {
+        if let Held::Shared(in_use) = &self.held {
+            in_use.close();
+        }
     }
 
     /// Whether nothing is left over in either direction.
@@ -59,12 +94,6 @@ impl<S: Io> Upstream<S> {
     }
 }
 
-impl<S> Drop for Upstream<S> {
-    fn drop(&mut self) {
-        self.load.of(self.worker).connections.sub(1);
-    }
-}
-
 #[derive(Debug)]
 struct Idle<S> {
     upstream: Box<Upstream<S>>,
@@ -75,11 +104,13 @@ struct Idle<S> {
 #[derive(Debug)]
 pub(crate) struct Pool<S> {
     idle: HashMap<EndpointId, Vec<Idle<S>>, BuildHasherDefault<IdHasher>>,
+    /// Those that many requests share, whether or not any does now.
+    pub(crate) sessions: Sessions,
 }
 
 impl<S: Io> Pool<S> {
     pub(crate) fn new() -> Self {
-        Self { idle: HashMap::default() }
+        Self { idle: HashMap::default(), sessions: Sessions::default() }
     }
 
     /// The connection to `endpoint` that was used last, if one is left that still stands.
@@ -100,6 +131,10 @@ impl<S: Io> Pool<S> {
 
     /// Keeps a connection for the next request, unless `max_idle` are kept already.
     pub(crate) fn give(&mut self, endpoint: EndpointId, mut upstream: Box<Upstream<S>>, now: Instant, max_idle: u32) {
+        if let Held::Shared(_) = upstream.held {
+            // Its connection is kept; a stream serves once.
+            return;
+        }
         let idle = self.idle.entry(endpoint).or_default();
         if idle.len() < max_idle as usize {
             upstream.wire.inbox.release();
@@ -110,7 +145,7 @@ impl<S: Io> Pool<S> {
 
     /// Whether one to `endpoint` is here, though it may have been closed by now.
     pub(crate) fn has(&self, endpoint: EndpointId) -> bool {
-        self.idle.get(&endpoint).is_some_and(|idle| !idle.is_empty())
+        self.idle.get(&endpoint).is_some_and(|idle| !idle.is_empty()) || self.sessions.has(endpoint)
     }
 
     /// Closes those to an endpoint: one of them turned out to be stale.
@@ -131,6 +166,7 @@ impl<S: Io> Pool<S> {
     /// Closes what the endpoint closed, what idled for too long, and what leads to endpoints for
     /// which `idle_timeout` has no answer.
     pub(crate) fn sweep(&mut self, now: Instant, idle_timeout: impl Fn(EndpointId) -> Option<Duration>) {
+        self.sessions.sweep(now, &idle_timeout);
         self.idle.retain(|endpoint, idle| {
             let Some(timeout) = idle_timeout(*endpoint) else { return false };
             idle.retain_mut(|idle| now.saturating_duration_since(idle.since) < timeout && idle.upstream.is_quiet());
@@ -175,10 +211,12 @@ mod tests {
         (
             Upstream::new(
                 ours,
-                Arc::clone(load),
-                0,
-                Budget::new(100, 1).for_endpoint().unwrap(),
-                [Permit::UNLIMITED, Permit::UNLIMITED],
+                Counted::new(
+                    Arc::clone(load),
+                    0,
+                    Budget::new(100, 1).for_endpoint().unwrap(),
+                    [Permit::UNLIMITED, Permit::UNLIMITED],
+                ),
             ),
             theirs,
         )

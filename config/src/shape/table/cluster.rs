@@ -3,6 +3,8 @@
 use crate::shape::Need::{Default, Required};
 use crate::shape::{Integer, Key, Kind, List, Object};
 
+use super::protocols::{HTTP_VERSION, PROXY_OUT};
+use super::tls::{CLIENT_TLS, TLS_WORD};
 use super::{
     BALANCE, BREAKER, CONNECT, ENDPOINTS, HASH, HEALTH_CHECK, OFF, ON_OFF, OUTLIER, PANIC, PANIC_MODE, POOL, RESOLVE,
     RETRY_BUDGET, SLOW_START, STICKY, ZONE_AWARE, ZONE_LIST, rules::*,
@@ -133,9 +135,30 @@ pub(crate) static CLUSTER: Object = Object {
             need: Default("30s"),
             example: "{window: 60s, aggression: 1.5}",
         },
+        Key {
+            name: "protocol",
+            doc: "Which HTTP its endpoints speak.",
+            kind: Kind::Word(&HTTP_VERSION),
+            need: Default("h1"),
+            example: "h2",
+        },
+        Key {
+            name: "tls",
+            doc: "TLS to its endpoints, in probes too; `on` is all defaults.",
+            kind: Kind::Any(&[Kind::Word(&TLS_WORD), Kind::Object(&CLIENT_TLS)]),
+            need: Default("off"),
+            example: "{server_name: orders.internal, ca: ca.pem}",
+        },
+        Key {
+            name: "proxy_protocol",
+            doc: "Which PROXY protocol is sent before the first byte, in probes too.",
+            kind: Kind::Word(&PROXY_OUT),
+            need: Default("off"),
+            example: "v2",
+        },
     ],
     choices: &[],
-    later: &["tls"],
+    later: &[],
 };
 
 static HEALTH_CHECKS: List = List { of: Kind::Object(&HEALTH_CHECK), or_one: false, empty: None };

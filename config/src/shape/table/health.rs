@@ -3,6 +3,7 @@
 use crate::shape::Need::{Default, Optional, Required};
 use crate::shape::{Choice, Integer, Key, Kind, List, Object};
 
+use super::dialogue::{GRPC_CHECK, TCP_CHECK, UDP_CHECK};
 use super::rules::*;
 
 const NEVER_DOWN: &str = "a threshold of 0 can never be met; 1 acts on the first result";
@@ -87,28 +88,42 @@ pub(crate) static HEALTH_CHECK: Object = Object {
         },
         Key {
             name: "http_health_check",
-            doc: "Asks over HTTP/1.1 and looks at the answer.",
+            doc: "Asks over HTTP and looks at the answer.",
             kind: Kind::Object(&HTTP_CHECK),
             need: Optional("another kind of check is given"),
             example: "{path: /healthz, expected_statuses: [200]}",
         },
         Key {
             name: "tcp_health_check",
-            doc: "Passes when a connection opens.",
+            doc: "Passes when a connection opens, and answers as expected if told to.",
             kind: Kind::Object(&TCP_CHECK),
             need: Optional("another kind of check is given"),
-            example: "{}",
+            example: "{send: \"PING\\r\\n\", receive: +PONG}",
+        },
+        Key {
+            name: "grpc_health_check",
+            doc: "Asks grpc.health.v1.Health/Check.",
+            kind: Kind::Object(&GRPC_CHECK),
+            need: Optional("another kind of check is given"),
+            example: "{service: shop.v1.Orders}",
+        },
+        Key {
+            name: "udp_health_check",
+            doc: "Sends a datagram and waits for the answer.",
+            kind: Kind::Object(&UDP_CHECK),
+            need: Optional("another kind of check is given"),
+            example: "{send: \"ping\", receive: \"pong\"}",
         },
     ],
     choices: &[Choice {
-        of: &["http_health_check", "tcp_health_check"],
+        of: &["http_health_check", "tcp_health_check", "grpc_health_check", "udp_health_check"],
         needed: Some((
             "no_check_kind",
             "say what is asked: `http_health_check: {path: /healthz}` or `tcp_health_check: {}`",
         )),
         both: "two_check_kinds",
     }],
-    later: &["grpc_health_check", "redis_health_check", "mysql_health_check", "postgres_health_check"],
+    later: &["redis_health_check", "mysql_health_check", "postgres_health_check"],
 };
 
 pub(crate) static HTTP_CHECK: Object = Object {
@@ -192,13 +207,4 @@ pub(crate) static STATUS_RANGE: Object = Object {
     ],
     choices: &[],
     later: &[],
-};
-
-pub(crate) static TCP_CHECK: Object = Object {
-    noun: "a TCP health check",
-    title: "tcp_health_check",
-    doc: "Passes when a connection opens.",
-    keys: &[],
-    choices: &[],
-    later: &["send", "receive"],
 };

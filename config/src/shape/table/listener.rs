@@ -1,10 +1,13 @@
-//! Listeners and routes.
+//! Listeners.
 
 use crate::shape::Need::{Default, Optional, Required};
-use crate::shape::{Choice, Integer, Key, Kind, List, Object, Words};
+use crate::shape::{Choice, Integer, Key, Kind, List, Object};
 
-use super::retry::{ATTEMPTS, RETRY};
-use super::{OFF, SHARE, rules::*};
+use super::protocols::{HTTP2, ON_SICK, PROTOCOL, UDP};
+use super::route::ROUTE;
+use super::tls::SERVER_TLS;
+use super::trust::{ALLOWED, NETWORKS, PROXY_PROTOCOL, RATE_LIMIT};
+use super::{SHARE, rules::*};
 
 pub(crate) static LISTENER: Object = Object {
     noun: "a listener",
@@ -20,14 +23,14 @@ pub(crate) static LISTENER: Object = Object {
         },
         Key {
             name: "bind",
-            doc: "IP:port, or a list of them. Port 0 lets the system choose.",
+            doc: "IP:port or unix:PATH, or a list of them. Port 0 lets the system choose.",
             kind: Kind::List(&BIND),
             need: Required("where to listen, as in `bind: 0.0.0.0:8080`"),
             example: "0.0.0.0:8080",
         },
         Key {
             name: "protocol",
-            doc: "What is spoken: http, or tcp for bytes as they are.",
+            doc: "What is spoken: http, tcp for bytes as they are, udp for datagrams.",
             kind: Kind::Word(&PROTOCOL),
             need: Default("http"),
             example: "http",
@@ -81,17 +84,73 @@ pub(crate) static LISTENER: Object = Object {
             need: Default("[]"),
             example: "[10.0.0.0/8, 192.0.2.7]",
         },
+        Key {
+            name: "tls",
+            doc: "TLS with clients; `{cert: FILE, key: FILE}` is enough.",
+            kind: Kind::Object(&SERVER_TLS),
+            need: Optional("no TLS"),
+            example: "{cert: shop.pem, key: shop.key}",
+        },
+        Key {
+            name: "proxy_protocol",
+            doc: "Who says, before the first byte of a connection, where it comes from.",
+            kind: Kind::Object(&PROXY_PROTOCOL),
+            need: Optional("nobody"),
+            example: "{trusted: [10.0.0.0/8]}",
+        },
+        Key {
+            name: "allow",
+            doc: "Networks whose clients alone are let in.",
+            kind: Kind::List(&ALLOWED),
+            need: Optional("everybody"),
+            example: "[10.0.0.0/8]",
+        },
+        Key {
+            name: "deny",
+            doc: "Networks whose clients are not let in, whatever `allow` says.",
+            kind: Kind::List(&NETWORKS),
+            need: Default("[]"),
+            example: "[10.6.6.6]",
+        },
+        Key {
+            name: "rate_limit",
+            doc: "How many requests are taken (of tcp: connections, of udp: flows).",
+            kind: Kind::Object(&RATE_LIMIT),
+            need: Optional("no limit"),
+            example: "{requests: 100, burst: 200}",
+        },
+        Key {
+            name: "http2",
+            doc: "How HTTP/2 is spoken with clients.",
+            kind: Kind::Object(&HTTP2),
+            need: Default("{}"),
+            example: "{max_concurrent_streams: 100}",
+        },
+        Key {
+            name: "on_unhealthy",
+            doc: "What becomes of open tcp sessions and udp flows whose endpoint becomes unhealthy.",
+            kind: Kind::Word(&ON_SICK),
+            need: Default("keep"),
+            example: "close",
+        },
+        Key {
+            name: "udp",
+            doc: "How flows of datagrams are kept.",
+            kind: Kind::Object(&UDP),
+            need: Default("{}"),
+            example: "{idle: 10s, responses: 1}",
+        },
     ],
     choices: &[Choice {
         of: &["routes", "cluster", "release"],
         needed: Some(("listener_without_routes", "give `cluster: NAME` to send everything there, or `routes`")),
         both: "routes_and_cluster",
     }],
-    later: &["tls", "proxy_protocol"],
+    later: &[],
 };
 
 static BIND: List = List {
-    of: Kind::Text(&ADDRESS),
+    of: Kind::Text(&BIND_ADDRESS),
     or_one: true,
     empty: Some(("no_address", "a listener needs at least one address")),
 };
@@ -100,14 +159,6 @@ static ROUTES: List = List {
     of: Kind::Object(&ROUTE),
     or_one: false,
     empty: Some(("no_routes", "a listener without routes would refuse every request")),
-};
-
-static NETWORKS: List = List { of: Kind::Text(&NETWORK), or_one: true, empty: None };
-
-static PROTOCOL: Words = Words {
-    noun: "a protocol",
-    known: &[("http", "HTTP/1.0 and HTTP/1.1."), ("tcp", "Bytes as they are, in both directions.")],
-    later: &["udp", "https", "http2"],
 };
 
 pub(crate) static LISTENER_TIMEOUTS: Object = Object {
@@ -136,6 +187,20 @@ pub(crate) static LISTENER_TIMEOUTS: Object = Object {
             need: Default("5m"),
             example: "5m",
         },
+        Key {
+            name: "tunnel_idle",
+            doc: "Without a byte in either direction of a tunnel: a WebSocket or what CONNECT opened.",
+            kind: Kind::Duration { zero: false },
+            need: Default("1h"),
+            example: "1h",
+        },
+        Key {
+            name: "max_session",
+            doc: "A tcp session is ended after this long, whatever it does.",
+            kind: Kind::Duration { zero: false },
+            need: Optional("no limit"),
+            example: "12h",
+        },
     ],
     choices: &[],
     later: &[],
@@ -152,6 +217,13 @@ pub(crate) static LIMITS: Object = Object {
             kind: Kind::Integer(Integer { min: 1, max: u32::MAX as u64, ..Integer::ANY }),
             need: Optional("no limit"),
             example: "10000",
+        },
+        Key {
+            name: "connections_per_client",
+            doc: "Open connections of one client address, over all workers; the rest are closed at once.",
+            kind: Kind::Integer(Integer { min: 1, max: u32::MAX as u64, ..Integer::ANY }),
+            need: Optional("no limit"),
+            example: "100",
         },
         Key {
             name: "header_bytes",
@@ -243,141 +315,4 @@ pub(crate) static HEADERS: Object = Object {
     ],
     choices: &[],
     later: &["add", "set", "remove"],
-};
-
-pub(crate) static ROUTE: Object = Object {
-    noun: "a route",
-    title: "route",
-    doc: "A rule that sends matching requests somewhere.",
-    keys: &[
-        Key {
-            name: "name",
-            doc: "For metrics and explain; unique in its listener.",
-            kind: Kind::Text(&NAME),
-            need: Optional("the route is known by its place"),
-            example: "orders",
-        },
-        Key {
-            name: "match",
-            doc: "What it takes; all conditions must hold.",
-            kind: Kind::Object(&MATCH),
-            need: Default("{}"),
-            example: "{host: shop.example, path_prefix: /orders}",
-        },
-        Key {
-            name: "cluster",
-            doc: "Where it sends that: the name of a cluster.",
-            kind: Kind::Text(&NAME),
-            need: Optional("`release` says where"),
-            example: "orders",
-        },
-        Key {
-            name: "release",
-            doc: "Or the name of a release, which divides users between clusters.",
-            kind: Kind::Text(&NAME),
-            need: Optional("`cluster` says where"),
-            example: "orders",
-        },
-        Key {
-            name: "timeout",
-            doc: "From the end of the request to the head of the answer, retries included; then 504.",
-            kind: Kind::Duration { zero: false },
-            need: Default("15s"),
-            example: "15s",
-        },
-        Key {
-            name: "retry",
-            doc: "Whether and when a failed attempt is made again, at another endpoint; a number is the most attempts.",
-            kind: Kind::Any(&[Kind::Word(&OFF), Kind::Integer(ATTEMPTS), Kind::Object(&RETRY)]),
-            need: Default("{}"),
-            example: "{attempts: 3, on: [connect-failure, 503]}",
-        },
-        Key {
-            name: "body_bytes",
-            doc: "A request's body, instead of the listener's limit.",
-            kind: Kind::Size { zero: true, max: u64::MAX },
-            need: Optional("the listener's limit"),
-            example: "100MiB",
-        },
-    ],
-    choices: &[Choice {
-        of: &["cluster", "release"],
-        needed: Some(("route_without_target", "say where its requests go, as in `cluster: orders`")),
-        both: "two_targets",
-    }],
-    later: &["redirect", "rewrite"],
-};
-
-pub(crate) static MATCH: Object = Object {
-    noun: "a match",
-    title: "match",
-    doc: "What a route takes; an empty one takes everything.",
-    keys: &[
-        Key {
-            name: "host",
-            doc: "One of these hosts, without port; *.example.com is every name below example.com.",
-            kind: Kind::List(&HOSTS),
-            need: Optional("every host"),
-            example: "[shop.example, \"*.shop.example\"]",
-        },
-        Key {
-            name: "path",
-            doc: "Exactly this path, without the query.",
-            kind: Kind::Text(&PATH),
-            need: Optional("every path"),
-            example: "/favicon.ico",
-        },
-        Key {
-            name: "path_prefix",
-            doc: "This path and what lies under it: /a (and /a/) takes /a, /a/ and /a/b, not /ab.",
-            kind: Kind::Text(&PATH),
-            need: Optional("every path"),
-            example: "/orders",
-        },
-        Key {
-            name: "method",
-            doc: "One of these methods.",
-            kind: Kind::List(&METHODS),
-            need: Optional("every method"),
-            example: "[GET, HEAD]",
-        },
-        Key {
-            name: "header",
-            doc: "All of these: a value that must be there as it is, or {present: true|false}.",
-            kind: Kind::Map(&HEADER_NAME, &HEADER_TEST),
-            need: Default("{}"),
-            example: "{x-canary: \"1\", x-internal: {present: false}}",
-        },
-    ],
-    choices: &[Choice { of: &["path", "path_prefix"], needed: None, both: "path_and_prefix" }],
-    later: &["path_regex", "query", "cookie"],
-};
-
-static HOSTS: List = List {
-    of: Kind::Text(&HOST_PATTERN),
-    or_one: true,
-    empty: Some(("empty_match", "no host is in this list, so the route could take nothing")),
-};
-
-static METHODS: List = List {
-    of: Kind::Text(&METHOD),
-    or_one: true,
-    empty: Some(("empty_match", "no method is in this list, so the route could take nothing")),
-};
-
-pub(super) static HEADER_TEST: Kind = Kind::Any(&[Kind::Text(&HEADER_VALUE), Kind::Object(&HEADER_PRESENCE)]);
-
-pub(crate) static HEADER_PRESENCE: Object = Object {
-    noun: "a header test",
-    title: "header_test",
-    doc: "Whether a header is there, whatever its value.",
-    keys: &[Key {
-        name: "present",
-        doc: "true: it must be there; false: it must not.",
-        kind: Kind::Bool,
-        need: Required("as in `{present: true}`"),
-        example: "true",
-    }],
-    choices: &[],
-    later: &["prefix", "regex"],
 };

@@ -325,7 +325,7 @@ pub(crate) static RULE: Object = Object {
         Key {
             name: "header",
             doc: "Requests with this header: its value as it must be, or {present: true|false}.",
-            kind: Kind::Map(&HEADER_NAME, &super::listener::HEADER_TEST),
+            kind: Kind::Map(&HEADER_NAME, &super::route::HEADER_TEST),
             need: Optional("another kind of rule is given"),
             example: "{x-employee: \"true\"}",
         },

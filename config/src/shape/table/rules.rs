@@ -6,7 +6,7 @@ use crate::shape::Rule;
 const NAME_PATTERN: &str = "^[A-Za-z0-9._-]{1,128}$";
 /// `${VAR}` may stand in any text, so a pattern must let it pass.
 const NAME_OR_VARIABLE: &str = r"^[A-Za-z0-9._-]{1,128}$|\$\{";
-const ADDRESS_PATTERN: &str = r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$|\$\{";
+const BIND_PATTERN: &str = r"^unix:/|^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$|\$\{";
 const ENDPOINT_PATTERN: &str = r"^(unix:/|file:|srv:)|^(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$|\$\{";
 const PORTS_PATTERN: &str = r"^[0-9]{1,5} *- *[0-9]{1,5}$|\$\{";
 const PATH_PATTERN: &str = r"^/|\$\{";
@@ -15,8 +15,9 @@ pub(crate) static NAME: Rule = Rule::new("a name", grammar::name).pattern(NAME_O
 /// Keys hold no variables.
 pub(crate) static ZONE: Rule = Rule::new("zone names", grammar::name).pattern(NAME_PATTERN);
 pub(crate) static ADMIN: Rule = Rule::new("an IP address and port, or `off`", check_admin);
-pub(crate) static ADDRESS: Rule =
-    Rule::new("an IP address and port", |text| grammar::address(text).map(drop)).pattern(ADDRESS_PATTERN);
+pub(crate) static BIND_ADDRESS: Rule =
+    Rule::new("an IP address and port, or unix:PATH", |text| grammar::bind_address(text).map(drop))
+        .pattern(BIND_PATTERN);
 pub(crate) static ENDPOINT_ADDRESS: Rule =
     Rule::new("an address", |text| grammar::endpoint_address(text).map(drop)).pattern(ENDPOINT_PATTERN);
 /// In a file of endpoints, which leads nowhere else.
@@ -59,6 +60,23 @@ pub(crate) static FILE_NAME: Rule = Rule::new("a file name", |text| grammar::fil
 pub(crate) static USERS_FILE: Rule =
     Rule { loose: true, ..Rule::new("`file:` and a file name", |text| grammar::users_file(text).map(drop)) };
 pub(crate) static USER_ID: Rule = Rule { loose: true, ..Rule::new("a user's id", grammar::user_id) };
+pub(crate) static ALPN_NAME: Rule = Rule::new("a protocol name", grammar::alpn);
+pub(crate) static SERVER_NAME: Rule = Rule::new("a host name", |text| grammar::host(text).map(drop));
+pub(crate) static HOST: Rule = Rule::new("a host", |text| grammar::host(text).map(drop));
+pub(crate) static SNI_PATTERN: Rule = Rule::new("a host name", |text| grammar::sni_pattern(text).map(drop));
+/// Fields that a route may change.
+pub(crate) static EDITED_NAME: Rule =
+    Rule { without_case: true, ..Rule::new("header names", |text| grammar::edited_header(text).map(drop)) };
+pub(crate) static EDITED_HEADER: Rule = Rule::new("a header name", |text| grammar::edited_header(text).map(drop));
+pub(crate) static HEADER_TEMPLATE: Rule =
+    Rule { loose: true, ..Rule::new("a header value", |text| grammar::header_template(text).map(drop)) };
+pub(crate) static UPGRADE: Rule = Rule::new("a protocol", |text| grammar::upgrade(text).map(drop));
+pub(crate) static BODY: Rule = Rule { loose: true, ..Rule::new("text", grammar::body) };
+pub(crate) static CONTENT_TYPE: Rule = Rule::new("a media type", |text| grammar::content_type(text).map(drop));
+pub(crate) static GRPC_SERVICE: Rule = Rule::new("a gRPC service", grammar::grpc_service);
+pub(crate) static PROBE_TEXT: Rule =
+    Rule { loose: true, ..Rule::new("text", |text| grammar::probe_text(text).map(drop)) };
+pub(crate) static HEX_BYTES: Rule = Rule::new("bytes in hexadecimal", |text| grammar::hex(text).map(drop));
 pub(crate) static EXPECTED_BODY: Rule = Rule::new("text", grammar::not_empty);
 
 fn check_admin(text: &str) -> Result<(), grammar::Wrong> {

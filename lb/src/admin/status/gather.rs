@@ -18,16 +18,16 @@ pub(in crate::admin) fn of(handle: &Handle, instance: &str, clock: Clock) -> Sta
     let snapshot = handle.snapshot();
     let (in_force, last) = (handle.in_force(), handle.last_reload());
     let bound = handle.bound();
-    let address = |listener: &model::Listener, configured| Address {
+    let address = |listener: &model::Listener, configured: &model::Address| Address {
         configured: format!("{configured}"),
         bound: bound
             .iter()
-            .find(|one| one.name == listener.name && one.configured == configured)
+            .find(|one| one.name == listener.name && one.configured == *configured)
             .map(|one| one.actual.to_string()),
     };
     let listener = |listener: &snapshot::Listener| Listener {
         name: listener.config.name.to_string(),
-        addresses: listener.config.bind.iter().map(|&configured| address(&listener.config, configured)).collect(),
+        addresses: listener.config.bind.iter().map(|configured| address(&listener.config, configured)).collect(),
         protocol: listener.config.protocol.as_str().to_owned(),
         routes: listener.config.routes.len(),
         connections: settled(listener.load.sum(|load| &load.open)),

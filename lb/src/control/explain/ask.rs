@@ -190,7 +190,9 @@ impl Ask {
         }
         let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
         let port = uri.authority().map(|authority| authority.port_u16().unwrap_or(usual));
-        let on_port = |listener: &model::Listener| listener.bind.iter().any(|bind| Some(bind.port()) == port);
+        let on_port = |listener: &model::Listener| {
+            listener.bind.iter().any(|bind| bind.ip().is_some_and(|bind| Some(bind.port()) == port))
+        };
         let mut by_port = serving.iter().filter(|(_, listener)| on_port(listener));
         match (by_port.next(), by_port.next(), &*serving) {
             (Some((at, _)), None, _) | (None, _, [(at, _)]) => Ok(*at),

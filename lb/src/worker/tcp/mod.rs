@@ -6,6 +6,8 @@
 
 mod both;
 mod open;
+mod pipes;
+mod way;
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -34,8 +36,10 @@ use super::{Worker, World, release, room};
 use crate::env::{Env, Stream};
 use crate::observe::access::Line;
 use crate::transport::Transport;
-use both::Both;
+pub(super) use both::Both;
 use open::Opened;
+pub(super) use pipes::Pipes;
+pub(super) use way::Tools;
 
 /// What a stream of bytes has for whoever looks at requests.
 pub(super) const NOTHING: RequestView<'static> = RequestView { method: "", host: "", path: "", headers: &NoHeaders };
@@ -50,7 +54,7 @@ impl Headers for NoHeaders {
 
 /// Once one side has said its last word, this long without a byte is the end: who has gone without
 /// closing should not hold two sockets for as long as an idle session may.
-const HALF_CLOSED_IDLE: Duration = Duration::from_secs(300);
+pub(super) const HALF_CLOSED_IDLE: Duration = Duration::from_secs(300);
 
 /// One thing under way, in the gauge that counts those.
 pub(super) struct UnderWay<T> {
@@ -191,12 +195,13 @@ impl Session {
         link: &mut Link<E::Stream>,
     ) -> Result<(), Reason> {
         let idle = self.listener.config.timeouts.stream_idle;
-        let mut both = Both::new();
+        let mut both = Both::new(client.wire.io.splices() && link.upstream.wire.io.splices());
+        let tools = Tools { scratch: &worker.scratch, pipes: &worker.pipes };
         let mut half_closed = false;
         client.deadline.set_after(Instant::now(), idle);
         poll_fn(|context| {
             let wire = &mut link.upstream.wire;
-            let over = both.poll(&mut client.wire, wire, &worker.scratch, context);
+            let over = both.poll(&mut client.wire, wire, tools, context);
             let moved = self.count(worker, client, link);
             if over.is_ready() {
                 return over;

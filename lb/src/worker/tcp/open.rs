@@ -22,9 +22,9 @@ use weir_core::snapshot::{Cluster, Listener, Member};
 use super::super::attempts::{DIAL_MIN, Failure, USUAL_TIMES};
 use super::super::choice::{Choice, Chosen};
 use super::super::client::Client;
-use super::super::exchange;
 use super::super::flight::{Flight, Held};
-use super::super::pool::Upstream;
+use super::super::lease;
+use super::super::pool::{Counted, Upstream};
 use super::super::room;
 use super::super::story::Story;
 use super::super::{Worker, World};
@@ -189,11 +189,13 @@ impl<'w> Tries<'w> {
             }
             Some(End::Reset | End::Abort(_)) => return Err(Failure::new(Reason::UpstreamReset, Safety::Sent)),
         }
-        let permits = exchange::permits(worker, self.cluster, member, None, client).await?;
-        let place = exchange::place(worker).ok_or(exchange::LOCAL_FAILURE)?;
+        let permits = lease::permits(worker, self.cluster, member, None, client).await?;
+        let place = lease::place(worker).ok_or(lease::LOCAL_FAILURE)?;
         let connecting = worker.connect(self.cluster, member);
         match self.patiently(worker, index, story, connecting).await {
-            Some(Ok(transport)) => Ok(Upstream::new(transport, Arc::clone(&member.load), worker.index, place, permits)),
+            Some(Ok(transport)) => {
+                Ok(Upstream::new(transport, Counted::new(Arc::clone(&member.load), worker.index, place, permits)))
+            }
             Some(Err(unopened)) => Err(before(unopened.reason())),
             None => Err(before(Reason::ConnectTimeout)),
         }
@@ -260,7 +262,7 @@ impl<'w> Tries<'w> {
                 }
                 Err(match failure.outcome {
                     Outcome::Failed(reason) => reason,
-                    Outcome::Answered(_) | Outcome::Connected => Reason::Internal,
+                    Outcome::Answered(_) | Outcome::Called(_) | Outcome::Connected => Reason::Internal,
                 })
             }
         }

@@ -105,11 +105,11 @@ impl Env for Pipes {
     type Listener = ();
     type Stream = Pipe;
 
-    fn reserve(&self, _: SocketAddr, _: NonZeroUsize, _: bool) -> io::Result<Vec<()>> {
+    fn reserve(&self, _: &Address, _: NonZeroUsize, _: bool) -> io::Result<Vec<()>> {
         Ok(Vec::new())
     }
 
-    fn bound_addr(&self, (): &()) -> io::Result<SocketAddr> {
+    fn bound_addr(&self, (): &()) -> io::Result<Address> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -187,7 +187,7 @@ impl Stage {
         let (reports, heard) = tokio::sync::mpsc::channel(16);
         let budget = Budget::new(1000, 1);
         let worker = Worker::new(env.clone(), 0, Arc::clone(&truth), counts, reports, access, budget);
-        worker.open(ListenerName::new("db").unwrap(), HERE.parse().unwrap(), ());
+        worker.open(ListenerName::new("db").unwrap(), Address::Ip(HERE.parse().unwrap()), ());
         Self { control, truth, worker, env, _heard: heard }
     }
 

@@ -13,14 +13,13 @@ mod session;
 use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::HashSet;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use weir_config::model::{ListenerName, OnSick, Protocol};
+use weir_config::model::{Address, ListenerName, OnSick, Protocol};
 use weir_core::endpoint::{EndpointId, Status};
 use weir_core::load::ListenerLoad;
 use weir_core::reason::Reason;
@@ -29,7 +28,7 @@ use weir_core::udp::{FlowId, Table};
 
 use super::accept::Accepting;
 use super::tcp::UnderWay;
-use super::{Worker, World};
+use super::{Worker, World, is_any_port};
 use crate::env::{Batch, DatagramSocket, Env, ReservedDatagrams};
 use session::Open;
 
@@ -48,7 +47,7 @@ impl Desk {
     }
 
     /// Stops taking new flows at one address; those there are go on.
-    pub(crate) fn close(&self, listener: &ListenerName, address: SocketAddr) {
+    pub(crate) fn close(&self, listener: &ListenerName, address: &Address) {
         self.doors.borrow().iter().filter(|door| door.is_for(listener, address)).for_each(|door| door.close());
     }
 
@@ -76,13 +75,13 @@ impl Desk {
 pub(crate) fn serve<E: Env>(
     worker: &Rc<Worker<E>>,
     listener: ListenerName,
-    address: SocketAddr,
+    address: Address,
     socket: ReservedDatagrams,
 ) {
     let mut doors = worker.udp.doors.borrow_mut();
     // Of a listener that was gone and came back, while flows of it went on: their socket has the
     // clients that the kernel gives it, so it stays, and the new one goes.
-    if let Some(door) = doors.iter().find(|door| door.is_for(&listener, address)) {
+    if let Some(door) = doors.iter().find(|door| door.is_for(&listener, &address)) {
         door.closed.set(false);
         door.generation.set(None);
         return;
@@ -114,7 +113,7 @@ struct Door {
     /// The listener it was opened for.
     name: ListenerName,
     /// The address as it stands in the configuration.
-    address: SocketAddr,
+    address: Address,
     socket: DatagramSocket,
     /// As the last generation that knew it has it.
     listener: OnceCell<RefCell<Arc<Listener>>>,
@@ -195,8 +194,8 @@ async fn live<E: Env>(accepting: Accepting<E>, worker: Rc<Worker<E>>, door: Rc<D
 }
 
 impl Door {
-    fn is_for(&self, listener: &ListenerName, address: SocketAddr) -> bool {
-        self.address == address && (address.port() != 0 || self.name == *listener)
+    fn is_for(&self, listener: &ListenerName, address: &Address) -> bool {
+        self.address == *address && (!is_any_port(address) || self.name == *listener)
     }
 
     fn close(&self) {
@@ -239,7 +238,7 @@ impl Door {
         let config = &listener.config;
         config.protocol == Protocol::Udp
             && config.bind.contains(&self.address)
-            && (self.address.port() != 0 || config.name == self.name)
+            && (!is_any_port(&self.address) || config.name == self.name)
     }
 
     /// Ends flows whose endpoint fails its checks: their next datagram opens a new one.

@@ -1,6 +1,7 @@
 //! The way of a datagram, in both directions.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,6 +23,9 @@ const TRIES: usize = 3;
 /// Receives from an endpoint's socket at once: what comes in answer to one datagram, and no more
 /// than lets others have their turn.
 const ANSWERS: usize = 8;
+
+/// In place of our address, where the system does not tell: then it chooses what answers come from.
+const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// What became of a datagram.
 enum Sent {
@@ -63,7 +67,8 @@ impl Door {
         heard: &Received<'_>,
         now: Moment,
     ) -> Result<(), Reason> {
-        let key = FlowKey { client: heard.from, local: heard.to.unwrap_or(self.address.ip()) };
+        let local = heard.to.or_else(|| self.address.ip().map(|address| address.ip()));
+        let key = FlowKey { client: heard.from, local: local.unwrap_or(UNKNOWN) };
         for _ in 0..TRIES {
             let Some(id) = self.flow(worker, world, listener, key, now)? else { break };
             if let Sent::Gone = self.send(worker, listener, id, batch, heard, now)? {
@@ -183,7 +188,12 @@ impl Door {
             let heard = batch.at(place);
             datagrams += heard.count();
             open.answered(heard.bytes.len(), heard.count());
-            match batch.send(&self.socket, &heard, Some(key.client), Some(key.local)) {
+            match batch.send(
+                &self.socket,
+                &heard,
+                Some(key.client),
+                Some(key.local).filter(|local| !local.is_unspecified()),
+            ) {
                 Ok(()) => {
                     load.bytes_sent.add(heard.bytes.len() as u64);
                     load.datagrams_sent.add(heard.count());

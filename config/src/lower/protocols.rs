@@ -1,0 +1,66 @@
+//! What is particular to one protocol: HTTP/2, UDP, the PROXY protocol, open sessions.
+
+use super::Fields;
+use super::listener::scalar;
+use crate::grammar;
+use crate::model::{Http2, HttpVersion, OnSick, Protocol, ProxyIn, ProxyOut, UdpFlows};
+use crate::shape;
+
+/// The table has refused all others.
+pub(super) fn protocol(listener: &Fields<'_>) -> Protocol {
+    match listener.word("protocol") {
+        Some("tcp") => Protocol::Tcp,
+        Some("udp") => Protocol::Udp,
+        _ => Protocol::Http,
+    }
+}
+
+pub(super) fn proxy_in(listener: &Fields<'_>) -> Option<ProxyIn> {
+    let fields = Fields::of(listener.get("proxy_protocol")?, &shape::PROXY_PROTOCOL)?;
+    let trusted = fields.items("trusted").iter().filter_map(scalar);
+    Some(ProxyIn {
+        optional: fields.word("mode") == Some("optional"),
+        trusted: trusted.filter_map(|text| grammar::cidr(text).ok()).collect(),
+    })
+}
+
+pub(super) fn http2(listener: &Fields<'_>) -> Http2 {
+    let fields = listener.object("http2", &shape::HTTP2);
+    Http2 {
+        // The table keeps the number within its type.
+        max_concurrent_streams: fields.number("max_concurrent_streams") as u32,
+        ping_interval: (!fields.is_off("ping_interval")).then(|| fields.duration("ping_interval")),
+        ping_timeout: fields.duration("ping_timeout"),
+        max_connection_age: fields.duration_if("max_connection_age"),
+    }
+}
+
+pub(super) fn udp(listener: &Fields<'_>) -> UdpFlows {
+    let fields = listener.object("udp", &shape::UDP);
+    UdpFlows {
+        idle: fields.duration("idle"),
+        max_flows: fields.count("max_flows"),
+        responses: fields.limit("responses"),
+    }
+}
+
+pub(super) fn on_sick(listener: &Fields<'_>) -> OnSick {
+    if listener.word("on_unhealthy") == Some("close") { OnSick::Close } else { OnSick::Keep }
+}
+
+/// The HTTP that endpoints speak.
+pub(super) fn http_version(cluster: &Fields<'_>) -> HttpVersion {
+    match cluster.word("protocol") {
+        Some("h2") => HttpVersion::H2,
+        Some("auto") => HttpVersion::Auto,
+        _ => HttpVersion::H1,
+    }
+}
+
+pub(super) fn proxy_out(cluster: &Fields<'_>) -> Option<ProxyOut> {
+    match cluster.word("proxy_protocol") {
+        Some("v1") => Some(ProxyOut::V1),
+        Some("v2") => Some(ProxyOut::V2),
+        _ => None,
+    }
+}

@@ -1,0 +1,95 @@
+//! Probes that ask a service of their own, or say what is written and listen for an answer.
+
+use crate::shape::Need::{Default, Optional, Required};
+use crate::shape::{Key, Kind, Object};
+
+use super::rules::*;
+
+pub(crate) static GRPC_CHECK: Object = Object {
+    noun: "a gRPC health check",
+    title: "grpc_health_check",
+    doc: "Passes when grpc.health.v1.Health/Check says SERVING.",
+    keys: &[
+        Key {
+            name: "service",
+            doc: "The service that is asked for.",
+            kind: Kind::Text(&GRPC_SERVICE),
+            need: Default("\"\""),
+            example: "shop.v1.Orders",
+        },
+        Key {
+            name: "authority",
+            doc: "The :authority header.",
+            kind: Kind::Text(&HOST_HEADER),
+            need: Optional("the endpoint's address"),
+            example: "shop.example",
+        },
+    ],
+    choices: &[],
+    later: &["service_name"],
+};
+
+pub(crate) static TCP_CHECK: Object = Object {
+    noun: "a TCP health check",
+    title: "tcp_health_check",
+    doc: "Passes when a connection opens, and what is sent is answered as expected.",
+    keys: &[
+        Key {
+            name: "send",
+            doc: "What is sent first: text, or bytes as {hex: \"0a0b\"}.",
+            kind: BYTES,
+            need: Optional("nothing"),
+            example: "\"PING\\r\\n\"",
+        },
+        Key {
+            name: "receive",
+            doc: "Must occur in what comes.",
+            kind: BYTES,
+            need: Optional("nothing need come"),
+            example: "+PONG",
+        },
+    ],
+    choices: &[],
+    later: &[],
+};
+
+pub(crate) static UDP_CHECK: Object = Object {
+    noun: "a UDP health check",
+    title: "udp_health_check",
+    doc: "Passes when a datagram is answered as expected.",
+    keys: &[
+        Key {
+            name: "send",
+            doc: "The datagram: text, or bytes as {hex: \"0a0b\"}.",
+            kind: BYTES,
+            need: Required("a datagram that is answered, as in `send: {hex: \"0a0b\"}`"),
+            example: "{hex: \"12340100000100000000000000000200010000\"}",
+        },
+        Key {
+            name: "receive",
+            doc: "Must occur in the answer.",
+            kind: BYTES,
+            need: Optional("any answer"),
+            example: "{hex: \"1234\"}",
+        },
+    ],
+    choices: &[],
+    later: &[],
+};
+
+const BYTES: Kind = Kind::Any(&[Kind::Text(&PROBE_TEXT), Kind::Object(&HEX)]);
+
+pub(crate) static HEX: Object = Object {
+    noun: "bytes",
+    title: "hex",
+    doc: "Bytes in hexadecimal.",
+    keys: &[Key {
+        name: "hex",
+        doc: "Two digits each; spaces between them do not matter.",
+        kind: Kind::Text(&HEX_BYTES),
+        need: Required("as in `{hex: \"0a0b\"}`"),
+        example: "0a0b",
+    }],
+    choices: &[],
+    later: &[],
+};

@@ -1,0 +1,238 @@
+//! HTTP/2 connections to endpoints, each shared by many requests of one worker.
+
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Builder, Connection, SendRequest};
+use h2::{Ping, PingPong};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use weir_core::endpoint::EndpointId;
+
+use super::deadline::Deadline;
+use super::pool::Counted;
+use crate::http1::wire::Io;
+use crate::http2::client::ClientStream;
+
+/// What an endpoint may send of one answer before the client has taken it.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// And of all answers of a connection.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// What we hold of one request that the endpoint does not take.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Heads of answers, in bytes.
+const HEAD_MAX: u32 = crate::http1::parse::RESPONSE_HEAD_MAX as u32;
+/// Streams on one connection: beyond that another one spreads the load over the endpoint's threads.
+const STREAMS_MAX: usize = 100;
+/// An endpoint that owes an answer and says nothing for this long is asked whether it is there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// And if it does not say so in this time, it is not.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection that takes streams.
+#[derive(Debug)]
+struct Session {
+    send: SendRequest<Bytes>,
+    secure: bool,
+    streams: Rc<Streams>,
+}
+
+/// What a connection and its streams know of each other.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    open: Cell<usize>,
+    /// It takes no more: it is closed, or the endpoint said so.
+    closed: Cell<bool>,
+    /// Since when none has been open.
+    free_since: Cell<Instant>,
+}
+
+/// A stream's part in the count of its connection.
+#[derive(Debug)]
+pub(crate) struct InUse(Rc<Streams>);
+
+impl InUse {
+    fn begin(streams: &Rc<Streams>) -> Self {
+        streams.open.set(streams.open.get() + 1);
+        Self(Rc::clone(streams))
+    }
+
+    /// The connection is to be given no more streams.
+    pub(crate) fn close(&self) {
+        self.0.closed.set(true);
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.free_since.set(Instant::now());
+    }
+}
+
+/// A worker's HTTP/2 connections to endpoints.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    open: HashMap<EndpointId, Vec<Session>>,
+    /// Endpoints to which one is being opened, and who waits for that.
+    opening: HashMap<EndpointId, Rc<Notify>>,
+    /// Those that could have chosen HTTP/2, and did not.
+    declined: HashSet<EndpointId>,
+}
+
+impl Sessions {
+    /// A stream on a connection to `endpoint`, if one has room.
+    pub(crate) fn stream(&mut self, endpoint: EndpointId) -> Option<(ClientStream, InUse)> {
+        let sessions = self.open.get_mut(&endpoint)?;
+        sessions.retain(|session| !session.streams.closed.get());
+        let session = sessions
+            .iter()
+            .find(|session| session.streams.open.get() < session.send.current_max_send_streams().min(STREAMS_MAX))?;
+        Some((ClientStream::new(session.send.clone(), session.secure), InUse::begin(&session.streams)))
+    }
+
+    /// Whether one to `endpoint` may have room.
+    pub(crate) fn has(&self, endpoint: EndpointId) -> bool {
+        self.open.get(&endpoint).is_some_and(|sessions| !sessions.is_empty())
+    }
+
+    /// Waits for whoever opens a connection to `endpoint`; if nobody does, it is the caller's to
+    /// open it, and others wait until what is returned is dropped.
+    pub(crate) fn opening(&mut self, endpoint: EndpointId) -> Result<Rc<Notify>, Rc<Notify>> {
+        if let Some(under_way) = self.opening.get(&endpoint) {
+            return Err(Rc::clone(under_way));
+        }
+        let notify = Rc::new(Notify::new());
+        self.opening.insert(endpoint, Rc::clone(&notify));
+        Ok(notify)
+    }
+
+    /// The connection that was being opened is there, or will not be.
+    pub(crate) fn opened(&mut self, endpoint: EndpointId) {
+        if let Some(notify) = self.opening.remove(&endpoint) {
+            notify.notify_waiters();
+        }
+    }
+
+    /// Whether `endpoint` chose HTTP/1.1 the last time it could choose.
+    pub(crate) fn has_declined(&self, endpoint: EndpointId) -> bool {
+        self.declined.contains(&endpoint)
+    }
+
+    /// It chose HTTP/1.1.
+    pub(crate) fn declines(&mut self, endpoint: EndpointId) {
+        self.declined.insert(endpoint);
+    }
+
+    /// Lets those go that idled for too long, and those that lead to endpoints for which
+    /// `idle_timeout` has no answer; streams under way go on.
+    pub(crate) fn sweep(&mut self, now: Instant, idle_timeout: impl Fn(EndpointId) -> Option<Duration>) {
+        self.declined.retain(|endpoint| idle_timeout(*endpoint).is_some());
+        self.open.retain(|endpoint, sessions| {
+            let Some(timeout) = idle_timeout(*endpoint) else { return false };
+            sessions.retain(|session| {
+                let Streams { open, closed, free_since } = &*session.streams;
+                !closed.get() && (open.get() > 0 || now.saturating_duration_since(free_since.get()) < timeout)
+            });
+            !sessions.is_empty()
+        });
+    }
+
+    /// Takes in a connection that was just opened, in a task of its own, and makes its first stream.
+    ///
+    /// # Errors
+    /// If the other side does not take our first words.
+    pub(crate) async fn begin<S: Io + 'static>(
+        io: S,
+        secure: bool,
+        counted: Counted,
+    ) -> io::Result<(NewSession, (ClientStream, InUse))> {
+        let (send, mut connection) = builder().handshake(io).await.map_err(io::Error::other)?;
+        let streams =
+            Rc::new(Streams { open: Cell::new(0), closed: Cell::new(false), free_since: Cell::new(Instant::now()) });
+        let first = (ClientStream::new(send.clone(), secure), InUse::begin(&streams));
+        let ping = connection.ping_pong();
+        tokio::task::spawn_local(drive(connection, ping, Rc::clone(&streams), counted));
+        Ok((NewSession(Session { send, secure, streams }), first))
+    }
+
+    /// Keeps it for more streams.
+    pub(crate) fn keep(&mut self, endpoint: EndpointId, session: NewSession) {
+        self.open.entry(endpoint).or_default().push(session.0);
+    }
+}
+
+/// A connection of which nobody knows yet.
+pub(crate) struct NewSession(Session);
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEAD_MAX)
+        .max_send_buffer_size(SEND_BUFFER)
+        .enable_push(false);
+    builder
+}
+
+/// Moves a connection's frames until it ends; counted as open till then.
+async fn drive<S: Io>(
+    mut connection: Connection<S, Bytes>,
+    ping: Option<PingPong>,
+    streams: Rc<Streams>,
+    counted: Counted,
+) {
+    let mut pulse = Pulse { ping, deadline: Deadline::new(Instant::now() + PING_INTERVAL), pinged: false };
+    poll_fn(|context| {
+        if Pin::new(&mut connection).poll(context).is_ready() || pulse.is_lost(&streams, context) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    })
+    .await;
+    streams.closed.set(true);
+    drop(counted);
+}
+
+/// Finds out whether an endpoint is still there that owes us something.
+struct Pulse {
+    ping: Option<PingPong>,
+    deadline: Deadline,
+    pinged: bool,
+}
+
+impl Pulse {
+    fn is_lost(&mut self, streams: &Streams, context: &mut Context<'_>) -> bool {
+        let Some(ping) = &mut self.ping else { return false };
+        if self.pinged {
+            match ping.poll_pong(context) {
+                Poll::Ready(Ok(_)) => {
+                    self.pinged = false;
+                    self.deadline.set_after(Instant::now(), PING_INTERVAL);
+                }
+                Poll::Ready(Err(_)) => return true,
+                Poll::Pending => {}
+            }
+        }
+        while self.deadline.poll(context).is_ready() {
+            if self.pinged {
+                return true;
+            }
+            let asks = streams.open.get() > 0 && ping.send_ping(Ping::opaque()).is_ok();
+            if asks {
+                // Its answer wakes whoever asked for it.
+                self.pinged = ping.poll_pong(context).is_pending();
+            }
+            self.deadline.set_after(Instant::now(), if asks { PING_TIMEOUT } else { PING_INTERVAL });
+        }
+        false
+    }
+}
