@@ -159,11 +159,16 @@ impl Batch {
         let mut rooms: [IoSliceMut<'_>; MOST] =
             std::array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));
         let mut count = 0;
-        let received = socket.io.try_io(HEARD, || {
+        let mut receive = || {
             count = self.state.recv(UdpSockRef::from(&socket.io), &mut rooms[..most], &mut self.metas)?;
             // Fewer than asked for were there: what comes later is told. Saves asking once more.
-            if count < most { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-        });
+            if count < most { Err(io::Error::from(io::ErrorKind::WouldBlock)) } else { Ok(()) }
+        };
+        // One after the other: of two at once the runtime knows nothing here.
+        let mut received = socket.io.try_io(Interest::READABLE, &mut receive);
+        if received.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            received = socket.io.try_io(Interest::ERROR, receive);
+        }
         if count > 0 { Ok(count) } else { received.map(|()| 0) }
     }
 
