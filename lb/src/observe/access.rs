@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -24,6 +24,8 @@ pub(crate) struct Line<'a> {
     /// Until the head of the endpoint's answer; of a session, until it was connected.
     pub(crate) first_byte: Option<Duration>,
     pub(crate) peer: SocketAddr,
+    /// The client, if a trusted proxy tells another address than its own.
+    pub(crate) told: Option<IpAddr>,
     pub(crate) listener: &'a str,
     pub(crate) route: Option<&'a str>,
     pub(crate) cluster: Option<&'a str>,
@@ -81,7 +83,10 @@ impl Line<'_> {
         if let Some(id) = self.id {
             text(out, "request_id", id.as_bytes());
         }
-        put(out, format_args!(",\"client\":\"{}\"", self.peer));
+        match self.told {
+            Some(client) => put(out, format_args!(",\"client\":\"{client}\",\"peer\":\"{}\"", self.peer)),
+            None => put(out, format_args!(",\"client\":\"{}\"", self.peer)),
+        }
         let first = match (&self.request, self.datagrams) {
             (Some(request), _) => {
                 text(out, "method", request.method.as_bytes());
@@ -142,7 +147,11 @@ impl Line<'_> {
     }
 
     fn text(&self, out: &mut Vec<u8>, clock: &mut Clock) {
-        put(out, format_args!("{} {} \"", clock.text(self.wall), self.peer));
+        put(out, format_args!("{} ", clock.text(self.wall)));
+        match self.told {
+            Some(client) => put(out, format_args!("{client} via {} \"", self.peer)),
+            None => put(out, format_args!("{} \"", self.peer)),
+        }
         match &self.request {
             Some(request) => {
                 escape(out, request.method.as_bytes());
@@ -440,6 +449,7 @@ mod tests {
             took: Duration::from_micros(1500),
             first_byte: None,
             peer: ([127, 0, 0, 1], 5).into(),
+            told: None,
             listener: "web",
             route: None,
             cluster: Some("shop"),
@@ -447,7 +457,15 @@ mod tests {
             gray: None,
             attempts: 1,
             denied: None,
-            request: Some(Request { method: "GET", host: "a", target: b"/\"\\\x01", version: "HTTP/1.1", status: 503 }),
+            request: Some(Request {
+                method: "GET",
+                host: "a",
+                target: b"/\"\\\x01",
+                version: "HTTP/1.1",
+                status: 503,
+                grpc: None,
+                tunnel: false,
+            }),
             datagrams: None,
             reason: Some("no_healthy_endpoint"),
             id: Some("id"),

@@ -108,6 +108,11 @@ impl<S: Stream> Client<S> {
         Self { wire: Wire::new(io), peer, bound, deadline, since: now, busy: true, half_closed: false }
     }
 
+    /// Whether it speaks over TLS.
+    pub(crate) const fn is_secure(&self) -> bool {
+        self.wire.io.is_secure()
+    }
+
     /// The next request's head.
     pub(crate) async fn next<E: Env<Stream = S>>(&mut self, worker: &Worker<E>, patience: &Patience) -> Next {
         let mut reading = Reading { heads: None, end: HeadEnd::default(), began: false, going: false };

@@ -7,6 +7,7 @@
 
 pub(crate) mod accept;
 mod affinity;
+mod answer;
 mod arrive;
 mod attempts;
 pub(crate) mod budget;
@@ -14,9 +15,11 @@ mod choice;
 mod client;
 mod deadline;
 mod decision;
+mod edits;
 mod exchange;
 mod flight;
 mod forward;
+mod gate;
 mod headers;
 mod http2;
 mod lease;

@@ -280,6 +280,7 @@ impl Session {
             took: now - story.began,
             first_byte: story.answered.map(|connected| connected - story.began),
             peer: client.peer.address,
+            told: None,
             listener: self.listener.config.name.as_str(),
             route: None,
             cluster: Some(self.cluster.name.as_str()),

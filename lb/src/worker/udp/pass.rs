@@ -99,7 +99,11 @@ impl Door {
                 let open = load.sum(|load| &load.open);
                 // A sum over gauges that are being written may dip below zero.
                 let open = if open > i64::MAX as u64 { 0 } else { open };
-                udp::may_open(key.client, &listener.config.access, &listener.config.udp, open)?;
+                let own = (&listener.access, listener.limit.as_deref());
+                // A UDP listener has one route.
+                let route = listener.targets.first().map(|target| (&target.access, target.limit.as_deref()));
+                let gates = [own, route.unwrap_or((&listener.access, None))];
+                udp::may_open(key.client.ip(), &gates, &listener.config.udp, open, now)?;
                 Lost::default()
             }
         };

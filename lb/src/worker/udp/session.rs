@@ -107,6 +107,7 @@ impl Session {
             took: now - self.began,
             first_byte: self.answered.map(|answered| answered - self.began),
             peer: self.client,
+            told: None,
             listener: self.listener.config.name.as_str(),
             route: None,
             cluster: Some(self.cluster.name.as_str()),
