@@ -16,7 +16,7 @@ use weir_core::snapshot::Listener;
 use super::Worker;
 use super::affinity::Affinity;
 use super::attempts::{Failure, GiveUp, Patience, Tries};
-use super::client::{Client, Heads};
+use super::client::{Client, Heads, server_name};
 use super::edits::Facts;
 use super::forward::Inbound;
 use super::headers::{self, Backward, Onward};
@@ -79,7 +79,8 @@ pub(crate) async fn exchange<'w, E: Env>(
         head: request,
         policy: &listener.config.headers,
         route: tries.route(listener),
-        facts: Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str()),
+        facts: Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str())
+            .named(server_name(client.secure.as_ref())),
         peer: &client.peer,
         trusted: *trusted,
         endpoint: leased.member.address(),

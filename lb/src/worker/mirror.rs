@@ -17,6 +17,7 @@ use weir_core::release::Mirror;
 use weir_core::release::load::MirrorLoad;
 use weir_core::snapshot::{Breaker, Cluster, Listener};
 
+use super::client::server_name;
 use super::edits::Facts;
 use super::exchange::poll_head;
 use super::flight::{ClusterFlight, Flight, Held};
@@ -92,7 +93,8 @@ fn copy<E: Env>(
         head: &heads.request,
         policy: &listener.config.headers,
         route: listener.config.routes.get(story.route?)?,
-        facts: Facts::of(&client.peer, &heads.request, story, cluster.config.name.as_str()),
+        facts: Facts::of(&client.peer, &heads.request, story, cluster.config.name.as_str())
+            .named(server_name(client.secure.as_ref())),
         peer: &client.peer,
         trusted: *trusted,
         endpoint: cluster.members[member].address(),
