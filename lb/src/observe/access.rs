@@ -28,6 +28,8 @@ pub(crate) struct Line<'a> {
     pub(crate) told: Option<IpAddr>,
     pub(crate) listener: &'a str,
     pub(crate) route: Option<&'a str>,
+    /// That a client asked for by SNI, of a session that is passed on unopened.
+    pub(crate) server_name: Option<&'a str>,
     pub(crate) cluster: Option<&'a str>,
     pub(crate) endpoint: Option<&'a Address>,
     pub(crate) gray: Option<Gray<'a>>,
@@ -112,6 +114,9 @@ impl Line<'_> {
         text(out, "listener", self.listener.as_bytes());
         if let Some(route) = self.route {
             text(out, "route", route.as_bytes());
+        }
+        if let Some(name) = self.server_name {
+            text(out, "server_name", name.as_bytes());
         }
         if let Some(cluster) = self.cluster {
             text(out, "cluster", cluster.as_bytes());
@@ -446,12 +451,21 @@ mod tests {
             told: None,
             listener: "web",
             route: None,
+            server_name: None,
             cluster: Some("shop"),
             endpoint: None,
             gray: None,
             attempts: 1,
             denied: None,
-            request: Some(Request { method: "GET", host: "a", target: b"/\"\\\x01", version: "HTTP/1.1", status: 503, grpc: None, tunnel: false }),
+            request: Some(Request {
+                method: "GET",
+                host: "a",
+                target: b"/\"\\\x01",
+                version: "HTTP/1.1",
+                status: 503,
+                grpc: None,
+                tunnel: false,
+            }),
             reason: Some("no_healthy_endpoint"),
             id: Some("id"),
             body_in: 0,

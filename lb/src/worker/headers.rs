@@ -65,6 +65,8 @@ impl RequestId {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    /// Where it came to, if another proxy told that.
+    pub(crate) to: Option<SocketAddr>,
     text: [u8; Self::MAX],
     len: u8,
 }
@@ -84,7 +86,7 @@ impl Peer {
         // It fits; were it longer, it would be cut, not lost.
         let _ = write!(rest, "{}", address.ip());
         let len = (Self::MAX - rest.len()) as u8;
-        Self { address, text, len }
+        Self { address, to: None, text, len }
     }
 
     pub(crate) fn text(&self) -> &[u8] {
@@ -255,7 +257,8 @@ fn x_forwarded(out: &mut Vec<u8>, onward: &Onward<'_>) {
     }
     push(out, &[onward.peer.text(), b"\r\n"]);
     if !has(Known::XForwardedProto) {
-        out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+        let scheme: &[u8] = if onward.facts.secure { b"https" } else { b"http" };
+        push(out, &[b"X-Forwarded-Proto: ", scheme, b"\r\n"]);
     }
     if !has(Known::XForwardedHost) && !onward.head.authority.is_empty() {
         push(out, &[b"X-Forwarded-Host: ", fields.text(onward.head.authority), b"\r\n"]);
@@ -426,27 +429,28 @@ mod tests {
     };
 
     fn onward(text: &str, policy: &HeaderPolicy, trusted: bool) -> String {
+        by_route("", text, policy, trusted)
+    }
+
+    /// On a route with these keys.
+    fn by_route(route: &str, text: &str, policy: &HeaderPolicy, trusted: bool) -> String {
+        let config = format!(
+            "listeners: [{{name: web, bind: '127.0.0.1:80', routes: [{{cluster: shop{route}}}]}}]\n\
+             clusters: [{{name: shop, endpoints: ['127.0.0.1:1']}}]\n"
+        );
+        let config = weir_config::parse_str(&config).unwrap().config;
+        let route = &config.listeners[0].routes[0];
         let mut head = RequestHead::default();
         parse::request(text.as_bytes(), &LIMITS, &mut head).unwrap();
         let id = RequestId::given(b"id-1").unwrap();
         let (peer, endpoint) = (&Peer::new(([192, 0, 2, 7], 5).into()), &Address::Ip(([10, 0, 0, 1], 80).into()));
-        let mut out = Vec::new();
+        let (mut out, id) = (Vec::new(), Some(&id));
+        let facts =
+            Facts { request: &head, client: peer.address.ip(), id, secure: false, cluster: "shop", server_name: "" };
         let left = Duration::from_millis(1500);
-        request(
-            &mut out,
-            &Onward {
-                head: &head,
-                policy,
-                peer,
-                trusted,
-                endpoint,
-                id: Some(&id),
-                left,
-                shadow: false,
-                upgrade: None,
-                call: None,
-            },
-        );
+        let (head, upgrade, call, shadow) = (&head, None, None, false);
+        let onward = Onward { head, policy, route, facts, peer, trusted, endpoint, id, left, shadow, upgrade, call };
+        request(&mut out, &onward);
         String::from_utf8(out).unwrap()
     }
 
@@ -465,6 +469,35 @@ mod tests {
             "POST /x HTTP/1.1\r\nHost: a\r\nX-Stay: 2\r\nX-Forwarded-Proto: https\r\nContent-Length: 3\r\n\
              X-Forwarded-For: 1.1.1.1, 192.0.2.7\r\nX-Forwarded-Host: a\r\nX-Request-Id: id-1\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_route_rewrites_what_endpoints_see() {
+        let path = ", match: {path_prefix: /api}, rewrite: {path_prefix: /v1}";
+        for (route, target, line) in [
+            (path, "/api/x?y=/api", "GET /v1/x?y=/api"),
+            (path, "/api?y", "GET /v1?y"),
+            (path, "http://a/api/x?y", "GET /v1/x?y"),
+            (", rewrite: {path: /whole}", "/api/x?y", "GET /whole?y"),
+            (", rewrite: {path: /whole}", "http://a", "GET /whole"),
+        ] {
+            let onward = by_route(route, &format!("GET {target} HTTP/1.1\r\nHost: a:80\r\n\r\n"), &POLICY, false);
+            assert!(onward.starts_with(&format!("{line} HTTP/1.1\r\nHost: a")), "{route} {target}: {onward}");
+        }
+        let star = by_route(", rewrite: {path: /w}", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", &POLICY, false);
+        assert!(star.starts_with("OPTIONS * HTTP/1.1\r\n"), "{star}");
+        let host = by_route(", rewrite: {host: b.internal}", "GET / HTTP/1.1\r\nHost: a:80\r\n\r\n", &POLICY, false);
+        assert!(host.starts_with("GET / HTTP/1.1\r\nHost: b.internal\r\n"), "{host}");
+        assert!(host.contains("\r\nX-Forwarded-Host: a:80\r\n"), "{host}");
+    }
+
+    #[test]
+    fn a_route_changes_what_we_write_too() {
+        let route = ", headers: {request: {remove: [x-forwarded-for, x-old], set: {x-request-id: '{cluster}'}}}";
+        let text = "GET / HTTP/1.1\r\nHost: a\r\nX-Old: 1\r\n\r\n";
+        let wanted = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n\
+                      x-request-id: shop\r\n\r\n";
+        assert_eq!(by_route(route, text, &POLICY, false), wanted);
     }
 
     #[test]
@@ -492,10 +525,9 @@ mod tests {
         let id = RequestId::given(b"id-1").unwrap();
         let render = |framing, version, closing| {
             let mut out = Vec::new();
-            response(
-                &mut out,
-                &Backward { head: &head, framing, version, closing, id: Some(&id), fields: &[], upgrade: None },
-            );
+            let (head, id) = (&head, Some(&id));
+            let (fields, upgrade, edits) = (&[][..], None, None);
+            response(&mut out, &Backward { head, framing, version, closing, id, fields, upgrade, edits });
             String::from_utf8(out).unwrap()
         };
         assert_eq!(

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -24,7 +25,8 @@ use weir_core::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
 
 use super::lag::Lag;
 use crate::env::{Env, Stream};
-use crate::transport::{self, Way};
+use crate::tls::{Book, Use};
+use crate::transport::{self, Unopened, Way};
 
 /// A probe that has ended.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ pub struct Finished {
 /// orders no more than may run.
 pub struct Prober<E: Env> {
     env: E,
+    book: Arc<ArcSwap<Book>>,
     lag: Rc<Lag>,
     results: mpsc::UnboundedSender<Finished>,
     dice: Dice,
@@ -53,9 +56,9 @@ pub struct Prober<E: Env> {
 impl<E: Env> Prober<E> {
     /// A prober that reports to `results`. That channel needs no bound: it holds at most one
     /// result for each probe that was ordered.
-    pub fn new(env: E, lag: Rc<Lag>, results: mpsc::UnboundedSender<Finished>) -> Self {
+    pub fn new(env: E, book: Arc<ArcSwap<Book>>, lag: Rc<Lag>, results: mpsc::UnboundedSender<Finished>) -> Self {
         let dice = env.dice("probes");
-        Self { env, lag, results, dice, tasks: JoinSet::new() }
+        Self { env, book, lag, results, dice, tasks: JoinSet::new() }
     }
 
     /// Probes as ordered, now; what is rehearsed befalls probes too. Should the probe panic, no
@@ -65,10 +68,19 @@ impl<E: Env> Prober<E> {
         while self.tasks.try_join_next().is_some() {}
         let injected = drill::at_probe(drills, &order.key, order.zone.as_ref(), &mut self.dice);
         let (env, lag, results) = (self.env.clone(), Rc::clone(&self.lag), self.results.clone());
+        let tls = transport::connector(&self.book.load(), &order.cluster);
         self.tasks.spawn_local(async move {
-            let ProbeOrder { id, key, address, check, cluster, .. } = order;
-            let way = Way { connect: &cluster.connect };
-            let outcome = rehearsed(&env, &lag, &address, way, &check, injected).await;
+            let ProbeOrder { id, key, address, check, cluster, host, .. } = order;
+            let proxy = cluster.proxy_protocol.map(|version| (version, None));
+            let outcome = match &tls {
+                Ok(tls) => {
+                    let for_what = if matches!(check.kind, CheckKind::Tcp(_)) { Use::Bytes } else { Use::Http };
+                    let (connect, tls, host) = (&cluster.connect, tls.as_deref(), host.as_deref());
+                    let way = Way { connect, proxy, tls, host, for_what };
+                    rehearsed(&env, &lag, &address, way, &check, injected).await
+                }
+                Err(unopened) => ProbeOutcome { result: Unopened::probed(unopened), took: Duration::ZERO },
+            };
             // Fails only when the loop has ended, and then nobody wants it.
             let _ = results.send(Finished { id, key, check, outcome });
         });
