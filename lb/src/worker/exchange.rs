@@ -79,8 +79,10 @@ pub(crate) async fn exchange<'w, E: Env>(
         head: request,
         policy: &listener.config.headers,
         route: tries.route(listener),
-        facts: Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str()),
+        facts: Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str())
+            .of_tls(client.secure.as_deref()),
         peer: &client.peer,
+        certificate: client.certificate(),
         trusted: *trusted,
         endpoint: leased.member.address(),
         id: story.id.as_ref(),

@@ -284,7 +284,8 @@ async fn stream<E: Env>(open: Open<E>, request: Request<RecvStream>, mut respond
         return;
     };
     let stream = ServerStream::new(request.into_body(), respond, asked, framing);
-    let mut client = Client::stream(Transport::Served(Box::new(stream)), shared.peer, shared.secure.clone(), &shared.bound);
+    let mut client =
+        Client::stream(Transport::Served(Box::new(stream)), shared.peer, shared.secure.clone(), &shared.bound);
     let _busy = slot.busy();
     client.busy = true;
     let served = match parsed {

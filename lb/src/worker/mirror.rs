@@ -92,8 +92,10 @@ fn copy<E: Env>(
         head: &heads.request,
         policy: &listener.config.headers,
         route: listener.config.routes.get(story.route?)?,
-        facts: Facts::of(&client.peer, &heads.request, story, cluster.config.name.as_str()),
+        facts: Facts::of(&client.peer, &heads.request, story, cluster.config.name.as_str())
+            .of_tls(client.secure.as_deref()),
         peer: &client.peer,
+        certificate: client.certificate(),
         trusted: *trusted,
         endpoint: cluster.members[member].address(),
         id: story.id.as_ref(),
@@ -223,7 +225,7 @@ async fn dial<E: Env>(
     member: usize,
 ) -> Result<Box<Upstream<Transport<E::Stream>>>, Reason> {
     let member = &cluster.members[member];
-    if let Some((stream, in_use)) = worker.pool.borrow_mut().sessions.stream(member.id) {
+    if let Some((stream, in_use)) = worker.pool.borrow_mut().sessions.stream(member.id, &cluster.config) {
         return Ok(Upstream::stream(Transport::Asked(Box::new(stream)), in_use));
     }
     let full = member.live.connections.is_full() || cluster.live.connections.is_full();

@@ -281,6 +281,7 @@ impl Session {
             first_byte: story.answered.map(|connected| connected - story.began),
             peer: client.peer.address,
             told: None,
+            tls: client.tls_line(),
             listener: self.listener.config.name.as_str(),
             route: None,
             cluster: Some(self.cluster.name.as_str()),
