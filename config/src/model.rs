@@ -168,7 +168,8 @@ impl Protocol {
 /// How long a listener waits for its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerTimeouts {
-    /// From the first byte of a request to the end of its head. Default 10 s, then 408.
+    /// From the first byte of a request to the end of its head. Default 10 s, then 408. Of any
+    /// connection: for the PROXY protocol's header, and of TCP, for the hello that is routed by.
     pub header: Duration,
     /// Between two requests of a kept-open connection. Default 60 s.
     pub idle: Duration,

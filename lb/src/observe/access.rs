@@ -30,6 +30,8 @@ pub(crate) struct Line<'a> {
     pub(crate) tls: Option<Tls<'a>>,
     pub(crate) listener: &'a str,
     pub(crate) route: Option<&'a str>,
+    /// That a client asked for by SNI, of a session that is passed on unopened.
+    pub(crate) server_name: Option<&'a str>,
     pub(crate) cluster: Option<&'a str>,
     pub(crate) endpoint: Option<&'a Address>,
     pub(crate) gray: Option<Gray<'a>>,
@@ -130,6 +132,9 @@ impl Line<'_> {
         text(out, "listener", self.listener.as_bytes());
         if let Some(route) = self.route {
             text(out, "route", route.as_bytes());
+        }
+        if let Some(name) = self.server_name {
+            text(out, "server_name", name.as_bytes());
         }
         if let Some(cluster) = self.cluster {
             text(out, "cluster", cluster.as_bytes());
@@ -465,6 +470,7 @@ mod tests {
             tls: None,
             listener: "web",
             route: None,
+            server_name: None,
             cluster: Some("shop"),
             endpoint: None,
             gray: None,

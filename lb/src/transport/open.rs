@@ -4,13 +4,15 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use weir_config::model::{self, Address, Connect};
+use tokio::io::AsyncWriteExt;
+use weir_config::model::{self, Address, Connect, ProxyOut};
 use weir_core::health::{ProbeFailure, ProbeResult};
 use weir_core::reason::Reason;
 use weir_core::tls::Untrusted;
 
 use super::Transport;
 use crate::env::{Env, Unconnected};
+use crate::proxy::{self, Ends};
 use crate::tls::{Book, Connector, Use};
 
 /// How connections to the endpoints of one cluster are opened.
@@ -18,6 +20,8 @@ use crate::tls::{Book, Connector, Use};
 pub(crate) struct Way<'a> {
     /// Sockets.
     pub(crate) connect: &'a Connect,
+    /// What is said first of where it comes from, if that is said; without ends it is our own.
+    pub(crate) proxy: Option<(ProxyOut, Option<Ends>)>,
     /// TLS, if the cluster has it.
     pub(crate) tls: Option<&'a Connector>,
     /// The name that the endpoint was found by, if it was.
@@ -52,7 +56,11 @@ pub(crate) fn connector(book: &Book, cluster: &model::Cluster) -> Result<Option<
 /// # Errors
 /// Why there is none.
 pub(crate) async fn open<E: Env>(env: &E, to: &Address, way: Way<'_>) -> Result<Transport<E::Stream>, Unopened> {
-    let stream = env.connect(to, way.connect).await?;
+    let mut stream = env.connect(to, way.connect).await?;
+    if let Some((version, ends)) = way.proxy {
+        // In one write: there are receivers that look at the first segment only.
+        stream.write_all(&proxy::header(version, ends)).await?;
+    }
     let Some(tls) = way.tls else { return Ok(Transport::Plain(stream)) };
     let secured = tls.connect(stream, to, way.host, way.for_what).await;
     secured.map(Transport::Tls).map_err(|distrust| {

@@ -12,6 +12,7 @@ use tokio::io::AsyncWrite as _;
 use tokio::time::Instant;
 use weir_config::model::{Listener, ListenerLimits, ListenerTimeouts};
 use weir_core::reason::Reason;
+use weir_core::snapshot::Cluster;
 
 use super::Worker;
 use super::accept::Bound;
@@ -22,6 +23,7 @@ use crate::http1::head::{RequestHead, ResponseHead};
 use crate::http1::parse::{self, HeadEnd};
 use crate::http1::wire::{Buffer, Scratch, Wire};
 use crate::observe::access::Tls;
+use crate::proxy::Ends;
 use crate::tls::Secure;
 use crate::transport::Transport;
 
@@ -127,6 +129,14 @@ impl<S: Stream> Client<S> {
     /// Its certificate, as endpoints are told of it.
     pub(crate) fn certificate(&self) -> Option<&str> {
         self.secure.as_ref()?.certificate.as_deref()
+    }
+
+    /// What endpoints of `cluster` are told of where this comes from, if they are.
+    pub(crate) fn ends(&self, cluster: &Cluster) -> Option<Ends> {
+        cluster.config.proxy_protocol?;
+        // Over a Unix socket, and with nobody to tell more, there are no such ends.
+        let to = self.peer.to.or_else(|| self.wire.io.local_addr().ok())?;
+        Some(Ends { from: self.peer.address, to })
     }
 
     /// The next request's head.

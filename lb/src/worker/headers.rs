@@ -65,6 +65,8 @@ impl RequestId {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    /// Where it came to, if another proxy told that.
+    pub(crate) to: Option<SocketAddr>,
     text: [u8; Self::MAX],
     len: u8,
 }
@@ -84,7 +86,7 @@ impl Peer {
         // It fits; were it longer, it would be cut, not lost.
         let _ = write!(rest, "{}", address.ip());
         let len = (Self::MAX - rest.len()) as u8;
-        Self { address, text, len }
+        Self { address, to: None, text, len }
     }
 
     pub(crate) fn text(&self) -> &[u8] {

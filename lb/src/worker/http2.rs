@@ -28,7 +28,7 @@ use super::headers::Peer;
 use super::reply::{self, Fate};
 use super::serve::{Guard, Slot};
 use super::tunnel;
-use crate::env::Env;
+use crate::env::{Env, Stream as _};
 use crate::http1::parse;
 use crate::http1::wire::{Io, Wire};
 use crate::http2::server::{self, ServerStream};
@@ -74,9 +74,12 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
     let Some((world, index)) = client.bound.place_of(&*worker, Protocol::Http) else { return };
     let listener = std::sync::Arc::clone(&world.snapshot.listeners[index]);
     drop(world);
+    let mut peer = client.peer;
+    // A stream knows no address of ours.
+    peer.to = peer.to.or_else(|| client.wire.io.local_addr().ok());
     let shared = Rc::new(Shared {
         worker: Rc::clone(&worker),
-        peer: client.peer,
+        peer,
         secure: client.secure.clone(),
         bound: Rc::clone(&client.bound),
         open: Cell::new(0),

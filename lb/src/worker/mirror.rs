@@ -160,7 +160,7 @@ async fn exchange<E: Env>(
     to_head: bool,
 ) -> Result<u16, Reason> {
     let id = cluster.members[member].id;
-    let idle = worker.pool.borrow_mut().take(id, &cluster.config, Instant::now());
+    let idle = worker.pool.borrow_mut().take(id, &cluster.config, None, Instant::now());
     if let Some(mut upstream) = idle {
         let answered = ask(worker, &mut upstream, bytes, to_head).await;
         // One that idled and had been closed says nothing of its endpoint.
@@ -232,6 +232,6 @@ async fn dial<E: Env>(
     let permits = if full { None } else { member.live.connections.take().zip(cluster.live.connections.take()) };
     let (own, shared) = permits.ok_or(Reason::QueueFull)?;
     let place = worker.budget.for_endpoint().ok_or(Reason::ConnectLocal)?;
-    let connecting = lease::connect(worker, cluster, member, (place, [own, shared]));
+    let connecting = lease::connect(worker, cluster, member, None, (place, [own, shared]));
     timeout(cluster.config.connect.timeout, connecting).await.unwrap_or(Err(Reason::ConnectTimeout))
 }

@@ -59,13 +59,14 @@ use crate::http1::wire::Scratch;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
 use crate::observe::decision::Report;
+use crate::proxy::Ends;
 use crate::tls::{Book, Use};
 use crate::transport::{self, Transport, Unopened, Way};
 use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
 use pool::Pool;
-use tcp::Pipes;
+use tcp::{Pipes, Watches};
 
 /// What a worker is told to do.
 #[derive(Debug)]
@@ -124,6 +125,7 @@ pub(crate) struct Worker<E: Env> {
     pub(crate) budget: Budget,
     pub(crate) scratch: Scratch,
     pipes: Pipes,
+    watches: Watches,
     pub(crate) dice: RefCell<Dice>,
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
@@ -177,6 +179,7 @@ impl<E: Env> Worker<E> {
             counts,
             reports,
             pipes: Pipes::new(budget.clone()),
+            watches: Watches::default(),
             budget,
             scratch: Scratch::new(),
             dice: RefCell::new(dice),
@@ -261,6 +264,7 @@ impl<E: Env> Worker<E> {
         let changed = self.doors.borrow().values().filter(|door| door.bound.follow(&world, &newer)).count();
         drop(world);
         self.called.lend(self.index, &newer.snapshot);
+        self.watches.look(&newer.snapshot);
         *self.world.borrow_mut() = Rc::clone(&newer);
         if changed > 0 {
             self.wake_all();
@@ -299,16 +303,19 @@ impl<E: Env> Worker<E> {
     }
 
     /// A new connection to an endpoint; its timeout is the caller's to keep.
+    /// With PROXY protocol the endpoint is told of `ends`; without any, that it is for ourselves.
     pub(crate) async fn connect(
         &self,
         cluster: &Cluster,
         member: &Member,
+        ends: Option<Ends>,
         for_what: Use,
     ) -> Result<Transport<E::Stream>, Unopened> {
         let config = &cluster.config;
+        let proxy = config.proxy_protocol.map(|version| (version, ends));
         let tls = if config.tls.is_none() { None } else { transport::connector(&self.book(), config)? };
-        let way = Way { connect: &config.connect, tls: tls.as_deref(), host: member.host.as_deref(), for_what };
-        transport::open(&self.env, member.address(), way).await
+        let (connect, tls, host) = (&config.connect, tls.as_deref(), member.host.as_deref());
+        transport::open(&self.env, member.address(), Way { connect, proxy, tls, host, for_what }).await
     }
 
     /// What TLS is spoken now.

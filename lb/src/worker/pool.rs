@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -26,6 +27,8 @@ use crate::http1::wire::{Io, Wire};
 #[derive(Debug)]
 pub(crate) struct Upstream<S> {
     pub(crate) wire: Wire<S>,
+    /// The client it told its endpoint of, if it did: it may carry nobody else's requests.
+    pub(crate) whose: Option<SocketAddr>,
     held: Held,
 }
 
@@ -99,12 +102,12 @@ impl Drop for Counted {
 impl<S: Io> Upstream<S> {
     /// A connection of its own, just opened.
     pub(crate) fn new(io: S, opened: Counted) -> Box<Self> {
-        Box::new(Self { wire: Wire::new(io), held: Held::Own(opened) })
+        Box::new(Self { wire: Wire::new(io), whose: None, held: Held::Own(opened) })
     }
 
     /// One stream of a connection.
     pub(crate) fn stream(io: S, in_use: InUse) -> Box<Self> {
-        Box::new(Self { wire: Wire::new(io), held: Held::Shared(in_use) })
+        Box::new(Self { wire: Wire::new(io), whose: None, held: Held::Shared(in_use) })
     }
 
     /// Its connection, should it be one that is shared, is given no more streams.
@@ -155,15 +158,18 @@ impl<S: Io> Pool<S> {
         Self { idle: HashMap::default(), sessions: Sessions::default() }
     }
 
-    /// The connection to `endpoint` that was used last, if one is left that still stands.
+    /// The connection to `endpoint` that was used last, if one is left that still stands; of those
+    /// that belong to a client, only `whose`.
     pub(crate) fn take(
         &mut self,
         endpoint: EndpointId,
         cluster: &Arc<model::Cluster>,
+        whose: Option<SocketAddr>,
         now: Instant,
     ) -> Option<Box<Upstream<S>>> {
         let idle = self.idle.get_mut(&endpoint)?;
-        while let Some(Idle { mut upstream, since }) = idle.pop() {
+        while let Some(at) = idle.iter().rposition(|idle| idle.upstream.whose == whose) {
+            let Idle { mut upstream, since } = idle.remove(at);
             let fresh = now.saturating_duration_since(since) < cluster.pool.idle_timeout;
             if fresh && upstream.is_for(cluster) && upstream.is_quiet() {
                 return Some(upstream);
@@ -286,7 +292,7 @@ mod tests {
             .collect();
         let mut renamed = (*cluster()).clone();
         renamed.pool.max_idle = 7;
-        assert!(pool.take(ENDPOINT, &Arc::new(renamed), now).is_some(), "it would be opened the same way");
+        assert!(pool.take(ENDPOINT, &Arc::new(renamed), None, now).is_some(), "it would be opened the same way");
         let mut secured = (*cluster()).clone();
         secured.tls = Some(model::ClientTls {
             server_name: None,
@@ -294,7 +300,7 @@ mod tests {
             certificate: None,
             min_version: model::TlsVersion::V12,
         });
-        assert!(pool.take(ENDPOINT, &Arc::new(secured), now).is_none());
+        assert!(pool.take(ENDPOINT, &Arc::new(secured), None, now).is_none());
         assert_eq!(open(&load), 0);
         drop(ends);
     }
@@ -317,9 +323,31 @@ mod tests {
         assert_eq!(open(&load), 3);
         drop(second_end);
         third_end.write_all(b"HTTP/1.1 408 Too late\r\n").await.unwrap();
-        assert!(pool.take(ENDPOINT, &cluster(), now).is_some());
-        assert!(pool.take(ENDPOINT, &cluster(), now).is_none());
+        assert!(pool.take(ENDPOINT, &cluster(), None, now).is_some());
+        assert!(pool.take(ENDPOINT, &cluster(), None, now).is_none());
         assert_eq!(open(&load), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_told_of_a_client_serves_no_other() {
+        let load = Arc::new(Shards::new(1));
+        let (mut pool, now) = (Pool::new(), Instant::now());
+        let whose = |port| Some(SocketAddr::from(([10, 0, 0, 1], port)));
+        let ends: Vec<_> = [whose(1), None, whose(2)]
+            .into_iter()
+            .map(|whose| {
+                let (mut upstream, end) = connection(&load);
+                upstream.whose = whose;
+                pool.give(ENDPOINT, upstream, now, 10);
+                end
+            })
+            .collect();
+        assert!(pool.take(ENDPOINT, &cluster(), whose(3), now).is_none());
+        for whose in [whose(1), whose(2), None] {
+            assert_eq!(pool.take(ENDPOINT, &cluster(), whose, now).unwrap().whose, whose);
+            assert!(pool.take(ENDPOINT, &cluster(), whose, now).is_none());
+        }
+        drop(ends);
     }
 
     #[tokio::test(start_paused = true)]

@@ -350,6 +350,7 @@ impl<S: Stream> Tunnel<S> {
             tls: client.tls_line(),
             listener: told.listener.as_str(),
             route: told.route.as_ref().map(RouteName::as_str),
+            server_name: None,
             cluster: Some(told.cluster.as_str()),
             endpoint: Some(&told.endpoint.address),
             gray: told.release.as_ref().map(|(release, decided)| release::line(release, *decided)),

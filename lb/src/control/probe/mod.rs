@@ -71,10 +71,12 @@ impl<E: Env> Prober<E> {
         let tls = transport::connector(&self.book.load(), &order.cluster);
         self.tasks.spawn_local(async move {
             let ProbeOrder { id, key, address, check, cluster, host, .. } = order;
+            let proxy = cluster.proxy_protocol.map(|version| (version, None));
             let outcome = match &tls {
                 Ok(tls) => {
                     let for_what = if matches!(check.kind, CheckKind::Tcp(_)) { Use::Bytes } else { Use::Http };
-                    let way = Way { connect: &cluster.connect, tls: tls.as_deref(), host: host.as_deref(), for_what };
+                    let (connect, tls, host) = (&cluster.connect, tls.as_deref(), host.as_deref());
+                    let way = Way { connect, proxy, tls, host, for_what };
                     rehearsed(&env, &lag, &address, way, &check, injected).await
                 }
                 Err(unopened) => ProbeOutcome { result: Unopened::probed(unopened), took: Duration::ZERO },

@@ -25,7 +25,7 @@ fn connect() -> Connect {
 }
 
 fn plain(connect: &Connect) -> Way<'_> {
-    Way { connect, tls: None, host: None, for_what: Use::Http }
+    Way { connect, proxy: None, tls: None, host: None, for_what: Use::Http }
 }
 
 /// What a probe of an endpoint of that manner says.

@@ -32,7 +32,7 @@ pub(super) async fn shake<E: Env>(
     listener: &Listener,
     arrival: Arrival<E::Stream>,
 ) -> Result<Client<E::Stream>, Reason> {
-    let Arrival { stream, peer, early } = arrival;
+    let Arrival { stream, peer, to, early } = arrival;
     let load = listener.load.of(worker.index);
     let Some(acceptor) = worker.book().acceptor(&listener.config.name).cloned() else {
         stream.abort_on_close();
@@ -66,6 +66,7 @@ pub(super) async fn shake<E: Env>(
         Some(Ok(Accepted { stream, secure, handshake })) => {
             load.shaken[handshake as usize].add(1);
             let mut client = Client::new(Transport::Tls(stream), peer, Rc::clone(bound), Instant::now());
+            client.peer.to = to;
             client.secure = Some(Rc::new(secure));
             Ok(client)
         }

@@ -66,13 +66,15 @@ pub(super) async fn rehearse<E: Env>(
     worker: &Worker<E>,
     world: &World,
     listener: &Listener,
+    route: usize,
     client: &mut Client<E::Stream>,
 ) -> Result<(), Reason> {
     let drills = &world.snapshot.drills;
     if drills.is_empty() {
         return Ok(());
     }
-    let injected = drill::at_route(drills, &listener.config.name, 0, NOTHING.headers, &mut worker.dice.borrow_mut());
+    let injected =
+        drill::at_route(drills, &listener.config.name, route, NOTHING.headers, &mut worker.dice.borrow_mut());
     room::pause(worker, client, injected.delay).await?;
     // There is no answer to abort with: whatever it was to be, the connection is reset.
     injected.end.map_or(Ok(()), |_| Err(Reason::FaultInjected))
@@ -192,7 +194,7 @@ impl<'w> Tries<'w> {
         }
         let permits = lease::permits(worker, self.cluster, member, None, client).await?;
         let place = lease::place(worker).ok_or(lease::LOCAL_FAILURE)?;
-        let connecting = worker.connect(self.cluster, member, Use::Bytes);
+        let connecting = worker.connect(self.cluster, member, client.ends(self.cluster), Use::Bytes);
         match self.patiently(worker, index, story, connecting).await {
             Some(Ok(transport)) => {
                 let load = Arc::clone(&member.load);
