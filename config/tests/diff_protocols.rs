@@ -150,12 +150,7 @@ const TABLE: &[(&str, &str, Touches, &str)] = &[
         NewConnections,
         "listener secure: tls handshake_timeout 10s -> 5s",
     ),
-    (
-        "max_handshakes: 1024",
-        "max_handshakes: 512",
-        NewConnections,
-        "listener secure: tls max_handshakes 1024 -> 512",
-    ),
+    ("max_handshakes: 1024", "max_handshakes: 512", NewConnections, "listener secure: tls max_handshakes 1024 -> 512"),
     (
         "mode: required ",
         "mode: optional ",
@@ -164,7 +159,12 @@ const TABLE: &[(&str, &str, Touches, &str)] = &[
     ),
     ("max_session: 12h}", "max_session: 6h}", NewConnections, "listener databases: timeouts: max_session 12h -> 6h"),
     ("on_unhealthy: close", "on_unhealthy: keep", NewConnections, "listener databases: on_unhealthy close -> keep"),
-    ("      idle: 60s                   # a flow", "      idle: 5s", NewConnections, "listener names: udp: idle 1m -> 5s"),
+    (
+        "      idle: 60s                   # a flow",
+        "      idle: 5s",
+        NewConnections,
+        "listener names: udp: idle 1m -> 5s",
+    ),
     ("max_flows: 65536", "max_flows: 1000", NewConnections, "listener names: udp: max_flows 65536 -> 1000"),
     ("responses: 1 ", "responses: 2 ", NewConnections, "listener names: udp: responses 1 -> 2"),
     ("protocol: h2 ", "protocol: h1 ", NewRequests, "cluster orders-v3: protocol h2 -> h1"),
@@ -279,7 +279,8 @@ fn sockets_of_datagrams_are_others_than_those_of_connections() {
 fn private_keys_are_told_to_nobody() {
     let full = config_with(FULL, &[]);
     let dump = format!("{full:?}");
-    let other = config_with(FULL, &[("shop.pem", "soon.pem"), ("shop.key", "soon.key"), ("tickets.key", "short80.key")]);
+    let other =
+        config_with(FULL, &[("shop.pem", "soon.pem"), ("shop.key", "soon.key"), ("tickets.key", "short80.key")]);
     let changes = diff(&full, &other);
     let told = format!("{changes}{}{changes:?}", changes.to_json());
     let tls = full.listeners.iter().find_map(|listener| listener.tls.as_ref()).unwrap();

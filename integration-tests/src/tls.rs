@@ -210,7 +210,9 @@ impl Secured {
         let mut bytes = [0; 4096];
         loop {
             if let Some((head, body)) = text.split_once("\r\n\r\n") {
-                let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned));
+                let length = head
+                    .lines()
+                    .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned));
                 if length.and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| body.len() >= length) {
                     return Ok(text);
                 }
