@@ -78,7 +78,8 @@ fn each_name_gets_its_certificate() {
     assert!(dialect.connect(front.web, "unknown.example").is_err());
     // Both kinds are for one name; the first of them that the client understands is shown.
     let rsa = dialect.connect(front.web, "both.example").unwrap();
-    let (of_rsa, of_ecdsa) = (peers::kind_shown(front.web, "RSA-PSS+SHA256"), peers::kind_shown(front.web, "ECDSA+SHA256"));
+    let (of_rsa, of_ecdsa) =
+        (peers::kind_shown(front.web, "RSA-PSS+SHA256"), peers::kind_shown(front.web, "ECDSA+SHA256"));
     assert_eq!((of_rsa.as_str(), of_ecdsa.as_str()), ("rsa", "ecdsa"));
     assert!(rsa.shown().len() > exact.shown().len());
     let until = front.weir.metric("weir_certificate_not_after_seconds", &["listener=\"web\"", "file=\"rsa.pem\""]);
@@ -120,7 +121,8 @@ fn clients_show_certificates() {
             put(folder, "clients.pem", clients.pem().as_bytes());
         });
         let ask = |shown| {
-            let mut client = Dialect::with(&authority, rustls::DEFAULT_VERSIONS, shown, &[]).connect(front.web, "a.example")?;
+            let mut client =
+                Dialect::with(&authority, rustls::DEFAULT_VERSIONS, shown, &[]).connect(front.web, "a.example")?;
             client.get("/", "X-Forwarded-Client-Cert: Hash=00;Subject=\"CN=boss\"\r\n")
         };
         let answer = ask(Some(&known)).unwrap();
@@ -131,7 +133,8 @@ fn clients_show_certificates() {
             "require" => assert!(ask(None).is_err()),
             _ => assert!(ask(None).unwrap().ends_with("\r\n\r\nnobody")),
         }
-        let causes = |cause: &str| front.weir.metric("weir_tls_handshake_failures_total", &[&format!("cause=\"{cause}\"")]);
+        let causes =
+            |cause: &str| front.weir.metric("weir_tls_handshake_failures_total", &[&format!("cause=\"{cause}\"")]);
         assert_eq!(causes("bad_certificate"), 1.0);
         assert_eq!(causes("no_certificate"), if mode == "require" { 1.0 } else { 0.0 });
     }
@@ -213,7 +216,8 @@ fn who_says_nothing_is_let_go() {
     let backend = Backend::text("hello");
     let tls = format!("{ONE}, handshake_timeout: 300ms, max_handshakes: 2");
     let front = Front::new(&tls, backend.address(), |folder| authority.issue(&["a.example"]).write(folder, "a"));
-    let failures = |cause: &str| front.weir.metric("weir_tls_handshake_failures_total", &[&format!("cause=\"{cause}\"")]);
+    let failures =
+        |cause: &str| front.weir.metric("weir_tls_handshake_failures_total", &[&format!("cause=\"{cause}\"")]);
     let silent: Vec<RawClient> = (0..2).map(|_| RawClient::connect(front.web)).collect();
     wait::until_true("two under way", || {
         front.weir.metric("weir_tls_handshakes_under_way", &[]) == 2.0 || failures("timeout") > 0.0
@@ -276,8 +280,7 @@ fn bytes_are_passed_on_under_tls() {
         peer.send(all);
     });
     let cluster = format!("endpoints: ['{}']", backend.address());
-    let front =
-        Front::of("tcp", ONE, &cluster, |folder| authority.issue(&["a.example"]).write(folder, "a"));
+    let front = Front::of("tcp", ONE, &cluster, |folder| authority.issue(&["a.example"]).write(folder, "a"));
     let mut client = Dialect::trusting(&authority).connect(front.web, "a.example").unwrap();
     client.stream.write_all(&[b"stressed".as_slice(); 10_000].concat()).unwrap();
     client.stream.conn.send_close_notify();

@@ -80,9 +80,10 @@ fn certificates(config: &Config) -> String {
         let certificates = listener.tls.iter().flat_map(|tls| &tls.certificates);
         certificates.map(move |certificate| (format!("listener {}", listener.name), certificate))
     });
-    let clusters = config.clusters.iter().filter_map(|cluster| {
-        Some((format!("cluster {}", cluster.name), cluster.tls.as_ref()?.certificate.as_ref()?))
-    });
+    let clusters = config
+        .clusters
+        .iter()
+        .filter_map(|cluster| Some((format!("cluster {}", cluster.name), cluster.tls.as_ref()?.certificate.as_ref()?)));
     let line = |(whose, certificate): (String, &Arc<Certificate>)| {
         let Certificate { file, subject, names, not_after, .. } = &**certificate;
         let shown = names.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");

@@ -312,7 +312,7 @@ impl<'l> Sending<'l> {
                     self.passed = upload.passed;
                     self.moved = Instant::now();
                 }
-                self.keep_clock(!upstream.wire.outbox.is_empty());
+                self.keep_clock(upstream.wire.is_blocked());
                 let until = self.until(upstream);
                 client.deadline.set(tries.send_by().map_or(until, |deadline| until.min(deadline)));
             }
@@ -344,7 +344,7 @@ impl<'l> Sending<'l> {
         }
         let idle = self.moved + self.listener.config.timeouts.stream_idle;
         let rate = self.listener.config.limits.body_min_rate;
-        if rate == 0 || self.converses || !upstream.wire.outbox.is_empty() {
+        if rate == 0 || self.converses || upstream.wire.is_blocked() {
             return idle;
         }
         let earned = Duration::from_secs_f64(self.passed as f64 / f64::from(rate));
@@ -356,7 +356,7 @@ impl<'l> Sending<'l> {
     fn late<S>(&mut self, upstream: &Upstream<S>, elsewhere: impl FnOnce() -> GiveUp) -> Late {
         let waits = self.waits_for_endpoint();
         if !self.over && !waits {
-            let blocked = !upstream.wire.outbox.is_empty();
+            let blocked = upstream.wire.is_blocked();
             return Late::Failed(if blocked { Reason::UpstreamTimeout } else { Reason::BodyTimeout });
         }
         let (since, deadline) =

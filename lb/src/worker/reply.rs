@@ -172,9 +172,9 @@ impl Both {
 
     /// Whose fault it is that nothing moves: of who does not read, or of who does not send.
     fn stalled<E: Env>(&self, client: &Client<E::Stream>, leased: &Leased<'_, E>) -> Reason {
-        if !client.wire.outbox.is_empty() {
+        if client.wire.is_blocked() {
             Reason::ClientGone
-        } else if !self.upload_over && leased.upstream.wire.outbox.is_empty() {
+        } else if !self.upload_over && !leased.upstream.wire.is_blocked() {
             Reason::BodyTimeout
         } else {
             Reason::UpstreamStalled

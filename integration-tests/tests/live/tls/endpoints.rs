@@ -79,7 +79,8 @@ fn endpoints_that_cannot_be_trusted_get_nothing() {
     let me = authority.issue(&["me.example"]);
     let year = SystemTime::now() + Duration::from_secs(365 * 24 * 60 * 60);
     let yesterday = SystemTime::now() - Duration::from_secs(24 * 60 * 60);
-    let plain = weir_integration_tests::backend::Backend::fixed("HTTP/1.1 400 Speak plainly\r\nContent-Length: 0\r\n\r\n");
+    let plain =
+        weir_integration_tests::backend::Backend::fixed("HTTP/1.1 400 Speak plainly\r\nContent-Length: 0\r\n\r\n");
     for (pair, word) in [
         (Some(authority.issue(&["b.example"])), "tls_name_mismatch"),
         (Some(other.issue(&["a.example"])), "tls_unknown_authority"),
@@ -96,7 +97,8 @@ fn endpoints_that_cannot_be_trusted_get_nothing() {
         }
         assert!(back.weir.metric("weir_upstream_errors_total", &["reason=\"upstream_tls\""]) > 0.0, "{word}");
         // Alone it is an answer of our own; and a probe says why.
-        let check = "health_checks: [{tcp_health_check: {}, interval: 1s, fast_interval: 50ms, unhealthy_threshold: 1}]";
+        let check =
+            "health_checks: [{tcp_health_check: {}, interval: 1s, fast_interval: 50ms, unhealthy_threshold: 1}]";
         let back = Back::new(&[bad], &format!("{tls}, panic: {{threshold: 0}}, {check}"), &authority, &me);
         let answer = back.ask();
         assert_eq!((answer.status, answer.reason()), (503, Some("no_healthy_endpoint")), "{word}");
@@ -151,7 +153,5 @@ fn what_was_opened_another_way_is_not_used_again() {
         back.web
     );
     back.weir.replace(&yaml);
-    wait::until_true("the connection to be given up", || {
-        back.ask().reason() == Some("upstream_tls")
-    });
+    wait::until_true("the connection to be given up", || back.ask().reason() == Some("upstream_tls"));
 }

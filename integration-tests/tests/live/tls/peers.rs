@@ -27,8 +27,18 @@ fn s_client(to: SocketAddr, arguments: &[&str]) -> String {
 pub(super) fn kind_shown(to: SocketAddr, signatures: &str) -> String {
     let said = s_client(to, &["-tls1_2", "-servername", "both.example", "-sigalgs", signatures]);
     match said {
-        said if said.contains("Server public key is 2048 bit") || said.contains("Peer signature type: RSA") || said.contains("Peer signature type: rsa") => "rsa".into(),
-        said if said.contains("Server public key is 256 bit") || said.contains("Peer signature type: ECDSA") || said.contains("Peer signature type: ecdsa") => "ecdsa".into(),
+        said if said.contains("Server public key is 2048 bit")
+            || said.contains("Peer signature type: RSA")
+            || said.contains("Peer signature type: rsa") =>
+        {
+            "rsa".into()
+        }
+        said if said.contains("Server public key is 256 bit")
+            || said.contains("Peer signature type: ECDSA")
+            || said.contains("Peer signature type: ecdsa") =>
+        {
+            "ecdsa".into()
+        }
         other => other,
     }
 }
