@@ -13,6 +13,7 @@
 //! - [`replica`]: an endpoint whose behaviour a test switches, and that remembers what it executed.
 //! - [`netns`]: places whose network can be cut.
 //! - [`dns`]: a name server whose answers a test switches.
+//! - [`tls`]: authorities, a client and an endpoint that speak TLS.
 //! - [`client`]: one connection, strictly read.
 //! - [`load`]: many kept-open connections that count each way to fail.
 //! - [`pace`]: an open-loop load that writes down what became of each request, and when.
@@ -33,5 +34,6 @@ pub mod pace;
 pub mod place;
 pub mod redis;
 pub mod replica;
+pub mod tls;
 pub mod wait;
 pub mod weir;

@@ -30,6 +30,7 @@ mod sni;
 mod stage;
 mod tcp;
 mod tcp_limits;
+mod tls;
 mod unix;
 mod upstream;
 mod websocket;

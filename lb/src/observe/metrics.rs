@@ -12,6 +12,7 @@ mod process;
 mod releases;
 mod snapshot;
 pub mod table;
+mod tls;
 
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@ use weir_core::snapshot::{Cluster, Listener, Member, Snapshot};
 use super::control::TransitionTimes;
 use super::family::{Family, describe};
 use super::table::{self, Metric};
-use super::{ENDPOINT_SERIES_MAX, clusters, releases};
+use super::{ENDPOINT_SERIES_MAX, clusters, releases, tls};
 
 const OURS: &[Metric] = &[
     table::GENERATION,
@@ -28,6 +28,10 @@ const OURS: &[Metric] = &[
     table::LISTENER_SENT,
     table::TUNNELS,
     table::TUNNELLED,
+    table::TLS_UNDER_WAY,
+    table::TLS_HANDSHAKES,
+    table::TLS_FAILURES,
+    table::CERTIFICATE_UNTIL,
     table::RESPONSES,
     table::REQUESTS,
     table::CALLS,
@@ -85,6 +89,7 @@ impl Collector for SnapshotCollector {
         generation.count(&[], snapshot.generation);
         let mut families = vec![generation.finish(), drills(&snapshot.drills)];
         listeners(&snapshot.listeners, &mut families);
+        tls::collect(&snapshot.config, &snapshot.listeners, &mut families);
         lanes(&snapshot.listeners, &mut families);
         clusters::collect(&snapshot.clusters, &mut families);
         releases::collect(&snapshot.releases, &mut families);

@@ -64,6 +64,14 @@ metrics! {
         "Tunnels open: connections that were upgraded (WebSocket), and those of CONNECT.";
     TUNNELLED = "weir_tunnels_total" COUNTER ["listener"]
         "Tunnels opened.";
+    TLS_UNDER_WAY = "weir_tls_handshakes_under_way" GAUGE ["listener"]
+        "TLS handshakes with clients under way, of listeners with TLS.";
+    TLS_HANDSHAKES = "weir_tls_handshakes_total" COUNTER ["listener", "version", "kind"]
+        "TLS handshakes with clients that succeeded, by version and whether they resumed a session.";
+    TLS_FAILURES = "weir_tls_handshake_failures_total" COUNTER ["listener", "cause"]
+        "TLS handshakes with clients that failed, by cause.";
+    CERTIFICATE_UNTIL = "weir_certificate_not_after_seconds" GAUGE ["listener", "cluster", "file"]
+        "When a certificate that we show expires, Unix time: a listener's, or what a cluster shows its endpoints.";
     RESPONSES = "weir_responses_total" COUNTER ["listener", "reason"]
         "Requests that ended in an answer of our own or an abort, by reason.";
     REQUESTS = "weir_requests_total" COUNTER ["listener", "cluster", "code_class"]
