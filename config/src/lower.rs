@@ -5,6 +5,7 @@
 
 mod actions;
 mod balancing;
+mod certificates;
 mod cluster;
 mod dial;
 mod endpoints;
@@ -14,6 +15,7 @@ mod listener;
 mod meaning;
 mod ports;
 mod protocols;
+mod redirect;
 mod reference;
 mod release;
 mod resilience;
@@ -363,6 +365,11 @@ mod tests {
         static READ: RefCell<BTreeSet<(&'static str, &'static str)>> = const { RefCell::new(BTreeSet::new()) };
     }
 
+    /// Files beside the examples.
+    fn beside(name: &str) -> std::io::Result<Vec<u8>> {
+        std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name))
+    }
+
     pub(super) fn note_read(object: &'static str, key: &'static str) {
         READ.with_borrow_mut(|read| read.insert((object, key)));
     }
@@ -370,12 +377,7 @@ mod tests {
     #[test]
     fn every_key_of_the_table_is_read() {
         READ.with_borrow_mut(BTreeSet::clear);
-        let files = |name: &str| match name {
-            "beta.txt" => Ok(include_bytes!("../examples/beta.txt").to_vec()),
-            "jwt.pem" => Ok(include_bytes!("../examples/jwt.pem").to_vec()),
-            other => Err(std::io::Error::other(other.to_owned())),
-        };
-        let source = crate::Source { name: "full.yaml", env: &|_| None, files: &files };
+        let source = crate::Source { name: "full.yaml", env: &|_| None, files: &beside };
         crate::parse(include_str!("../examples/full.yaml"), &source).unwrap();
         let expected: BTreeSet<_> =
             crate::shape::objects().iter().flat_map(|o| o.keys.iter().map(|key| (o.title, key.name))).collect();
@@ -386,6 +388,18 @@ mod tests {
     fn with(title: &str, keys: &str) -> String {
         let listener = match title {
             "listener" => format!("cluster: shop, {keys}"),
+            "server_tls" => format!("cluster: shop, tls: {{cert: shop.pem, key: shop.key, {keys}}}"),
+            "client_certificates" => format!(
+                "cluster: shop, tls: {{cert: shop.pem, key: shop.key, client_certificates: {{ca: ca.pem, {keys}}}}}"
+            ),
+            "proxy_protocol" => format!("cluster: shop, proxy_protocol: {{trusted: 10.0.0.0/8, {keys}}}"),
+            "rate_limit" => format!("cluster: shop, rate_limit: {{requests: 5, {keys}}}"),
+            "http2" => format!("cluster: shop, http2: {{{keys}}}"),
+            "udp" => format!("cluster: shop, protocol: udp, udp: {{{keys}}}"),
+            "redirect" => format!("routes: [{{redirect: {{scheme: https, {keys}}}}}]"),
+            "respond" => format!("routes: [{{respond: {{{keys}}}}}]"),
+            "route_headers" => format!("routes: [{{cluster: shop, headers: {{{keys}}}}}]"),
+            "header_edits" => format!("routes: [{{cluster: shop, headers: {{request: {{{keys}}}}}}}]"),
             "listener_timeouts" => format!("cluster: shop, timeouts: {{{keys}}}"),
             "limits" => format!("cluster: shop, limits: {{{keys}}}"),
             "headers" => format!("cluster: shop, headers: {{{keys}}}"),
@@ -403,7 +417,8 @@ mod tests {
         let cluster = match title {
             "cluster" => keys.to_owned(),
             "health_check" => format!("health_checks: [{{tcp_health_check: {{}}, {keys}}}]"),
-            "http_health_check" => format!("health_checks: [{{http_health_check: {{{keys}}}}}]"),
+            "http_health_check" | "grpc_health_check" => format!("health_checks: [{{{title}: {{{keys}}}}}]"),
+            "client_tls" => format!("tls: {{{keys}}}"),
             "failure_window" => format!("outlier_detection: {{failure_percentage: {{threshold: 30, {keys}}}}}"),
             "probation" => format!("outlier_detection: {{probation: {{{keys}}}}}"),
             "failure_rate" | "per_endpoint" => format!("circuit_breaker: {{{title}: {{{keys}}}}}"),
@@ -449,12 +464,17 @@ mod tests {
     #[test]
     fn a_default_that_is_written_out_means_the_same() {
         for object in crate::shape::objects() {
-            let meaning = |keys: &str| crate::parse_str(&with(object.title, keys)).unwrap().config;
+            let source = crate::Source { name: "with", env: &|_| None, files: &beside };
+            let meaning = |keys: &str| crate::parse(&with(object.title, keys), &source).unwrap().config;
             for key in object.keys {
                 if let crate::shape::Need::Default(default) = key.need {
-                    let written = format!("{}: {default}", key.name);
+                    // These mean something there only.
+                    let base = if ["on_unhealthy", "udp"].contains(&key.name) { "protocol: udp" } else { "" };
+                    let base = if object.title == "listener" { base } else { "" };
+                    let joint = if base.is_empty() { "" } else { ", " };
+                    let written = format!("{base}{joint}{}: {default}", key.name);
                     assert!(with(object.title, &written).contains(&written), "{} is nowhere", object.title);
-                    assert_eq!(meaning(&written), meaning(""), "{}: {written}", object.title);
+                    assert_eq!(meaning(&written), meaning(base), "{}: {written}", object.title);
                 }
             }
         }

@@ -132,9 +132,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Whether what `peer` says about the client before it is believed.
+    /// Whether what `peer` says about the client before it is believed. An IPv4 address written as
+    /// IPv6 counts as what it is.
     #[must_use]
     pub fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
         self.trusted_proxies.iter().any(|net| net.contains(&peer))
     }
 }

@@ -639,7 +639,7 @@ Touches new requests:
   - cluster one: endpoint 10.0.1.12:80 (az-a): removed
   ~ cluster one: endpoint 10.0.2.11:80 (az-b): weight 1 -> 2
   + cluster one: endpoint 10.0.1.13:80 (az-a): new, weight 5
-  - cluster one: health check TCP: removed
+  - cluster one: health check TCP connect: removed
   + cluster one: health check HTTP GET /up: new
   - cluster gone: removed with its 1 endpoint
 

@@ -3,6 +3,7 @@
 //!
 //! Timers use `tokio::time` directly: it is virtual wherever the world is.
 
+mod datagrams;
 mod dial;
 mod dns;
 mod listen;
@@ -25,6 +26,7 @@ use weir_core::dice::Dice;
 use weir_core::discovery::{Answer, Failure, FailureKind};
 use weir_core::time::Moment;
 
+pub use datagrams::{Batch, DatagramSocket, Received, ReservedDatagrams};
 pub use dns::Lookup;
 pub use listen::{Listening, Reserved, UnixFile};
 pub use socket::Socket;
@@ -105,6 +107,23 @@ pub trait Env: Clone + Send + 'static {
 
     /// Connects, as `how` says; its timeout is the caller's to keep.
     fn connect(&self, to: &Address, how: &Connect) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// [`Self::reserve`] for datagrams: a port may be bound for both.
+    ///
+    /// # Errors
+    /// As [`Self::reserve`]; `Unsupported` in a world without datagrams.
+    fn reserve_datagrams(&self, _: SocketAddr, _: NonZeroUsize, _: bool) -> io::Result<Vec<ReservedDatagrams>> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "there are no datagrams in this world"))
+    }
+
+    /// A socket that exchanges datagrams with `to` alone, from where `how` says, on the calling
+    /// thread's runtime.
+    ///
+    /// # Errors
+    /// Those of the system; `Unsupported` in a world without datagrams.
+    fn connect_datagrams(&self, _to: SocketAddr, _how: &Connect) -> io::Result<DatagramSocket> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "there are no datagrams in this world"))
+    }
 
     /// Looks a name up in DNS, within the time that is given.
     fn lookup(&self, _what: &Lookup) -> impl Future<Output = Answer> {
@@ -192,6 +211,21 @@ impl Env for Os {
             Address::Ip(to) => dial::tcp(*to, how, &self.turn).await.map(Socket::Tcp),
             Address::Unix(to) => dial::unix(to).await.map(Socket::Unix),
         }
+    }
+
+    fn reserve_datagrams(
+        &self,
+        address: SocketAddr,
+        workers: NonZeroUsize,
+        beside_ours: bool,
+    ) -> io::Result<Vec<ReservedDatagrams>> {
+        // First alone, for the same reason as in `reserve`.
+        let chosen = if beside_ours { address } else { ReservedDatagrams::bind(address, false)?.local_addr()? };
+        (0..workers.get()).map(|_| ReservedDatagrams::bind(chosen, true)).collect()
+    }
+
+    fn connect_datagrams(&self, to: SocketAddr, how: &Connect) -> io::Result<DatagramSocket> {
+        dial::datagrams(to, how, &self.turn)
     }
 
     async fn lookup(&self, what: &Lookup) -> Answer {

@@ -153,6 +153,8 @@ pub struct ProbeOrder {
 pub struct Control {
     workers: usize,
     dice: Dice,
+    /// Of the buckets of rate limits.
+    secret: u128,
     /// The latest time told; time does not run backwards here.
     now: Moment,
     config: Option<Arc<model::Config>>,
@@ -221,9 +223,13 @@ impl Control {
     /// Knows nothing yet. `workers` is the number of shards of all counts.
     #[must_use]
     pub fn new(workers: usize, dice: Dice) -> Self {
+        // Other numbers than those that pauses between probes show to endpoints.
+        let mut secrets = dice.clone().split().split();
+        let secret = u128::from(secrets.roll()) << 64 | u128::from(secrets.roll());
         Self {
             workers,
             dice,
+            secret,
             now: Moment::ZERO,
             config: None,
             clusters: Vec::new(),

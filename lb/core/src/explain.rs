@@ -4,6 +4,8 @@
 //! ear and with copies of what they would move. So what is told is what is done, and telling it
 //! changes nothing.
 
+mod treated;
+
 use std::sync::Arc;
 
 use weir_config::model::{ClusterName, Share};
@@ -17,9 +19,11 @@ use crate::hash;
 use crate::reason::Reason;
 use crate::release::{self, Asked, Decided, List, Recorder, Release};
 use crate::retry;
+use crate::rewrite;
 use crate::route::Verdict;
 use crate::snapshot::{Breaker, Cluster, Listener, Snapshot};
 use crate::time::Moment;
+pub use treated::{Asks, Limit, Treated};
 
 /// What is asked, and in which state of a worker.
 pub struct Asking<'a> {
@@ -37,6 +41,15 @@ pub struct Asking<'a> {
     pub worker: usize,
     /// When.
     pub now: Moment,
+    /// Whether it comes over TLS, to us or to a proxy that is believed.
+    pub secure: bool,
+}
+
+impl Asking<'_> {
+    /// The port that the request names with its host.
+    fn port(&self) -> Option<u16> {
+        rewrite::port(self.asked.view.headers.get("host")?)
+    }
 }
 
 /// One request's way.
@@ -52,6 +65,8 @@ pub struct Explanation {
     pub cluster: Option<usize>,
     /// What its cluster's first pick came to, if it would come to one: not while the breaker is open.
     pub picked: Option<Picked>,
+    /// What is done to it on its way.
+    pub treated: Treated,
     /// Why we would answer it ourselves, if we would.
     pub refused: Option<Reason>,
 }
@@ -168,8 +183,15 @@ pub fn explain(snapshot: &Snapshot, asking: &Asking<'_>) -> Result<Explanation, 
         gray: None,
         cluster: None,
         picked: None,
+        treated: Treated::default(),
         refused: None,
     };
+    way.treated =
+        Treated::of(listener, way.route, &Asks { asked, secure: asking.secure, port: asking.port(), now: asking.now });
+    way.refused = treated::kept_out(listener, way.route, asked.client);
+    if way.refused.is_some() {
+        return Ok(way);
+    }
     let Some(route) = way.route else {
         way.refused = Some(Reason::NoRoute);
         return Ok(way);
@@ -183,7 +205,7 @@ pub fn explain(snapshot: &Snapshot, asking: &Asking<'_>) -> Result<Explanation, 
         way.gray = Some(Gray { index, release, heard, decided, mirrored });
     }
     let version = way.gray.as_ref().map_or(0, |gray| gray.decided.version);
-    let index = target.to[version].0;
+    let Some(&(index, _)) = target.to.get(version) else { return Ok(way) };
     let cluster = &*snapshot.clusters[index];
     way.cluster = Some(index);
     way.refused = closed(cluster);

@@ -8,7 +8,9 @@
 //! endpoint's verdict), [`availability`] (who may be picked), [`snapshot`] (the truth workers
 //! read), [`route`], [`release`] and [`balance`] (what they do with it), [`attempt`], [`retry`] and [`limits`] (what
 //! became of it, whether it may be tried again, and how much at once), [`live`] (what workers share).
+//! Beside the way, what is done to a request on it: [`trust`], [`access`], [`rate`], [`rewrite`].
 
+pub mod access;
 pub mod attempt;
 pub mod availability;
 pub mod balance;
@@ -20,14 +22,19 @@ pub mod discovery;
 pub mod drill;
 pub mod endpoint;
 pub mod explain;
+pub mod grpc;
 pub mod hash;
 pub mod health;
 pub mod limits;
 pub mod live;
 pub mod load;
+pub mod rate;
 pub mod reason;
 pub mod release;
 pub mod retry;
+pub mod rewrite;
 pub mod route;
 pub mod snapshot;
 pub mod time;
+pub mod trust;
+pub mod udp;

@@ -6,9 +6,8 @@
 mod index;
 
 use std::fmt;
-use std::net::IpAddr;
 
-use weir_config::model::{HeaderMatch, HostPattern, Listener, PathMatch, Route, RouteMatch};
+use weir_config::model::{HeaderMatch, HostPattern, PathMatch, Route, RouteMatch};
 
 /// What a route may look at. Borrowed from the request's head; nothing is copied.
 #[derive(Clone, Copy)]
@@ -123,20 +122,6 @@ pub fn verdict(route: &RouteMatch, request: &RequestView<'_>) -> Verdict {
         Some(failed) => Verdict::Header(failed.name.clone()),
         None => Verdict::Taken,
     }
-}
-
-/// Who asks: as a peer that is trusted tells it in `X-Forwarded-For` (its values in order), the last
-/// there that is not trusted; else the peer.
-#[must_use]
-pub fn client<'h>(listener: &Listener, peer: IpAddr, told: impl Iterator<Item = &'h [u8]>) -> IpAddr {
-    if listener.trusted_proxies.is_empty() || !listener.trusts(peer) {
-        return peer;
-    }
-    let fields: Vec<&[u8]> = told.collect();
-    let told = fields.iter().rev().flat_map(|field| field.rsplit(|&byte| byte == b','));
-    let mut addresses = told.map_while(|part| std::str::from_utf8(part).ok()?.trim().parse::<IpAddr>().ok());
-    let mut last = None;
-    addresses.find(|address| !listener.trusts(*last.insert(*address))).or(last).unwrap_or(peer)
 }
 
 /// To a session the name that its client asks for by SNI is what a host is to a request.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use weir_config::model::{self, Address, ClusterName, ListenerName, ReleaseName, Weight, ZoneName};
 
+use crate::access::Access;
 use crate::availability::{self, Available};
 use crate::balance::Tables;
 use crate::clients::Clients;
@@ -14,6 +15,7 @@ use crate::drill::Drill;
 use crate::endpoint::{ClusterId, EndpointId, EndpointKey, Status};
 use crate::live::{ClusterLive, EndpointLive, Trial};
 use crate::load::{ClusterLoad, EndpointLoad, LaneLoad, ListenerLoad, Shards};
+use crate::rate::Limiter;
 use crate::release::Release;
 use crate::route::RouteTable;
 use crate::time::Moment;
@@ -64,6 +66,10 @@ pub struct Listener {
     pub config: Arc<model::Listener>,
     /// Its routes, indexed.
     pub routes: RouteTable,
+    /// Who is let in.
+    pub access: Access,
+    /// How many requests are taken.
+    pub limit: Option<Arc<Limiter>>,
     /// For each route, in order, where its requests go.
     pub targets: Vec<Target>,
     /// Counts of the listener itself.
@@ -76,14 +82,18 @@ pub struct Listener {
     pub lanes: Vec<(ClusterName, Arc<Shards<LaneLoad>>)>,
 }
 
-/// Where a route's requests go.
+/// Where a route's requests go, and which it takes.
 #[derive(Clone, Debug)]
 pub struct Target {
+    /// Who is let in, over what the listener says.
+    pub access: Access,
+    /// How many requests are taken, besides what the listener says.
+    pub limit: Option<Arc<Limiter>>,
     /// The index in [`Snapshot::releases`] of the release that divides them, if one does.
     pub release: Option<usize>,
     /// By version of the release, stable first; without one, the one cluster: its index in
     /// [`Snapshot::clusters`] and the lane its requests are counted in (shared by all routes to
-    /// that cluster).
+    /// that cluster). Empty if the route answers itself.
     pub to: Vec<(usize, Arc<Shards<LaneLoad>>)>,
 }
 

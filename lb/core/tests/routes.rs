@@ -54,7 +54,7 @@ fn header_match() -> impl Strategy<Value = HeaderMatch> {
 fn route_match() -> impl Strategy<Value = RouteMatch> {
     let methods = vec(select(vec!["GET", "POST"]).prop_map(str::to_owned), 0..2);
     (vec(host_pattern(), 0..3), path_match(), methods, vec(header_match(), 0..2))
-        .prop_map(|(hosts, path, methods, headers)| RouteMatch { hosts, path, methods, headers })
+        .prop_map(|(hosts, path, methods, headers)| RouteMatch { hosts, path, methods, headers, sni: vec![] })
 }
 
 prop_compose! {

@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Type};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use weir_config::model::Connect;
 
-use super::UNSENT_MAX;
+use super::{DatagramSocket, UNSENT_MAX};
 
 /// Probes of a silent connection before it is given up.
 const KEEPALIVE_PROBES: u32 = 5;
@@ -44,6 +44,22 @@ pub(super) async fn tcp(to: SocketAddr, how: &Connect, turn: &Turn) -> io::Resul
     for _ in 0..origins.count.min(PORTS_TRIED_MAX) {
         match from(origins.at(turn.next()), to, how).await {
             // This port is taken, or this address has no free port to there: the next may.
+            Err(error) if is(&error, Errno::ADDRINUSE) || is(&error, Errno::ADDRNOTAVAIL) => {}
+            ended => return ended,
+        }
+    }
+    Err(Errno::ADDRNOTAVAIL.into())
+}
+
+/// Opens a socket for datagrams to and from `to` alone.
+pub(super) fn datagrams(to: SocketAddr, how: &Connect, turn: &Turn) -> io::Result<DatagramSocket> {
+    if how.local_addresses.is_empty() && how.source_ports.is_none() {
+        return DatagramSocket::connect(to, None);
+    }
+    let origins = Origins::new(to, how);
+    for _ in 0..origins.count.min(PORTS_TRIED_MAX) {
+        match DatagramSocket::connect(to, Some(origins.at(turn.next()))) {
+            // Unlike with TCP, a port serves one endpoint at a time.
             Err(error) if is(&error, Errno::ADDRINUSE) || is(&error, Errno::ADDRNOTAVAIL) => {}
             ended => return ended,
         }

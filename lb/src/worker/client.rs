@@ -118,6 +118,11 @@ impl<S: Stream> Client<S> {
         Some(Ends { from: self.peer.address, to })
     }
 
+    /// Whether it speaks over TLS.
+    pub(crate) const fn is_secure(&self) -> bool {
+        self.wire.io.is_secure()
+    }
+
     /// The next request's head.
     pub(crate) async fn next<E: Env<Stream = S>>(&mut self, worker: &Worker<E>, patience: &Patience) -> Next {
         let mut reading = Reading { heads: None, end: HeadEnd::default(), began: false, going: false };

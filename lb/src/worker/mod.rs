@@ -2,10 +2,12 @@
 //! control published; it decides nothing about health and never waits for another thread.
 //!
 //! The way of a request: [`accept`] (1), [`client`] (3), [`forward`] (4 to 11, the trunk) with
-//! [`exchange`] (9, 10), [`reply`] (12). That of a TCP session: [`accept`], [`tcp`].
+//! [`exchange`] (9, 10), [`reply`] (12). That of a TCP session: [`accept`], [`tcp`];
+//! that of a tunnel: as a request, then [`tunnel`].
 
 pub(crate) mod accept;
 mod affinity;
+mod answer;
 mod arrive;
 mod attempts;
 pub(crate) mod budget;
@@ -13,9 +15,11 @@ mod choice;
 mod client;
 mod deadline;
 mod decision;
+mod edits;
 mod exchange;
 mod flight;
 mod forward;
+mod gate;
 mod headers;
 mod http2;
 mod lease;
@@ -30,6 +34,7 @@ mod serve;
 mod sessions;
 mod story;
 mod tcp;
+mod tunnel;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -19,10 +19,11 @@ use super::accept::Bound;
 use super::arrive;
 use super::budget::Place;
 use super::client::{Client, Next, Patience};
-use super::forward;
+use super::forward::{self, Served};
 use super::http2;
 use super::reply::{self, Fate};
 use super::tcp;
+use super::tunnel;
 use crate::env::{Env, Stream};
 use crate::transport::Transport;
 
@@ -92,13 +93,13 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
         drop(world);
         let next = client.next(worker, &patience).await;
         let Some((world, index)) = client.bound.place_of(&**worker, Protocol::Http) else { return };
-        let (heads, fate) = match next {
+        let (heads, served) = match next {
             Next::Closed => break,
             Next::Request(mut heads) => {
                 let _busy = guard.busy();
                 client.busy = true;
-                let fate = forward::forward(worker, &world, index, &mut client, &mut heads).await;
-                (heads, fate)
+                let served = forward::forward(worker, &world, index, &mut client, &mut heads).await;
+                (heads, served)
             }
             Next::Refused(_, Reason::BadVersion) if first && http2::is_preface(client.wire.inbox.as_slice()) => {
                 drop(world);
@@ -107,11 +108,18 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
             Next::Refused(heads, reason) => {
                 let _busy = guard.busy();
                 let fate = reply::refuse_head(worker, &world, index, &mut client, &heads, reason).await;
-                (heads, fate)
+                (heads, Served::Answered(fate))
             }
         };
         first = false;
         worker.take_back_heads(heads);
+        let fate = match served {
+            Served::Answered(fate) => fate,
+            // In a task of its own: this one has room for a request and all that comes with it.
+            Served::Tunnel(tunnel) => {
+                return drop(tokio::task::spawn_local(tunnel::pass(guard, client, tunnel)));
+            }
+        };
         let load = world.snapshot.listeners[index].load.of(worker.index);
         load.bytes_received.add(std::mem::take(&mut client.wire.received));
         load.bytes_sent.add(std::mem::take(&mut client.wire.sent));

@@ -14,9 +14,11 @@ use super::schedule::{Plan, Slot};
 use super::{
     BreakerNotice, Control, Effect, Evidence, FIRST_ROUND_MAX, FORGET_AFTER, Notice, REMEMBERED_MAX, known_check,
 };
+use crate::access::Access;
 use crate::endpoint::{ClusterId, EndpointId, EndpointKey, Status};
 use crate::live::EndpointLive;
 use crate::load::Shards;
+use crate::rate::Limiter;
 use crate::route::RouteTable;
 use crate::snapshot::{self, Kept};
 
@@ -293,14 +295,28 @@ impl Control {
         for &(name, _) in targets.iter().flat_map(|wish| &wish.to) {
             lanes.entry(name).or_insert_with(|| lane_before(name).unwrap_or_else(new));
         }
-        let target = |wish: &Wish<'_>| snapshot::Target {
+        let limit_before = |route: &model::Route| {
+            let is_same = |its: &model::Route| match (&its.name, &route.name) {
+                (None, None) => its.matches == route.matches,
+                (one, other) => one == other,
+            };
+            let at = old?.config.routes.iter().position(is_same)?;
+            old?.targets[at].limit.as_deref()
+        };
+        let limiter =
+            |limit: &model::RateLimit, before: Option<&Limiter>| Arc::new(Limiter::new(limit, before, self.secret));
+        let target = |(wish, route): (&Wish<'_>, &model::Route)| snapshot::Target {
+            access: Access::new(&route.access),
+            limit: route.rate_limit.as_ref().map(|limit| limiter(limit, limit_before(route))),
             release: wish.release,
             to: wish.to.iter().map(|(name, at)| (*at, Arc::clone(&lanes[name]))).collect(),
         };
         snapshot::Listener {
             config: Arc::clone(wanted),
             routes: RouteTable::new(&wanted.routes),
-            targets: targets.iter().map(target).collect(),
+            access: Access::new(&wanted.access),
+            limit: wanted.rate_limit.as_ref().map(|limit| limiter(limit, old.and_then(|old| old.limit.as_deref()))),
+            targets: targets.iter().zip(&wanted.routes).map(target).collect(),
             load: old.map_or_else(|| Arc::new(Shards::new(self.workers)), |old| Arc::clone(&old.load)),
             clients: old.map(|old| Arc::clone(&old.clients)).unwrap_or_default(),
             unrouted: old.map_or_else(|| Arc::new(Shards::new(self.workers)), |old| Arc::clone(&old.unrouted)),

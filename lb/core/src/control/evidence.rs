@@ -147,7 +147,7 @@ mod tests {
             unhealthy_threshold: NonZeroU32::MIN,
             healthy_threshold: NonZeroU32::MIN,
             port: None,
-            kind: CheckKind::Tcp,
+            kind: CheckKind::Tcp(weir_config::model::Dialogue::default()),
         });
         let probe = |result, streak| Evidence::Probe {
             check: 0,

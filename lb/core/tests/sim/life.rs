@@ -226,6 +226,7 @@ impl Life {
                 let names = target.to.iter().map(|(cluster, _)| &snapshot.clusters[*cluster].config.name);
                 match &route.target {
                     weir_config::model::Target::Cluster(wanted) => assert!(names.eq([wanted])),
+                    weir_config::model::Target::Reply(_) => assert_eq!(names.len(), 0),
                     weir_config::model::Target::Release(wanted) => {
                         let release = &snapshot.releases[target.release.expect("a release")].config;
                         assert_eq!(release.name, *wanted);

@@ -4,6 +4,7 @@
 mod releases;
 mod traffic;
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,9 @@ pub(crate) fn shop(endpoints: Vec<Endpoint>, health_checks: Vec<HealthCheck>) ->
 
 pub(crate) fn cluster(name: &str, endpoints: Vec<Endpoint>, health_checks: Vec<HealthCheck>) -> Cluster {
     Cluster {
+        protocol: HttpVersion::H1,
+        tls: None,
+        proxy_protocol: None,
         name: ClusterName::new(name).expect("a name"),
         balance: Balance::RoundRobin,
         endpoints,
@@ -125,7 +129,7 @@ pub(crate) fn check() -> HealthCheck {
         unhealthy_threshold: count(3),
         healthy_threshold: count(2),
         port: None,
-        kind: CheckKind::Tcp,
+        kind: CheckKind::Tcp(Dialogue::default()),
     }
 }
 
@@ -136,16 +140,19 @@ pub(crate) fn count(n: u32) -> NonZeroU32 {
 pub(crate) fn listener(name: &str, routes: Vec<Route>) -> Listener {
     Listener {
         name: ListenerName::new(name).expect("a name"),
-        bind: vec![([0, 0, 0, 0], 8080).into()],
+        bind: vec![SocketAddr::from(([0, 0, 0, 0], 8080)).into()],
         protocol: Protocol::Http,
         routes,
         timeouts: ListenerTimeouts {
             header: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             stream_idle: Duration::from_secs(300),
+            tunnel_idle: Duration::from_secs(3600),
+            max_session: None,
         },
         limits: ListenerLimits {
             connections: None,
+            connections_per_client: None,
             header_bytes: 32 << 10,
             header_count: 100,
             uri_bytes: 8 << 10,
@@ -161,6 +168,13 @@ pub(crate) fn listener(name: &str, routes: Vec<Route>) -> Listener {
             decision: 0.0,
         },
         trusted_proxies: Vec::new(),
+        tls: None,
+        proxy_protocol: None,
+        access: Access::default(),
+        rate_limit: None,
+        http2: Http2::default(),
+        on_unhealthy: OnSick::Keep,
+        udp: UdpFlows::default(),
     }
 }
 
@@ -177,6 +191,12 @@ pub(crate) fn route(matches: RouteMatch, cluster: &str) -> Route {
         timeout: Duration::from_secs(15),
         retry: Retry::default(),
         body_bytes: None,
+        rewrite: Rewrite::default(),
+        request_headers: HeaderEdits::default(),
+        response_headers: HeaderEdits::default(),
+        access: Access::default(),
+        rate_limit: None,
+        upgrades: Vec::new(),
         line: 1,
     }
 }

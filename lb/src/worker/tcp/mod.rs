@@ -40,12 +40,12 @@ use super::{Worker, World, release, room};
 use crate::env::{Env, Stream};
 use crate::observe::access::Line;
 use crate::transport::Transport;
-use both::Both;
+pub(super) use both::Both;
 use open::Opened;
 pub(super) use pipes::Pipes;
 use watch::Watch;
 pub(super) use watch::Watches;
-use way::Tools;
+pub(super) use way::Tools;
 
 /// What a stream of bytes has for whoever looks at requests.
 const NOTHING: RequestView<'static> = RequestView { method: "", host: "", path: "", headers: &NoHeaders };
@@ -60,22 +60,22 @@ impl Headers for NoHeaders {
 
 /// Once one side has said its last word, this long without a byte is the end: who has gone without
 /// closing should not hold two sockets for as long as an idle session may.
-const HALF_CLOSED_IDLE: Duration = Duration::from_secs(300);
+pub(super) const HALF_CLOSED_IDLE: Duration = Duration::from_secs(300);
 
 /// One thing under way, in the gauge that counts those.
-struct UnderWay<T> {
+pub(super) struct UnderWay<T> {
     load: Arc<Shards<T>>,
     worker: usize,
     gauge: fn(&T) -> &Count,
 }
 
 impl<T> UnderWay<T> {
-    fn begin(load: &Arc<Shards<T>>, worker: usize, gauge: fn(&T) -> &Count) -> Self {
+    pub(super) fn begin(load: &Arc<Shards<T>>, worker: usize, gauge: fn(&T) -> &Count) -> Self {
         gauge(load.of(worker)).add(1);
         Self { load: Arc::clone(load), worker, gauge }
     }
 
-    fn load(&self) -> &T {
+    pub(super) fn load(&self) -> &T {
         self.load.of(self.worker)
     }
 }
@@ -350,6 +350,7 @@ impl Session {
             took: now - story.began,
             first_byte: story.answered.map(|connected| connected - story.began),
             peer: client.peer.address,
+            told: None,
             listener: self.listener.config.name.as_str(),
             route: self.route().and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
             server_name: self.name.as_deref(),

@@ -264,7 +264,7 @@ impl<'w> Tries<'w> {
                 }
                 Err(match failure.outcome {
                     Outcome::Failed(reason) => reason,
-                    Outcome::Answered(_) | Outcome::Connected => Reason::Internal,
+                    Outcome::Answered(_) | Outcome::Called(_) | Outcome::Connected => Reason::Internal,
                 })
             }
         }
