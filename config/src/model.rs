@@ -571,6 +571,17 @@ pub enum SourceKind {
     File(PathBuf),
 }
 
+impl SourceKind {
+    /// The name whose addresses it tells.
+    #[must_use]
+    pub const fn host(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Name { host, .. } => Some(host),
+            Self::Srv(_) | Self::File(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for SourceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -36,5 +36,6 @@ pub mod rewrite;
 pub mod route;
 pub mod snapshot;
 pub mod time;
+pub mod tls;
 pub mod trust;
 pub mod udp;

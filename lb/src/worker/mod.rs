@@ -60,6 +60,7 @@ use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
 use crate::observe::decision::Report;
 use crate::proxy::Ends;
+use crate::tls::{Book, Use};
 use crate::transport::{self, Transport, Unopened, Way};
 use accept::{Bound, Door};
 use budget::Budget;
@@ -78,6 +79,15 @@ pub(crate) enum Order<R> {
     Drain,
     /// Stop now.
     Cut,
+}
+
+/// What control publishes and workers read.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    /// For every request.
+    pub(crate) truth: Arc<ArcSwap<Snapshot>>,
+    /// For every connection with TLS.
+    pub(crate) book: Arc<ArcSwap<Book>>,
 }
 
 /// How a worker ended.
@@ -121,6 +131,7 @@ pub(crate) struct Worker<E: Env> {
     pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
     pub(crate) access: RefCell<AccessWriter>,
     truth: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    book: RefCell<Cache<Arc<ArcSwap<Book>>, Arc<Book>>>,
     world: RefCell<Rc<World>>,
     doors: RefCell<HashMap<(ListenerName, Address), Door>>,
     /// One for each connection, to wake the idle ones when they are to end.
@@ -151,7 +162,7 @@ impl<E: Env> Worker<E> {
     pub(crate) fn new(
         env: E,
         index: usize,
-        truth: Arc<ArcSwap<Snapshot>>,
+        Published { truth, book }: Published,
         counts: Arc<ProcessCounts>,
         reports: mpsc::Sender<Report>,
         access: AccessWriter,
@@ -176,6 +187,7 @@ impl<E: Env> Worker<E> {
             pool: RefCell::new(Pool::new()),
             access: RefCell::new(access),
             truth: RefCell::new(truth),
+            book: RefCell::new(Cache::new(book)),
             world: RefCell::new(world),
             doors: RefCell::default(),
             connections: RefCell::default(),
@@ -297,9 +309,18 @@ impl<E: Env> Worker<E> {
         cluster: &Cluster,
         member: &Member,
         ends: Option<Ends>,
+        for_what: Use,
     ) -> Result<Transport<E::Stream>, Unopened> {
-        let proxy = cluster.config.proxy_protocol.map(|version| (version, ends));
-        transport::open(&self.env, member.address(), Way { connect: &cluster.config.connect, proxy }).await
+        let config = &cluster.config;
+        let proxy = config.proxy_protocol.map(|version| (version, ends));
+        let tls = if config.tls.is_none() { None } else { transport::connector(&self.book(), config)? };
+        let (connect, tls, host) = (&config.connect, tls.as_deref(), member.host.as_deref());
+        transport::open(&self.env, member.address(), Way { connect, proxy, tls, host, for_what }).await
+    }
+
+    /// What TLS is spoken now.
+    pub(crate) fn book(&self) -> Arc<Book> {
+        Arc::clone(self.book.borrow_mut().load())
     }
 
     pub(crate) fn lend_heads(&self) -> Box<Heads> {
