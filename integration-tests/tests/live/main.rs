@@ -17,6 +17,7 @@ mod forwarding;
 mod framing;
 mod gray;
 mod health;
+mod http2;
 mod lifecycle;
 mod limits;
 mod release_cli;
