@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::attempt::Class;
+use crate::grpc::Code;
 use crate::reason::Reason;
 use crate::time::Moment;
+use crate::tls::{Handshake, Unshaken};
 
 /// A number with one writer.
 #[derive(Debug, Default)]
@@ -229,8 +231,19 @@ pub struct ListenerLoad {
     pub bytes_received: Count,
     /// Bytes sent to clients.
     pub bytes_sent: Count,
-    /// Requests that ended in a reason, local answers and aborts.
+    /// Requests that ended in a reason, local answers and aborts; and connections that ended in one
+    /// before their first request.
     pub reasons: ByReason,
+    /// TLS handshakes under way (a gauge).
+    pub shaking: Count,
+    /// TLS handshakes that succeeded, by [`Handshake`].
+    pub shaken: [Count; Handshake::COUNT],
+    /// TLS handshakes that failed, by [`Unshaken`].
+    pub unshaken: [Count; Unshaken::COUNT],
+    /// Tunnels open (a gauge).
+    pub tunnels: Count,
+    /// Tunnels opened.
+    pub tunnelled: Count,
 }
 
 /// What one worker knows of the requests from one listener to one cluster (or to none).
@@ -245,6 +258,8 @@ pub struct LaneLoad {
     pub duration: Histogram,
     /// From the request's head to the head of the endpoint's answer.
     pub first_byte: Histogram,
+    /// gRPC calls finished, by status.
+    pub calls: [Count; Code::COUNT],
 }
 
 /// A latency histogram with fixed buckets.

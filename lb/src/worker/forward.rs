@@ -4,18 +4,24 @@
 //! an attempt ([`super::attempts`]). `Routed`, `Admitted`, `Picked`, `Leased` and `Answered` can
 //! only be made by their own step, so steps cannot be left out or swapped.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use weir_config::model::{self, Reply, Target};
+use weir_core::grpc;
 use weir_core::load::{LaneLoad, Shards};
 use weir_core::reason::Reason;
-use weir_core::route::RequestView;
+use weir_core::route::{Headers as _, RequestView};
 use weir_core::snapshot::{Cluster, Listener};
+use weir_core::trust::{self, Chain};
 
+use super::answer;
 use super::attempts;
 use super::client::{Client, Heads};
 use super::decision;
+use super::gate;
 use super::headers::{self, RequestId};
 use super::mirror;
 use super::relay::{Outgoing, Relay};
@@ -23,10 +29,11 @@ use super::release;
 use super::reply::{self, Fate};
 use super::room;
 use super::story::Story;
+use super::tunnel::{self, Tunnel, Wish};
 use super::{Worker, World};
 use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
-use crate::http1::head::Known;
+use crate::http1::head::{Known, RequestHead};
 
 /// A request as it came in, and its story so far.
 pub(crate) struct Inbound<'r, S: Stream> {
@@ -37,6 +44,8 @@ pub(crate) struct Inbound<'r, S: Stream> {
     pub(crate) story: Story,
     /// Whether what its peer says about those before it is believed.
     pub(crate) trusted: bool,
+    /// What it asks for beside an answer, and may have.
+    pub(crate) wish: Wish,
 }
 
 /// A request that has found its route.
@@ -46,12 +55,26 @@ pub(crate) struct Routed<'w> {
     pub(crate) index: usize,
     /// For all its attempts: the route's, or what whoever asks has left if that is less.
     pub(crate) timeout: Duration,
+    /// By when whoever makes a gRPC call has told that it must be over, however long it takes to
+    /// be sent.
+    pub(crate) until: Option<Instant>,
     /// Nobody else can make one.
     _made: Made,
 }
 
+/// No call is given more than a day: more is more than clocks are made for.
+const CALL_MAX: Duration = Duration::from_secs(24 * 3600);
+
 #[derive(Clone, Copy)]
 struct Made;
+
+impl Routed<'_> {
+    /// By when it must have its answer, if all of it had been sent by `sent`.
+    pub(crate) fn answer_by(&self, sent: Instant) -> Instant {
+        let usual = sent + self.timeout;
+        self.until.map_or(usual, |until| until.min(usual))
+    }
+}
 
 /// Why we answer a request ourselves.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +109,19 @@ impl From<Reason> for Refused {
     }
 }
 
+/// What comes instead of an endpoint's answer.
+enum Instead<'w> {
+    Refused(Refused),
+    /// What its route answers itself.
+    Reply(&'w Reply),
+}
+
+impl<R: Into<Refused>> From<R> for Instead<'_> {
+    fn from(refused: R) -> Self {
+        Self::Refused(refused.into())
+    }
+}
+
 /// Takes one request from its head to the end of its answer.
 pub(crate) async fn forward<E: Env>(
     worker: &Rc<Worker<E>>,
@@ -93,26 +129,38 @@ pub(crate) async fn forward<E: Env>(
     index: usize,
     client: &mut Client<E::Stream>,
     heads: &mut Heads,
-) -> Fate {
+) -> Served<E::Stream> {
     let listener = &*world.snapshot.listeners[index];
     let mut inbound = Inbound::new(worker, listener, client, heads);
     let routed = route(worker, world, listener, &mut inbound);
     let lane = inbound.story.towards(listener).map_or(&listener.unrouted, |(_, lane)| lane);
     let flight = LaneFlight::begin(lane, worker.index);
     let admitted = match routed {
-        Ok(routed) => room::admit(worker, world, listener, routed, &mut inbound).await,
-        Err(reason) => Err(reason.into()),
+        Ok(routed) => room::admit(worker, world, listener, routed, &mut inbound).await.map_err(Instead::from),
+        Err(instead) => Err(instead),
     };
     let fate = match admitted {
         Ok(admitted) => {
-            let fate = match attempts::until_settled(worker, world, listener, &admitted, &mut inbound).await {
-                Ok(answered) => reply::finish(worker, listener, answered, &mut inbound).await,
-                Err(refused) => reply::refuse(worker, listener, refused, &mut inbound).await,
+            let ended = match attempts::until_settled(worker, world, listener, &admitted, &mut inbound).await {
+                Ok(answered) if inbound.wish.is_granted(&inbound.heads.response) => {
+                    Err(tunnel::agree(worker, listener, answered, &mut inbound))
+                }
+                Ok(answered) => Ok(reply::finish(worker, listener, answered, &mut inbound).await),
+                Err(refused) => Ok(reply::refuse(worker, listener, refused, &mut inbound).await),
             };
-            admitted.settle(worker, &inbound.story);
-            fate
+            match ended {
+                Ok(fate) => {
+                    admitted.settle(worker, &inbound.story);
+                    fate
+                }
+                Err(agreed) => {
+                    let tunnel = tunnel::open(worker, world, listener, agreed, admitted, &mut inbound);
+                    return begin(worker, world, index, inbound, tunnel);
+                }
+            }
         }
-        Err(refused) => reply::refuse(worker, listener, refused, &mut inbound).await,
+        Err(Instead::Refused(refused)) => reply::refuse(worker, listener, refused, &mut inbound).await,
+        Err(Instead::Reply(with)) => answer::give(worker, listener, with, &mut inbound).await,
     };
     mirror::send(worker, world, listener, &inbound);
     let Inbound { mut story, upload, .. } = inbound;
@@ -123,7 +171,29 @@ pub(crate) async fn forward<E: Env>(
     release::settle(worker, world, &story, client.since);
     reply::tell(worker, world, listener, client, &heads.request, &story);
     decision::end(worker, world, index, client, &heads.request, &mut story);
-    fate
+    Served::Answered(fate)
+}
+
+/// What has become of a request.
+pub(crate) enum Served<S: Stream> {
+    /// It was answered, or cut.
+    Answered(Fate),
+    /// Its connection is a tunnel, which is still to be [passed](tunnel::pass).
+    Tunnel(Box<Tunnel<S>>),
+}
+
+/// The request is over where its tunnel begins: what is told of requests alone is told now.
+fn begin<E: Env>(
+    worker: &Worker<E>,
+    world: &World,
+    index: usize,
+    inbound: Inbound<'_, E::Stream>,
+    tunnel: Option<Box<Tunnel<E::Stream>>>,
+) -> Served<E::Stream> {
+    let Inbound { client, heads, mut story, .. } = inbound;
+    release::settle(worker, world, &story, story.ended.unwrap_or_else(Instant::now));
+    decision::end(worker, world, index, client, &heads.request, &mut story);
+    tunnel.map_or(Served::Answered(Fate::Abort), Served::Tunnel)
 }
 
 impl<'r, S: Stream> Inbound<'r, S> {
@@ -137,15 +207,41 @@ impl<'r, S: Stream> Inbound<'r, S> {
         let request = &heads.request;
         let trusted = !config.trusted_proxies.is_empty() && config.trusts(client.peer.address.ip());
         let mut story = Story::begin(Instant::now());
+        story.secure = client.is_secure();
+        if trusted {
+            believe(config, client.peer.address.ip(), request, &mut story);
+        }
         if config.headers.request_id {
             let given = request.fields.all(Known::XRequestId).next().filter(|_| trusted);
             let id = given.and_then(RequestId::given);
             story.id = Some(id.unwrap_or_else(|| RequestId::roll(&mut worker.dice.borrow_mut())));
         }
+        story.grpc = request.fields.get("content-type").is_some_and(grpc::is_call);
         decision::begin(worker, listener, &mut story);
         let outgoing = if request.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
         let upload = Relay::new(request.framing, outgoing, config.limits.body_bytes);
-        Self { client, heads, upload, story, trusted }
+        Self { client, heads, upload, story, trusted, wish: Wish::Answer }
+    }
+
+    /// Who asks, as trusted proxies tell it.
+    pub(crate) fn client_address(&self) -> IpAddr {
+        self.story.client(self.client.peer.address.ip())
+    }
+}
+
+/// Takes in what a trusted proxy says of the client.
+fn believe(listener: &model::Listener, peer: IpAddr, request: &RequestHead, story: &mut Story) {
+    let chain = match Chain::of(listener) {
+        Chain::XForwardedFor => Known::XForwardedFor,
+        Chain::Forwarded => Known::Forwarded,
+    };
+    let client = trust::client(listener, peer, request.fields.all(chain));
+    story.told = Some(client).filter(|client| *client != peer);
+    let mut told = request.fields.all(Known::XForwardedProto);
+    // Two would be two opinions.
+    if let (Some(scheme), None) = (told.next(), told.next()) {
+        let is = |its: &[u8]| scheme.eq_ignore_ascii_case(its);
+        story.secure = is(b"https") || (story.secure && !is(b"http"));
     }
 }
 
@@ -153,29 +249,37 @@ impl<'r, S: Stream> Inbound<'r, S> {
 fn route<'w, E: Env>(
     worker: &Worker<E>,
     world: &'w World,
-    listener: &Listener,
+    listener: &'w Listener,
     inbound: &mut Inbound<'_, E::Stream>,
-) -> Result<Routed<'w>, Reason> {
+) -> Result<Routed<'w>, Instead<'w>> {
+    gate::request(worker, &listener.access, listener.limit.as_deref(), inbound)?;
     let request = &inbound.heads.request;
     let view =
         RequestView { method: request.method(), host: request.host(), path: request.path(), headers: &request.fields };
     let index = listener.routes.find(&view).ok_or(Reason::NoRoute)?;
     inbound.story.route = Some(index);
     let (route, target) = (&listener.config.routes[index], &listener.targets[index]);
+    gate::request(worker, &target.access, target.limit.as_deref(), inbound)?;
+    if let Target::Reply(with) = &route.target {
+        return Err(Instead::Reply(with));
+    }
+    inbound.wish = Wish::of(&inbound.heads.request, route)?;
     if let Some(release) = target.release {
-        release::decide(worker, world, listener, release, inbound);
+        release::decide(worker, world, release, inbound);
     }
     if let Some(most) = route.body_bytes {
         inbound.upload.allow(most);
     }
-    let Some((cluster, _)) = inbound.story.towards(listener) else { return Err(Reason::NoRoute) };
+    let Some((cluster, _)) = inbound.story.towards(listener) else { return Err(Reason::NoRoute.into()) };
     match inbound.heads.request.framing {
-        Framing::Length(length) if !inbound.upload.allows(length) => Err(Reason::BodyTooLarge),
+        Framing::Length(length) if !inbound.upload.allows(length) => Err(Reason::BodyTooLarge.into()),
         _ => {
             let cluster = &world.snapshot.clusters[*cluster];
             let told = if inbound.trusted { headers::deadline(&inbound.heads.request.fields) } else { None };
             let timeout = told.map_or(route.timeout, |told| told.min(route.timeout));
-            Ok(Routed { cluster, index, timeout, _made: Made })
+            let call = if inbound.story.grpc { headers::grpc_timeout(&inbound.heads.request.fields) } else { None };
+            let until = call.map(|told| inbound.story.began + told.min(CALL_MAX));
+            Ok(Routed { cluster, index, timeout, until, _made: Made })
         }
     }
 }
@@ -195,6 +299,9 @@ impl<'w> LaneFlight<'w> {
         self.0.duration.observe(now - story.began);
         if let Some(answered) = story.answered {
             self.0.first_byte.observe(answered - story.began);
+        }
+        if let Some(code) = story.code {
+            self.0.calls[usize::from(code.get())].add(1);
         }
     }
 }
