@@ -1,6 +1,7 @@
 //! HTTP/2 (RFC 9113) by hand, on either side of a connection: any bytes can be sent, and what comes
 //! is read frame by frame. With prior knowledge, so without TLS.
 
+pub mod endpoint;
 pub mod hpack;
 
 use std::collections::VecDeque;
@@ -370,6 +371,32 @@ impl Raw {
                 return message;
             }
         }
+    }
+
+    /// The next request, to its end, and its stream.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn request(&mut self) -> io::Result<(u32, Message)> {
+        let stream = self.request_head()?;
+        Ok((stream, self.message(stream)))
+    }
+
+    /// The stream of the next request, which [`Self::message`] reads.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn request_head(&mut self) -> io::Result<u32> {
+        let head = self.find(|frame| frame.kind == kind::HEADERS)?;
+        let stream = head.stream;
+        self.aside.push_front(head);
+        Ok(stream)
+    }
+
+    /// Answers with 200 and this text.
+    pub fn answer(&mut self, stream: u32, text: &str) {
+        self.headers(stream, &[(":status", "200")], false);
+        self.data(stream, text, true);
     }
 
     /// Waits until the other side has read all that was sent: by a PING. What comes before its

@@ -79,7 +79,9 @@ fn check(cases: &[Case]) {
         act(&mut raw);
         let got = outcome(&mut raw, *want);
         let is_right = match (want, &got) {
-            (Broken(_) | Refused(_), Outcome::Closed) | (Ignored, Outcome::Alive) | (Answered, Outcome::Status(200)) => true,
+            (Broken(_) | Refused(_), Outcome::Closed)
+            | (Ignored, Outcome::Alive)
+            | (Answered, Outcome::Status(200)) => true,
             (Broken(codes) | Refused(codes), Outcome::GoAway(code)) => codes.contains(code),
             (Refused(codes), Outcome::Reset(code)) => codes.contains(code),
             (Refused(_), Outcome::Status(status)) => (400..500).contains(status),
@@ -204,7 +206,11 @@ fn states_of_streams() {
         ("idle: DATA is a connection error", |raw| raw.data(1, "x", true), Broken(PROTOCOL)),
         ("idle: RST_STREAM is a connection error", |raw| raw.reset(1, CANCEL), Broken(PROTOCOL)),
         ("idle: WINDOW_UPDATE is a connection error", |raw| raw.window(1, 100), Broken(PROTOCOL)),
-        ("idle: CONTINUATION is a connection error", |raw| raw.frame(kind::CONTINUATION, END_HEADERS, 1, &block()), Broken(PROTOCOL)),
+        (
+            "idle: CONTINUATION is a connection error",
+            |raw| raw.frame(kind::CONTINUATION, END_HEADERS, 1, &block()),
+            Broken(PROTOCOL),
+        ),
         ("idle: PRIORITY is ignored", |raw| raw.frame(kind::PRIORITY, 0, 1, &[0, 0, 0, 0, 1]), Ignored),
         (
             "half closed: DATA is an error",
@@ -321,9 +327,8 @@ fn states_of_streams() {
 
 #[test]
 fn streams_beyond_the_limit_are_refused() {
-    let front = Front::with(Backend::raw(|peer| peer.hang()), |scene| {
-        scene.listener("http2: {max_concurrent_streams: 10}")
-    });
+    let front =
+        Front::with(Backend::raw(|peer| peer.hang()), |scene| scene.listener("http2: {max_concurrent_streams: 10}"));
     let mut raw = Raw::client(front.web);
     for stream in 0..11 {
         raw.headers(1 + 2 * stream, &GET, true);
@@ -376,8 +381,16 @@ fn frames_of_streams() {
             },
             Answered,
         ),
-        ("PRIORITY on stream 0 is a connection error", |raw| raw.frame(kind::PRIORITY, 0, 0, &[0, 0, 0, 1, 1]), Broken(PROTOCOL)),
-        ("PRIORITY of another size than 5 is an error", |raw| raw.frame(kind::PRIORITY, 0, 1, &[0, 0, 0, 1]), Refused(SIZE)),
+        (
+            "PRIORITY on stream 0 is a connection error",
+            |raw| raw.frame(kind::PRIORITY, 0, 0, &[0, 0, 0, 1, 1]),
+            Broken(PROTOCOL),
+        ),
+        (
+            "PRIORITY of another size than 5 is an error",
+            |raw| raw.frame(kind::PRIORITY, 0, 1, &[0, 0, 0, 1]),
+            Refused(SIZE),
+        ),
         ("RST_STREAM on stream 0 is a connection error", |raw| raw.reset(0, CANCEL), Broken(PROTOCOL)),
         (
             "RST_STREAM of another size than 4 is a connection error",
@@ -402,9 +415,21 @@ fn frames_of_streams() {
 #[test]
 fn frames_of_connections() {
     check(&[
-        ("SETTINGS with ACK and a payload is a connection error", |raw| raw.frame(kind::SETTINGS, ACK, 0, &[0]), Broken(SIZE)),
-        ("SETTINGS on a stream is a connection error", |raw| raw.frame(kind::SETTINGS, 0, 1, &[0, 3, 0, 0, 0, 100]), Broken(PROTOCOL)),
-        ("SETTINGS of an odd size is a connection error", |raw| raw.frame(kind::SETTINGS, 0, 0, &[0, 3, 0]), Broken(SIZE)),
+        (
+            "SETTINGS with ACK and a payload is a connection error",
+            |raw| raw.frame(kind::SETTINGS, ACK, 0, &[0]),
+            Broken(SIZE),
+        ),
+        (
+            "SETTINGS on a stream is a connection error",
+            |raw| raw.frame(kind::SETTINGS, 0, 1, &[0, 3, 0, 0, 0, 100]),
+            Broken(PROTOCOL),
+        ),
+        (
+            "SETTINGS of an odd size is a connection error",
+            |raw| raw.frame(kind::SETTINGS, 0, 0, &[0, 3, 0]),
+            Broken(SIZE),
+        ),
         ("ENABLE_PUSH other than 0 or 1 is a connection error", |raw| raw.send(settings(&[(2, 2)])), Broken(PROTOCOL)),
         (
             "INITIAL_WINDOW_SIZE beyond 2^31-1 is a connection error",
@@ -412,7 +437,11 @@ fn frames_of_connections() {
             Broken(&[FLOW_CONTROL_ERROR, PROTOCOL_ERROR]),
         ),
         ("MAX_FRAME_SIZE below 2^14 is a connection error", |raw| raw.send(settings(&[(5, 16_383)])), Broken(PROTOCOL)),
-        ("MAX_FRAME_SIZE beyond 2^24-1 is a connection error", |raw| raw.send(settings(&[(5, 1 << 24)])), Broken(PROTOCOL)),
+        (
+            "MAX_FRAME_SIZE beyond 2^24-1 is a connection error",
+            |raw| raw.send(settings(&[(5, 1 << 24)])),
+            Broken(PROTOCOL),
+        ),
         ("unknown settings are ignored", |raw| raw.send(settings(&[(0xff, 1)])), Ignored),
         ("settings that come twice are taken", |raw| raw.send(settings(&[(4, 100), (4, 1)])), Ignored),
         ("PING on a stream is a connection error", |raw| raw.frame(kind::PING, 0, 1, &[0; 8]), Broken(PROTOCOL)),
@@ -428,7 +457,11 @@ fn frames_of_connections() {
             },
             Refused(PROTOCOL),
         ),
-        ("WINDOW_UPDATE of another size than 4 is a connection error", |raw| raw.frame(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 1]), Broken(SIZE)),
+        (
+            "WINDOW_UPDATE of another size than 4 is a connection error",
+            |raw| raw.frame(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 1]),
+            Broken(SIZE),
+        ),
         (
             "a connection's window beyond 2^31-1 is a connection error",
             |raw| {
@@ -542,7 +575,12 @@ fn header_blocks() {
         (
             "Huffman: EOS is an error",
             |raw| {
-                raw.frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &[&block()[..], b"\x00\x01x\x84\xff\xff\xff\xff"].concat());
+                raw.frame(
+                    kind::HEADERS,
+                    END_HEADERS | END_STREAM,
+                    1,
+                    &[&block()[..], b"\x00\x01x\x84\xff\xff\xff\xff"].concat(),
+                );
             },
             Broken(COMPRESSION),
         ),
@@ -567,7 +605,14 @@ fn header_blocks() {
         ),
         (
             "an integer that overflows is an error",
-            |raw| raw.frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
+            |raw| {
+                raw.frame(
+                    kind::HEADERS,
+                    END_HEADERS | END_STREAM,
+                    1,
+                    &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
+                )
+            },
             Broken(COMPRESSION),
         ),
         (

@@ -1,6 +1,9 @@
 //! HTTP/2 by hand: what may come as frames, and what reaches the other side.
 
+mod abuse;
 mod conformance;
+mod endpoints;
+mod translation;
 
 use weir_integration_tests::http2::Raw;
 
