@@ -19,6 +19,7 @@ mod forwarding;
 mod framing;
 mod gray;
 mod health;
+mod http2;
 mod lifecycle;
 mod limits;
 mod proxy_protocol;

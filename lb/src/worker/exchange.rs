@@ -150,6 +150,9 @@ pub(crate) async fn exchange<'w, E: Env>(
             if lost.is_of_all() {
                 leased.upstream.give_up_session();
             }
+            if lost == Lost::Unsayable {
+                return Err(Failure::new(Reason::BadRequest, Safety::Sent).not_telling());
+            }
             let is_reset = leased.reused && silent && reason == Reason::UpstreamReset;
             // An endpoint that ends one stream of many knows what it does.
             let stale = is_reset && lost != Lost::Stream && !lost.is_unseen();
