@@ -22,7 +22,7 @@ pub(crate) use http::{
 pub(crate) use net::{address, cidr, dns_server, local_address, ports};
 pub(crate) use quantity::{MAX_DURATION, duration, size, ttl};
 pub(crate) use release::{MAX_ID, file_name, salt, user_id, users_file};
-pub(crate) use retry::{RetryCondition, retry_condition};
+pub(crate) use retry::{RetryCondition, grpc_word, retry_condition};
 
 use crate::units::{ClusterName, NameError};
 

@@ -38,6 +38,9 @@ pub struct RetryOn {
     pub timeout: bool,
     /// Answers with one of these statuses, sorted, none twice.
     pub statuses: Vec<u16>,
+    /// gRPC answers without a message, with one of these `grpc-status`, sorted, none twice. Calls are
+    /// POSTs: who lists one says that they may be made again.
+    pub grpc: Vec<u8>,
 }
 
 /// How many retries a cluster is given over its requests. Both bounds hold, and
@@ -212,7 +215,7 @@ impl Default for Retry {
     fn default() -> Self {
         Self {
             attempts: NonZeroU16::MIN.saturating_add(2),
-            on: RetryOn { connect_failure: true, reset: true, timeout: true, statuses: Vec::new() },
+            on: RetryOn { connect_failure: true, reset: true, timeout: true, statuses: Vec::new(), grpc: Vec::new() },
             per_try_timeout: None,
             backoff_base: Duration::from_millis(25),
             backoff_max: Duration::from_millis(250),

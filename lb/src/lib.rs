@@ -17,6 +17,7 @@ mod http1;
 mod http2;
 pub mod observe;
 mod process;
+mod proxy;
 pub mod server;
 mod transport;
 mod worker;

@@ -1,6 +1,7 @@
 //! What is done when things go wrong: retries, limits, ejection.
 
 use super::{Group, Notes, show};
+use crate::grammar::grpc_word;
 use crate::model::{
     Breaker, Consecutive, EjectionAction, EndpointLimits, FailureRate, FailureWindow, Outlier, Retry, RetryBudget,
     RetryOn,
@@ -18,7 +19,7 @@ pub(super) fn retry(old: &Retry, new: &Retry, notes: &mut Notes) {
 }
 
 fn retry_on(on: &RetryOn) -> String {
-    let RetryOn { connect_failure, reset, timeout, statuses } = on;
+    let RetryOn { connect_failure, reset, timeout, statuses, grpc } = on;
     let words = [(*connect_failure, "connect-failure"), (*reset, "reset-before-response"), (*timeout, "timeout")];
     let words = words.into_iter().filter(|(on, _)| *on).map(|(_, word)| word.to_owned());
     // Statuses that follow each other are one range.
@@ -26,7 +27,8 @@ fn retry_on(on: &RetryOn) -> String {
         (first, last) if first == last => Some(first.to_string()),
         (first, last) => Some(format!("{first}-{last}")),
     });
-    words.chain(ranges).collect::<Vec<_>>().join(", ")
+    let calls = grpc.iter().filter_map(|code| grpc_word(*code)).map(str::to_owned);
+    words.chain(ranges).chain(calls).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn retry_budget(old: RetryBudget, new: RetryBudget, notes: &mut Notes) {

@@ -40,17 +40,21 @@ fn conditions(fields: &Fields<'_>) -> RetryOn {
     let Some(_) = fields.get("on") else {
         return Retry::default().on;
     };
-    let mut on = RetryOn { connect_failure: false, reset: false, timeout: false, statuses: Vec::new() };
+    let mut on =
+        RetryOn { connect_failure: false, reset: false, timeout: false, statuses: Vec::new(), grpc: Vec::new() };
     for condition in fields.items("on").iter().filter_map(condition) {
         match condition {
             RetryCondition::ConnectFailure => on.connect_failure = true,
             RetryCondition::Reset => on.reset = true,
             RetryCondition::Timeout => on.timeout = true,
             RetryCondition::Statuses(statuses) => on.statuses.extend(statuses),
+            RetryCondition::Grpc(code) => on.grpc.push(code),
         }
     }
     on.statuses.sort_unstable();
     on.statuses.dedup();
+    on.grpc.sort_unstable();
+    on.grpc.dedup();
     on
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::grpc::Code;
 use crate::reason::Reason;
 
 /// How an attempt ended.
@@ -10,6 +11,8 @@ use crate::reason::Reason;
 pub enum Outcome {
     /// The endpoint answered with this status.
     Answered(u16),
+    /// It answered a gRPC call, with this status.
+    Called(Code),
     /// A connection to it came about, and of a stream of bytes that is all there is to say.
     Connected,
     /// It gave no answer, or not to its end.
@@ -103,6 +106,7 @@ impl Outcome {
             Self::Answered(400..=499 | 501 | 505) => Class::ClientError,
             Self::Answered(500..) => Class::Error,
             Self::Answered(_) | Self::Connected => Class::Success,
+            Self::Called(code) => Self::Answered(code.as_http()).class(),
             Self::Failed(reason) => match reason {
                 Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed => Class::Connect,
                 Reason::UpstreamTimeout | Reason::UpstreamStalled | Reason::PerTryTimeout => Class::Timeout,
@@ -117,6 +121,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answered(status) => write!(f, "answered {status}"),
+            Self::Called(code) => write!(f, "answered grpc-status {code}"),
             Self::Connected => f.write_str("connected"),
             Self::Failed(reason) => f.write_str(reason.as_str()),
         }
@@ -140,6 +145,14 @@ mod tests {
             (Outcome::Answered(200), Class::Success),
             (Outcome::Answered(304), Class::Success),
             (Outcome::Connected, Class::Success),
+            (Outcome::Called(Code::OK), Class::Success),
+            (Outcome::Called(Code::CANCELLED), Class::ClientError),
+            (Outcome::Called(Code::UNKNOWN), Class::Error),
+            (Outcome::Called(Code::DEADLINE_EXCEEDED), Class::Gateway),
+            (Outcome::Called(Code::RESOURCE_EXHAUSTED), Class::Shed),
+            (Outcome::Called(Code::UNIMPLEMENTED), Class::ClientError),
+            (Outcome::Called(Code::INTERNAL), Class::Error),
+            (Outcome::Called(Code::UNAVAILABLE), Class::Gateway),
             (Outcome::Answered(404), Class::ClientError),
             (Outcome::Answered(429), Class::Shed),
             (Outcome::Answered(500), Class::Error),

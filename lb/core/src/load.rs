@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::attempt::Class;
+use crate::grpc::Code;
 use crate::reason::Reason;
 use crate::time::Moment;
 
@@ -231,6 +232,10 @@ pub struct ListenerLoad {
     pub bytes_sent: Count,
     /// Requests that ended in a reason, local answers and aborts.
     pub reasons: ByReason,
+    /// Tunnels open (a gauge).
+    pub tunnels: Count,
+    /// Tunnels opened.
+    pub tunnelled: Count,
 }
 
 /// What one worker knows of the requests from one listener to one cluster (or to none).
@@ -245,6 +250,8 @@ pub struct LaneLoad {
     pub duration: Histogram,
     /// From the request's head to the head of the endpoint's answer.
     pub first_byte: Histogram,
+    /// gRPC calls finished, by status.
+    pub calls: [Count; Code::COUNT],
 }
 
 /// A latency histogram with fixed buckets.

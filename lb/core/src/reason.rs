@@ -73,7 +73,7 @@ pub enum Reason {
     UpstreamCut,
     /// The endpoint's answer stopped for too long.
     UpstreamStalled,
-    /// Nothing moved in either direction of a TCP session for as long as its listener allows.
+    /// Nothing moved in either direction of a TCP session or a tunnel for as long as its listener allows.
     IdleTimeout,
     /// A fault that an operator injected to rehearse.
     FaultInjected,
@@ -95,7 +95,7 @@ pub enum Reason {
     UpstreamTls,
     /// The host that is asked for is not the one the TLS connection was made to.
     MisdirectedRequest,
-    /// The session lasted as long as its listener allows.
+    /// The session or tunnel lasted as long as its listener allows.
     SessionTimeout,
     /// The session's endpoint became unhealthy, and its listener closes such sessions.
     EndpointUnhealthy,

@@ -132,9 +132,15 @@ pub fn may_repeat(
                 Err(Denied::BodyGone)
             }
         }
-        Safety::StaleConnection | Safety::Sent if !nature.repeatable => Err(Denied::NotSafe),
-        Safety::StaleConnection | Safety::Sent if !nature.replayable => Err(Denied::BodyGone),
-        Safety::StaleConnection | Safety::Sent => Ok(()),
+        // Calls are POSTs, all of them: who lists a status of theirs says that they may be repeated.
+        Safety::StaleConnection | Safety::Sent if nature.repeatable || matches!(outcome, Outcome::Called(_)) => {
+            if nature.replayable {
+                Ok(())
+            } else {
+                Err(Denied::BodyGone)
+            }
+        }
+        Safety::StaleConnection | Safety::Sent => Err(Denied::NotSafe),
     }
 }
 
@@ -142,6 +148,7 @@ fn is_listed(policy: &Retry, outcome: Outcome) -> bool {
     let on = &policy.on;
     match outcome {
         Outcome::Answered(status) => on.statuses.binary_search(&status).is_ok(),
+        Outcome::Called(code) => on.grpc.binary_search(&code.get()).is_ok(),
         Outcome::Connected => false,
         Outcome::Failed(Reason::UpstreamReset) => on.reset,
         Outcome::Failed(_) => match outcome.class() {
@@ -241,7 +248,10 @@ impl Drop for RetryPermit {
 mod tests {
     use std::num::NonZeroU16;
 
+    use weir_config::model::RetryOn;
+
     use super::*;
+    use crate::grpc::Code;
 
     const BUDGET: RetryBudget = RetryBudget {
         concurrent_percent: 20,
@@ -268,6 +278,13 @@ mod tests {
         assert_eq!(ask(SAFE, 1, Outcome::Answered(503), Safety::Sent), Err(Denied::NotListed));
         assert_eq!(ask(SAFE, 1, Outcome::Failed(Reason::ClientGone), Safety::Sent), Err(Denied::NotListed));
         assert_eq!(ask(SAFE, 1, Outcome::Failed(Reason::ConnectLocal), Safety::NothingSent), Err(Denied::NotListed));
+        let called = Outcome::Called(Code::UNAVAILABLE);
+        assert_eq!(ask(unsafe_post, 1, called, Safety::Sent), Err(Denied::NotListed));
+        let grpc = Retry { on: RetryOn { grpc: vec![8, 14], ..policy.on.clone() }, ..policy.clone() };
+        assert_eq!(may_repeat(&grpc, unsafe_post, 1, called, Safety::Sent), Ok(()));
+        let gone = Nature { repeatable: false, replayable: false };
+        assert_eq!(may_repeat(&grpc, gone, 1, called, Safety::Sent), Err(Denied::BodyGone));
+        assert_eq!(may_repeat(&grpc, unsafe_post, 1, reset, Safety::Sent), Err(Denied::NotSafe));
         let once = Retry { attempts: NonZeroU16::MIN, ..policy.clone() };
         assert_eq!(may_repeat(&once, SAFE, 1, refused, Safety::NothingSent), Err(Denied::Attempts));
     }

@@ -5,7 +5,7 @@
 
 use weir_core::reason::Reason;
 
-use super::head::{Fields, Known, Version};
+use super::head::{Asked, Fields, Known, Version};
 
 /// How the end of a message's body is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,14 +36,18 @@ pub(crate) fn of_request(fields: &Fields, version: Version) -> Result<Framing, R
     }
 }
 
-/// The framing of an answer with `status` to a request that was a HEAD or was not.
-pub(crate) fn of_response(fields: &Fields, version: Version, status: u16, to_head: bool) -> Result<Framing, Reason> {
+/// The framing of an answer with `status` to what was `asked`.
+pub(crate) fn of_response(fields: &Fields, version: Version, status: u16, asked: Asked) -> Result<Framing, Reason> {
+    // RFC 9112 6.3: whatever such an answer says of a body, what follows it is the tunnel.
+    if asked == Asked::Connect && matches!(status, 200..=299) {
+        return Ok(Framing::None);
+    }
     let coding = transfer_encoding(fields).map_err(|_| Reason::UpstreamProtocol)?;
     let length = content_length(fields).map_err(|_| Reason::UpstreamProtocol)?;
     if coding && (length.is_some() || version == Version::Http10) {
         return Err(Reason::UpstreamProtocol);
     }
-    if to_head || status < 200 || status == 204 || status == 304 {
+    if asked == Asked::Head || status < 200 || status == 204 || status == 304 {
         return Ok(Framing::None);
     }
     Ok(match (coding, length) {
@@ -152,7 +156,10 @@ mod tests {
         let five = fields(&[("Content-Length", "5")]);
         let chunked = fields(&[("Transfer-Encoding", "chunked")]);
         let both = fields(&[("Transfer-Encoding", "chunked"), ("Content-Length", "5")]);
-        let of = |fields, status, to_head| of_response(fields, Version::Http11, status, to_head);
+        let of = |fields, status, to_head| {
+            let asked = if to_head { Asked::Head } else { Asked::Plain };
+            of_response(fields, Version::Http11, status, asked)
+        };
         assert_eq!(of(&none, 200, false), Ok(Framing::UntilClose));
         assert_eq!(of(&five, 200, false), Ok(Framing::Length(5)));
         assert_eq!(of(&five, 200, true), Ok(Framing::None));
@@ -161,6 +168,10 @@ mod tests {
         assert_eq!(of(&none, 103, false), Ok(Framing::None));
         assert_eq!(of(&chunked, 200, false), Ok(Framing::Chunked));
         assert_eq!(of(&both, 200, false), Err(Reason::UpstreamProtocol));
-        assert_eq!(of_response(&chunked, Version::Http10, 200, false), Err(Reason::UpstreamProtocol));
+        for fields in [&none, &five, &chunked, &both] {
+            assert_eq!(of_response(fields, Version::Http11, 200, Asked::Connect), Ok(Framing::None));
+        }
+        assert_eq!(of_response(&five, Version::Http11, 407, Asked::Connect), Ok(Framing::Length(5)));
+        assert_eq!(of_response(&chunked, Version::Http10, 200, Asked::Plain), Err(Reason::UpstreamProtocol));
     }
 }

@@ -1,6 +1,7 @@
 //! Parsed heads: one byte buffer and spans into it. Reused from request to request, so that a
 //! head costs one copy and no allocation.
 
+use weir_core::grpc::Code;
 use weir_core::route::Headers;
 
 use super::framing::Framing;
@@ -40,11 +41,14 @@ pub(crate) enum Known {
     ContentLength,
     Expect,
     Forwarded,
+    GrpcTimeout,
     Host,
     /// Hop-by-hop by definition, and of no use to us: `Keep-Alive`, `Proxy-Connection`, `TE`,
-    /// `Upgrade`, `Trailer` stays, `Proxy-Authenticate` stays.
+    /// `Trailer` stays, `Proxy-Authenticate` stays.
     HopByHop,
     TransferEncoding,
+    /// Hop-by-hop too, but a tunnel may come of it.
+    Upgrade,
     XForwardedFor,
     XForwardedHost,
     XForwardedProto,
@@ -63,11 +67,12 @@ impl Known {
             2 if is(b"te") => Self::HopByHop,
             4 if is(b"host") => Self::Host,
             6 if is(b"expect") => Self::Expect,
-            7 if is(b"upgrade") => Self::HopByHop,
+            7 if is(b"upgrade") => Self::Upgrade,
             9 if is(b"forwarded") => Self::Forwarded,
             10 if is(b"connection") => Self::Connection,
             10 if is(b"keep-alive") => Self::HopByHop,
             12 if is(b"x-request-id") => Self::XRequestId,
+            12 if is(b"grpc-timeout") => Self::GrpcTimeout,
             13 if is(b"x-weir-reason") => Self::XWeirReason,
             14 if is(b"content-length") => Self::ContentLength,
             15 if is(b"x-forwarded-for") => Self::XForwardedFor,
@@ -151,11 +156,11 @@ pub(crate) enum Version {
 pub(crate) struct RequestHead {
     pub(crate) fields: Fields,
     pub(crate) method: Span,
-    /// The target in origin form or `*`: what is sent on.
+    /// The target in origin form or `*`, or of CONNECT the authority: what is sent on.
     pub(crate) target: Span,
-    /// The target without its query.
+    /// The target without its query; CONNECT has none.
     pub(crate) path: Span,
-    /// `Host`, or the authority of a target in absolute form: with port, as sent.
+    /// `Host`, or the authority of a target in absolute or authority form: with port, as sent.
     pub(crate) authority: Span,
     /// The same without port and brackets' port.
     pub(crate) host: Span,
@@ -163,6 +168,8 @@ pub(crate) struct RequestHead {
     pub(crate) framing: Framing,
     pub(crate) keep_alive: bool,
     pub(crate) expects_continue: bool,
+    /// `Connection` lists `Upgrade`.
+    pub(crate) upgrade: bool,
 }
 
 impl RequestHead {
@@ -190,9 +197,14 @@ impl RequestHead {
         if self.target.is_empty() { self.empty_path().as_bytes() } else { self.fields.text(self.target) }
     }
 
-    /// What a target in absolute form without a path is sent on as (RFC 9112 3.2.4).
+    /// What a target in absolute form without a path is sent on as (RFC 9112 3.2.4); CONNECT asks
+    /// for no path at all.
     fn empty_path(&self) -> &'static str {
-        if self.fields.text(self.method) == b"OPTIONS" { "*" } else { "/" }
+        match self.fields.text(self.method) {
+            b"OPTIONS" => "*",
+            b"CONNECT" => "",
+            _ => "/",
+        }
     }
 
     /// The host with its port, as sent; empty if there is none.
@@ -207,6 +219,23 @@ impl RequestHead {
     pub(crate) fn is_head(&self) -> bool {
         self.fields.text(self.method) == b"HEAD"
     }
+
+    pub(crate) fn is_connect(&self) -> bool {
+        self.fields.text(self.method) == b"CONNECT"
+    }
+}
+
+/// What an answer is an answer to: it decides where it ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Asked {
+    #[default]
+    Plain,
+    /// HEAD: whatever the answer says of its body, there is none.
+    Head,
+    /// Another protocol: 101 ends HTTP on the connection.
+    Upgrade,
+    /// CONNECT: so does 2xx.
+    Connect,
 }
 
 /// An answer's head, checked.
@@ -221,7 +250,14 @@ pub(crate) struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// What became of a gRPC call, where its head says so: then no message follows.
+    pub(crate) fn called(&self) -> Option<Code> {
+        (self.status == 200).then(|| self.fields.get("grpc-status").map(Code::parse)).flatten()
+    }
+
+    /// Whether another answer follows. 101 passes as an answer only where it was asked for, and
+    /// then it is the last one.
     pub(crate) const fn is_informational(&self) -> bool {
-        self.status < 200
+        self.status < 200 && self.status != 101
     }
 }

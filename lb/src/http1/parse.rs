@@ -6,8 +6,8 @@ use httparse::{Header, ParserConfig, Status};
 use weir_config::model::ListenerLimits;
 use weir_core::reason::Reason;
 
-use super::framing;
-use super::head::{Field, Fields, Known, RequestHead, ResponseHead, Span, Version};
+use super::framing::{self, Framing};
+use super::head::{Asked, Field, Fields, Known, RequestHead, ResponseHead, Span, Version};
 use super::host;
 
 /// More fields than any limit allows; the arrays for them stand on the stack.
@@ -82,23 +82,24 @@ pub(crate) fn request(bytes: &[u8], limits: &ListenerLimits, head: &mut RequestH
     }
     let (whole, authority) = split_target(method, target)?;
     head.target = Span::within(all, whole);
-    head.path = Span::within(all, without_query(whole));
+    head.path = if is_connect { Span::EMPTY } else { Span::within(all, without_query(whole)) };
     let authority = authority.map(|authority| Span::within(all, authority));
     let list = parsed.headers.iter().map(|header| field(all, header));
     fields.list.extend(list);
 
     (head.authority, head.host) = authority_of(fields, head.version, authority)?;
-    head.keep_alive = connection(fields, head.version);
+    Persistence { stays: head.keep_alive, upgrade: head.upgrade } = connection(fields, head.version);
     head.framing = framing::of_request(fields, head.version)?;
     head.expects_continue = expectation(fields, head.version)?;
-    if is_connect { Err(Reason::MethodNotSupported) } else { Ok(()) }
+    // RFC 9110 9.3.6: what follows CONNECT is no body of it. Who says it is, means to be misread.
+    if is_connect && head.framing != Framing::None { Err(Reason::AmbiguousFraming) } else { Ok(()) }
 }
 
 /// Parses `bytes`, a whole answer head, into `head`.
 ///
 /// # Errors
 /// `UpstreamProtocol`.
-pub(crate) fn response(bytes: &[u8], to_head: bool, head: &mut ResponseHead) -> Result<(), Reason> {
+pub(crate) fn response(bytes: &[u8], asked: Asked, head: &mut ResponseHead) -> Result<(), Reason> {
     let fields = &mut head.fields;
     fields.clear();
     fields.bytes.extend_from_slice(bytes);
@@ -110,8 +111,8 @@ pub(crate) fn response(bytes: &[u8], to_head: bool, head: &mut ResponseHead) -> 
         _ => return Err(Reason::UpstreamProtocol),
     }
     let (Some(status), Some(minor)) = (parsed.code, parsed.version) else { return Err(Reason::UpstreamProtocol) };
-    // 101 would hand the connection over; nobody asked for that.
-    if !(100..=599).contains(&status) || status == 101 {
+    // 101 hands the connection over: only where somebody asked for that.
+    if !(100..=599).contains(&status) || (status == 101 && asked != Asked::Upgrade) {
         return Err(Reason::UpstreamProtocol);
     }
     let all = fields.bytes.as_slice();
@@ -120,8 +121,8 @@ pub(crate) fn response(bytes: &[u8], to_head: bool, head: &mut ResponseHead) -> 
     head.phrase = Span::within(all, parsed.reason.unwrap_or_default().as_bytes());
     let list = parsed.headers.iter().map(|header| field(all, header));
     fields.list.extend(list);
-    head.keep_alive = connection(fields, version);
-    head.framing = framing::of_response(fields, version, status, to_head)?;
+    head.keep_alive = connection(fields, version).stays;
+    head.framing = framing::of_response(fields, version, status, asked)?;
     Ok(())
 }
 
@@ -173,11 +174,15 @@ fn split_target<'t>(method: &str, target: &'t [u8]) -> Result<(&'t [u8], Option<
     if target.iter().any(|byte| !(0x21..=0x7e).contains(byte) || *byte == b'#') {
         return Err(Reason::BadRequest);
     }
+    if method == "CONNECT" {
+        // Host and port (RFC 9112 3.2.3); whether it is a host is seen further on.
+        let port = target.rsplit(|byte| *byte == b':').next().unwrap_or_default();
+        let is_port = port.len() < target.len() && !port.is_empty() && port.iter().all(u8::is_ascii_digit);
+        return if is_port { Ok((target, Some(target))) } else { Err(Reason::BadRequest) };
+    }
     match target {
         [b'/', ..] => Ok((target, None)),
         b"*" if method == "OPTIONS" => Ok((target, None)),
-        // Refused further on, with a reason of its own.
-        _ if method == "CONNECT" => Ok((b"", Some(target))),
         _ => {
             let rest = ["http://", "https://"].iter().find_map(|scheme| {
                 let (start, rest) = target.split_at_checked(scheme.len())?;
@@ -220,9 +225,17 @@ fn authority_of(fields: &Fields, version: Version, absolute: Option<Span>) -> Re
     }
 }
 
-/// Reads `Connection`: notes the fields it nominates; whether the connection stays open.
-fn connection(fields: &mut Fields, version: Version) -> bool {
-    let (mut close, mut keep) = (false, false);
+/// What `Connection` says of the connection itself.
+struct Persistence {
+    /// It stays open.
+    stays: bool,
+    /// It is to speak something else.
+    upgrade: bool,
+}
+
+/// Reads `Connection`, and notes the fields it nominates.
+fn connection(fields: &mut Fields, version: Version) -> Persistence {
+    let (mut close, mut keep, mut upgrade) = (false, false, false);
     let Fields { bytes, list, nominated } = fields;
     for field in list.iter().filter(|field| field.known == Known::Connection) {
         for token in field.value.of(bytes).split(|byte| *byte == b',').map(trim) {
@@ -230,6 +243,7 @@ fn connection(fields: &mut Fields, version: Version) -> bool {
                 b"" => {}
                 token if token.eq_ignore_ascii_case(b"close") => close = true,
                 token if token.eq_ignore_ascii_case(b"keep-alive") => keep = true,
+                token if token.eq_ignore_ascii_case(b"upgrade") => upgrade = true,
                 // What frames or addresses a message is never hop-by-hop: a client that says so
                 // wants the next hop to read another message than we did.
                 token if Known::of(token) == Known::Other => nominated.push(Span::within(bytes, token)),
@@ -237,10 +251,11 @@ fn connection(fields: &mut Fields, version: Version) -> bool {
             }
         }
     }
-    match version {
+    let stays = match version {
         Version::Http11 => !close,
         Version::Http10 => keep && !close,
-    }
+    };
+    Persistence { stays, upgrade }
 }
 
 fn expectation(fields: &Fields, version: Version) -> Result<bool, Reason> {
@@ -277,7 +292,6 @@ const fn trim(mut text: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::framing::Framing;
 
     const LIMITS: ListenerLimits = ListenerLimits {
         connections: None,
@@ -318,6 +332,27 @@ mod tests {
     }
 
     #[test]
+    fn connect_asks_for_a_place_and_no_path() {
+        let head = parse("CONNECT [::1]:443 HTTP/1.1\r\nHost: other\r\n\r\n").unwrap();
+        assert_eq!((head.host(), head.path(), head.target()), ("[::1]", "", &b"[::1]:443"[..]));
+        assert!(head.is_connect() && !head.upgrade);
+    }
+
+    #[test]
+    fn upgrades_are_seen() {
+        let head = parse("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, upgrade\r\nUpgrade: x\r\n\r\n").unwrap();
+        assert!(head.upgrade && head.keep_alive);
+        assert!(!parse("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n").unwrap().upgrade);
+        let mut head = ResponseHead::default();
+        let answer = b"HTTP/1.1 101 Go\r\nUpgrade: x\r\nConnection: Upgrade\r\nContent-Length: 5\r\n\r\n";
+        response(answer, Asked::Upgrade, &mut head).unwrap();
+        assert_eq!((head.framing, head.is_informational()), (Framing::None, false));
+        for asked in [Asked::Plain, Asked::Head, Asked::Connect] {
+            assert_eq!(response(answer, asked, &mut head), Err(Reason::UpstreamProtocol));
+        }
+    }
+
+    #[test]
     fn refusals() {
         let host = "Host: a\r\n";
         for (text, reason) in [
@@ -346,7 +381,12 @@ mod tests {
             (format!("GET / HTTP/1.1\r\n{host}: b\r\n\r\n"), Reason::BadRequest),
             (format!("GET / HTTP/1.1\r\n A: b\r\n{host}\r\n"), Reason::BadRequest),
             (format!("GET / HTTP/1.1\r\n{host}Expect: x\r\n\r\n"), Reason::UnknownExpectation),
-            (format!("CONNECT a:1 HTTP/1.1\r\n{host}\r\n"), Reason::MethodNotSupported),
+            (format!("CONNECT a HTTP/1.1\r\n{host}\r\n"), Reason::BadRequest),
+            (format!("CONNECT a: HTTP/1.1\r\n{host}\r\n"), Reason::BadRequest),
+            (format!("CONNECT /a:1 HTTP/1.1\r\n{host}\r\n"), Reason::BadHost),
+            (format!("CONNECT http://a:1 HTTP/1.1\r\n{host}\r\n"), Reason::BadHost),
+            (format!("CONNECT a:1 HTTP/1.1\r\n{host}Content-Length: 1\r\n\r\n"), Reason::AmbiguousFraming),
+            (format!("CONNECT a:1 HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\n"), Reason::AmbiguousFraming),
         ] {
             assert_eq!(parse(&text).err(), Some(reason), "{text:?}");
         }
@@ -368,13 +408,13 @@ mod tests {
     #[test]
     fn answers() {
         let mut head = ResponseHead::default();
-        response(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", false, &mut head).unwrap();
+        response(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", Asked::Plain, &mut head).unwrap();
         assert_eq!((head.status, head.framing, head.keep_alive), (200, Framing::Length(3), true));
-        response(b"HTTP/1.0 404\r\n\r\n", false, &mut head).unwrap();
+        response(b"HTTP/1.0 404\r\n\r\n", Asked::Plain, &mut head).unwrap();
         assert_eq!((head.status, head.framing, head.keep_alive), (404, Framing::UntilClose, false));
         for bad in ["HTTP/1.1 101 Switch\r\n\r\n", "HTTP/1.1 999 No\r\n\r\n", "HTTP/2.0 200 OK\r\n\r\n", "junk\r\n\r\n"]
         {
-            assert_eq!(response(bad.as_bytes(), false, &mut head), Err(Reason::UpstreamProtocol), "{bad}");
+            assert_eq!(response(bad.as_bytes(), Asked::Plain, &mut head), Err(Reason::UpstreamProtocol), "{bad}");
         }
     }
 

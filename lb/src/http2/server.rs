@@ -15,27 +15,14 @@ use super::sink::Sink;
 use super::source::Source;
 use super::{Form, Malformed, broken, is_value, push};
 use crate::http1::framing::Framing;
-use crate::http1::head::{Known, ResponseHead};
+use crate::http1::head::{Asked, Known, ResponseHead};
 use crate::http1::parse::{self, HeadEnd, RESPONSE_HEAD_MAX};
-
-/// What a client asks by a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asks {
-    /// For an answer.
-    Usual,
-    /// For the head of an answer.
-    Head,
-    /// For a tunnel: CONNECT (RFC 9113 8.5).
-    Tunnel,
-    /// For a tunnel that HTTP/1 knows as an upgrade: extended CONNECT (RFC 8441).
-    Upgrade,
-}
 
 /// A client's stream.
 pub(crate) struct ServerStream {
     source: Source,
     answer: Answer,
-    asks: Asks,
+    asked: Asked,
     /// Nobody may take what was sent for a whole answer.
     abort: Cell<bool>,
     /// The client reset it before there was an answer.
@@ -55,7 +42,7 @@ enum Answer {
 }
 
 impl ServerStream {
-    pub(crate) fn new(body: RecvStream, respond: SendResponse<Bytes>, asks: Asks, framing: Framing) -> Self {
+    pub(crate) fn new(body: RecvStream, respond: SendResponse<Bytes>, asked: Asked, framing: Framing) -> Self {
         let form = match framing {
             Framing::Chunked => Form::Chunked,
             Framing::None | Framing::Length(_) | Framing::UntilClose => Form::Sized,
@@ -64,7 +51,7 @@ impl ServerStream {
         Self {
             source,
             answer: Answer::Head { respond, text: Vec::new() },
-            asks,
+            asked,
             abort: Cell::new(false),
             given_up: false,
             id,
@@ -135,10 +122,10 @@ impl ServerStream {
         };
         let mut head = ResponseHead::default();
         let whole = if before == 0 { &bytes[..length] } else { &text[..length] };
-        parse::response(whole, self.asks == Asks::Head, &mut head).map_err(|_| Malformed)?;
+        parse::response(whole, self.asked, &mut head).map_err(|_| Malformed)?;
         text.clear();
         let used = length - before;
-        let (response, tunnel) = self.asks.response(&head)?;
+        let (response, tunnel) = response(self.asked, &head)?;
         let Answer::Head { respond, .. } = &mut self.answer else { return Ok(used) };
         if head.is_informational() && !tunnel {
             respond.send_informational(response).map_err(broken)?;
@@ -155,35 +142,33 @@ impl ServerStream {
     }
 }
 
-impl Asks {
-    /// An answer's head as a stream has it, and whether a tunnel begins with it.
-    fn response(self, head: &ResponseHead) -> Result<(Response<()>, bool), Malformed> {
-        let tunnel = match self {
-            Self::Upgrade => head.status == 101,
-            Self::Tunnel => (200..300).contains(&head.status),
-            Self::Usual | Self::Head => false,
+/// An answer's head as a stream has it, and whether a tunnel begins with it.
+fn response(asked: Asked, head: &ResponseHead) -> Result<(Response<()>, bool), Malformed> {
+    let tunnel = match asked {
+        Asked::Upgrade => head.status == 101,
+        Asked::Connect => (200..300).contains(&head.status),
+        Asked::Plain | Asked::Head => false,
+    };
+    let mut response = Response::new(());
+    let status = if asked == Asked::Upgrade && tunnel { 200 } else { head.status };
+    *response.status_mut() = StatusCode::from_u16(status).map_err(|_| Malformed)?;
+    let fields = &head.fields;
+    let map = response.headers_mut();
+    map.reserve(fields.list.len());
+    for field in &fields.list {
+        let is_sent = match field.known {
+            Known::Connection | Known::HopByHop | Known::TransferEncoding => false,
+            // Where there is no body it says how long one would have been.
+            Known::ContentLength => !tunnel && head.framing != Framing::Chunked,
+            _ => !(tunnel && fields.name(field).eq_ignore_ascii_case(b"sec-websocket-accept")),
         };
-        let mut response = Response::new(());
-        let status = if self == Self::Upgrade && tunnel { 200 } else { head.status };
-        *response.status_mut() = StatusCode::from_u16(status).map_err(|_| Malformed)?;
-        let fields = &head.fields;
-        let map = response.headers_mut();
-        map.reserve(fields.list.len());
-        for field in &fields.list {
-            let is_sent = match field.known {
-                Known::Connection | Known::HopByHop | Known::TransferEncoding => false,
-                // Where there is no body it says how long one would have been.
-                Known::ContentLength => !tunnel && head.framing != Framing::Chunked,
-                _ => !(tunnel && fields.name(field).eq_ignore_ascii_case(b"sec-websocket-accept")),
-            };
-            if is_sent {
-                let name = HeaderName::from_bytes(fields.name(field)).map_err(|_| Malformed)?;
-                let value = HeaderValue::from_bytes(fields.value(field)).map_err(|_| Malformed)?;
-                map.try_append(name, value).map_err(|_| Malformed)?;
-            }
+        if is_sent {
+            let name = HeaderName::from_bytes(fields.name(field)).map_err(|_| Malformed)?;
+            let value = HeaderValue::from_bytes(fields.value(field)).map_err(|_| Malformed)?;
+            map.try_append(name, value).map_err(|_| Malformed)?;
         }
-        Ok((response, tunnel))
     }
+    Ok((response, tunnel))
 }
 
 impl Drop for ServerStream {
@@ -202,7 +187,7 @@ impl fmt::Debug for ServerStream {
     }
 }
 
-/// Writes a request's head out as HTTP/1.1 text: what it asks for, and how its body comes in.
+/// Writes a request's head out as HTTP/1.1 text: what it asked for, and how its body comes in.
 /// `key`: a fresh `Sec-WebSocket-Key`, which HTTP/2 has none of.
 ///
 /// # Errors
@@ -212,22 +197,22 @@ pub(crate) fn request_text<B>(
     ended: bool,
     key: impl FnOnce() -> [u8; 24],
     out: &mut Vec<u8>,
-) -> Result<(Asks, Framing), Malformed> {
+) -> Result<(Asked, Framing), Malformed> {
     let protocol = request.extensions().get::<h2::ext::Protocol>();
-    let asks = match (request.method(), protocol) {
-        (&Method::CONNECT, Some(_)) => Asks::Upgrade,
-        (&Method::CONNECT, None) => Asks::Tunnel,
-        (&Method::HEAD, _) => Asks::Head,
-        _ => Asks::Usual,
+    let asked = match (request.method(), protocol) {
+        (&Method::CONNECT, Some(_)) => Asked::Upgrade,
+        (&Method::CONNECT, None) => Asked::Connect,
+        (&Method::HEAD, _) => Asked::Head,
+        _ => Asked::Plain,
     };
     let authority = authority(request)?;
     out.clear();
-    request_line(request, asks, authority, out)?;
+    request_line(request, asked, authority, out)?;
     if let Some(authority) = authority {
         push(out, &[b"host: ", authority, b"\r\n"]);
     }
     let length = fields(request, out)?;
-    if asks == Asks::Upgrade
+    if asked == Asked::Upgrade
         && let Some(protocol) = protocol
     {
         push(out, &[b"connection: Upgrade\r\nupgrade: ", protocol.as_str().as_bytes(), b"\r\n"]);
@@ -235,10 +220,10 @@ pub(crate) fn request_text<B>(
             push(out, &[b"sec-websocket-key: ", &key(), b"\r\n"]);
         }
     }
-    let framing = match (asks, length) {
+    let framing = match (asked, length) {
         // What follows is a tunnel's, once there is one.
-        (Asks::Tunnel | Asks::Upgrade, None) => Framing::None,
-        (Asks::Tunnel | Asks::Upgrade, Some(_)) => return Err(Malformed),
+        (Asked::Connect | Asked::Upgrade, None) => Framing::None,
+        (Asked::Connect | Asked::Upgrade, Some(_)) => return Err(Malformed),
         (_, Some(length)) if ended && length > 0 => return Err(Malformed),
         (_, Some(0)) | (_, None) if ended => Framing::None,
         (_, Some(length)) => Framing::Length(length),
@@ -248,20 +233,20 @@ pub(crate) fn request_text<B>(
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
     out.extend_from_slice(b"\r\n");
-    Ok((asks, framing))
+    Ok((asked, framing))
 }
 
 fn request_line<B>(
     request: &Request<B>,
-    asks: Asks,
+    asked: Asked,
     authority: Option<&[u8]>,
     out: &mut Vec<u8>,
 ) -> Result<(), Malformed> {
     let uri = request.uri();
     let path = uri.path_and_query().map_or("", |path| path.as_str());
-    let method = if asks == Asks::Upgrade { "GET" } else { request.method().as_str() };
-    let target = match asks {
-        Asks::Tunnel => authority.ok_or(Malformed)?,
+    let method = if asked == Asked::Upgrade { "GET" } else { request.method().as_str() };
+    let target = match asked {
+        Asked::Connect => authority.ok_or(Malformed)?,
         // Absolute forms have no place in `:path`, and an empty one is malformed (RFC 9113 8.3.1).
         _ if path.starts_with('/') || (path == "*" && request.method() == Method::OPTIONS) => path.as_bytes(),
         _ => return Err(Malformed),

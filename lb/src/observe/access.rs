@@ -28,6 +28,8 @@ pub(crate) struct Line<'a> {
     pub(crate) told: Option<IpAddr>,
     pub(crate) listener: &'a str,
     pub(crate) route: Option<&'a str>,
+    /// That a client asked for by SNI, of a session that is passed on unopened.
+    pub(crate) server_name: Option<&'a str>,
     pub(crate) cluster: Option<&'a str>,
     pub(crate) endpoint: Option<&'a Address>,
     pub(crate) gray: Option<Gray<'a>>,
@@ -50,6 +52,10 @@ pub(crate) struct Request<'a> {
     pub(crate) target: &'a [u8],
     pub(crate) version: &'static str,
     pub(crate) status: u16,
+    /// What became of a gRPC call.
+    pub(crate) grpc: Option<u8>,
+    /// It became a tunnel, and the line is about that.
+    pub(crate) tunnel: bool,
 }
 
 /// What a release decided for a request.
@@ -87,6 +93,12 @@ impl Line<'_> {
                 text(out, "host", request.host.as_bytes());
                 text(out, "path", request.target);
                 put(out, format_args!(",\"version\":\"{}\",\"status\":{}", request.version, request.status));
+                if let Some(code) = request.grpc {
+                    put(out, format_args!(",\"grpc_status\":{code}"));
+                }
+                if request.tunnel {
+                    put(out, format_args!(",\"tunnel\":true"));
+                }
                 "first_byte_ms"
             }
             None => {
@@ -102,6 +114,9 @@ impl Line<'_> {
         text(out, "listener", self.listener.as_bytes());
         if let Some(route) = self.route {
             text(out, "route", route.as_bytes());
+        }
+        if let Some(name) = self.server_name {
+            text(out, "server_name", name.as_bytes());
         }
         if let Some(cluster) = self.cluster {
             text(out, "cluster", cluster.as_bytes());
@@ -140,7 +155,10 @@ impl Line<'_> {
             Some(request) => {
                 escape(out, request.method.as_bytes());
                 out.push(b' ');
-                escape(out, request.host.as_bytes());
+                // Where no path is asked for, the target is the host.
+                if request.method != "CONNECT" {
+                    escape(out, request.host.as_bytes());
+                }
                 escape(out, request.target);
                 put(out, format_args!("\" {}", request.status));
             }
@@ -433,12 +451,21 @@ mod tests {
             told: None,
             listener: "web",
             route: None,
+            server_name: None,
             cluster: Some("shop"),
             endpoint: None,
             gray: None,
             attempts: 1,
             denied: None,
-            request: Some(Request { method: "GET", host: "a", target: b"/\"\\\x01", version: "HTTP/1.1", status: 503 }),
+            request: Some(Request {
+                method: "GET",
+                host: "a",
+                target: b"/\"\\\x01",
+                version: "HTTP/1.1",
+                status: 503,
+                grpc: None,
+                tunnel: false,
+            }),
             reason: Some("no_healthy_endpoint"),
             id: Some("id"),
             body_in: 0,

@@ -3,18 +3,22 @@
 use std::fmt;
 use std::io;
 
-use weir_config::model::{Address, Connect};
+use tokio::io::AsyncWriteExt;
+use weir_config::model::{Address, Connect, ProxyOut};
 use weir_core::health::ProbeResult;
 use weir_core::reason::Reason;
 
 use super::Transport;
 use crate::env::{Env, Unconnected};
+use crate::proxy::{self, Ends};
 
 /// How connections to the endpoints of one cluster are opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Way<'a> {
     /// Sockets.
     pub(crate) connect: &'a Connect,
+    /// What is said first of where it comes from, if that is said; without ends it is our own.
+    pub(crate) proxy: Option<(ProxyOut, Option<Ends>)>,
 }
 
 /// Why there is no connection. Nothing of what was to be asked has been sent.
@@ -29,7 +33,11 @@ pub(crate) enum Unopened {
 /// # Errors
 /// Why there is none.
 pub(crate) async fn open<E: Env>(env: &E, to: &Address, way: Way<'_>) -> Result<Transport<E::Stream>, Unopened> {
-    let stream = env.connect(to, way.connect).await?;
+    let mut stream = env.connect(to, way.connect).await?;
+    if let Some((version, ends)) = way.proxy {
+        // In one write: there are receivers that look at the first segment only.
+        stream.write_all(&proxy::header(version, ends)).await?;
+    }
     Ok(Transport::Plain(stream))
 }
 

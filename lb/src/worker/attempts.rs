@@ -183,10 +183,11 @@ impl<'w> Tries<'w> {
         let repeatable = retry::is_repeatable(request.method().as_bytes(), &request.fields);
         let route = &listener.config.routes[routed.index];
         let policy = &route.retry;
-        if repeatable && policy.attempts.get() > 1 {
+        let may_call_again = inbound.story.grpc && !policy.on.grpc.is_empty();
+        if (repeatable || may_call_again) && policy.attempts.get() > 1 {
             inbound.upload.keep(policy.body_bytes as usize);
         }
-        let deadline = inbound.upload.is_whole().then(|| inbound.story.began + routed.timeout);
+        let deadline = inbound.upload.is_whole().then(|| routed.answer_by(inbound.story.began));
         let affinity = Affinity::of(routed.cluster, inbound);
         let (route_timeout, kept, tried) = (route.timeout, inbound.story.kept.is_some(), Tried::default());
         Self { world, routed, policy, route_timeout, repeatable, affinity, kept, tried, next: None, deadline }
@@ -225,7 +226,7 @@ impl<'w> Tries<'w> {
             hash: self.affinity.hash,
             session: self.affinity.session,
             may_try: self.may_try(&mut worker.dice.borrow_mut()),
-            reuses: true,
+            reuses: self.routed.cluster.config.proxy_protocol.is_none(),
             kept: self.kept,
             now: worker.env.at(now),
         }
@@ -292,12 +293,23 @@ impl<'w> Tries<'w> {
 
     /// The time that is left for the whole request.
     pub(crate) fn left(&self, now: Instant) -> Duration {
-        self.deadline.map_or(self.routed.timeout, |deadline| deadline.saturating_duration_since(now))
+        let deadline = self.deadline.unwrap_or_else(|| self.routed.answer_by(now));
+        deadline.saturating_duration_since(now)
+    }
+
+    /// Until when it may be sent at all, if that is known.
+    pub(crate) fn send_by(&self) -> Option<Instant> {
+        self.deadline.or(self.routed.until)
+    }
+
+    /// What is left of the time that whoever makes a call has told.
+    pub(crate) fn call_left(&self, now: Instant) -> Option<Duration> {
+        self.routed.until.map(|until| until.saturating_duration_since(now))
     }
 
     /// All of the request was sent: its time runs.
     pub(crate) fn all_sent(&mut self, now: Instant) -> Instant {
-        *self.deadline.get_or_insert(now + self.routed.timeout)
+        *self.deadline.get_or_insert_with(|| self.routed.answer_by(now))
     }
 
     /// How long a connection may take to come about, where another endpoint may be asked instead.
@@ -346,11 +358,11 @@ impl<'w> Tries<'w> {
     ) -> Verdict<'w, E> {
         let (outcome, safety) = match &attempt {
             Ok(_) => {
-                let status = inbound.heads.response.status;
-                if self.policy.on.statuses.is_empty() {
+                if !self.looks_at_answers(inbound) {
                     return Self::done(attempt);
                 }
-                (Outcome::Answered(status), Safety::Sent)
+                let status = Outcome::Answered(inbound.heads.response.status);
+                (inbound.story.code.map_or(status, Outcome::Called), Safety::Sent)
             }
             Err(failure) => (failure.outcome, failure.safety),
         };
@@ -406,13 +418,25 @@ impl<'w> Tries<'w> {
         }
     }
 
+    /// Whether another attempt may be made after an answer like the one that is here.
+    fn looks_at_answers<S: Stream>(&self, inbound: &Inbound<'_, S>) -> bool {
+        let (on, response) = (&self.policy.on, &inbound.heads.response);
+        match inbound.story.code {
+            // By gRPC's rules for retries, a pause that is none forbids them.
+            Some(_) => !on.grpc.is_empty() && pushback(response).is_none_or(|pause| pause.is_some()),
+            None => !on.statuses.is_empty(),
+        }
+    }
+
     /// What there is, is what the client gets.
     fn done<E: Env>(attempt: Result<Answered<'w, E>, Failure>) -> Verdict<'w, E> {
         match attempt {
             Ok(answered) => Verdict::Done(answered),
             Err(Failure { outcome: Outcome::Failed(reason), .. }) => Verdict::GiveUp(reason.into()),
             Err(Failure { outcome: Outcome::Answered(status), .. }) => Verdict::GiveUp(Refused::injected(status)),
-            Err(Failure { outcome: Outcome::Connected, .. }) => Verdict::GiveUp(Reason::Internal.into()),
+            Err(Failure { outcome: Outcome::Connected | Outcome::Called(_), .. }) => {
+                Verdict::GiveUp(Reason::Internal.into())
+            }
         }
     }
 
@@ -509,6 +533,9 @@ impl<'w> Tries<'w> {
 
 /// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3).
 fn retry_after<E: Env>(response: &ResponseHead, worker: &Worker<E>) -> Option<Duration> {
+    if let Some(pause) = pushback(response) {
+        return pause;
+    }
     let text = std::str::from_utf8(response.fields.get("retry-after")?).ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // More than a number holds is more than anybody waits.
@@ -516,6 +543,13 @@ fn retry_after<E: Env>(response: &ResponseHead, worker: &Worker<E>) -> Option<Du
     }
     let then = std::time::SystemTime::from(jiff::fmt::rfc2822::parse(text).ok()?.timestamp());
     Some(then.duration_since(worker.env.wall()).unwrap_or_default())
+}
+
+/// When a gRPC server wants to be asked again, if it says so; it may also say never.
+fn pushback(response: &ResponseHead) -> Option<Option<Duration>> {
+    let text = response.fields.get("grpc-retry-pushback-ms")?;
+    let pause = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    Some(pause.map(Duration::from_millis))
 }
 
 /// How an injected fault ends an attempt.

@@ -12,6 +12,7 @@ use tokio::io::AsyncWrite as _;
 use tokio::time::Instant;
 use weir_config::model::{Listener, ListenerLimits, ListenerTimeouts};
 use weir_core::reason::Reason;
+use weir_core::snapshot::Cluster;
 
 use super::Worker;
 use super::accept::Bound;
@@ -21,6 +22,7 @@ use crate::env::{Env, Stream};
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::http1::parse::{self, HeadEnd};
 use crate::http1::wire::{Buffer, Scratch, Wire};
+use crate::proxy::Ends;
 use crate::transport::Transport;
 
 /// A client's connection.
@@ -111,6 +113,14 @@ impl<S: Stream> Client<S> {
     /// Whether it speaks over TLS.
     pub(crate) const fn is_secure(&self) -> bool {
         self.wire.io.is_secure()
+    }
+
+    /// What endpoints of `cluster` are told of where this comes from, if they are.
+    pub(crate) fn ends(&self, cluster: &Cluster) -> Option<Ends> {
+        cluster.config.proxy_protocol?;
+        // Over a Unix socket, and with nobody to tell more, there are no such ends.
+        let to = self.peer.to.or_else(|| self.wire.io.local_addr().ok())?;
+        Some(Ends { from: self.peer.address, to })
     }
 
     /// The next request's head.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use weir_core::attempt::Outcome;
 use weir_core::reason::Reason;
 use weir_core::retry::Safety;
 use weir_core::snapshot::Listener;
@@ -18,14 +19,14 @@ use super::attempts::{Failure, GiveUp, Patience, Tries};
 use super::client::{Client, Heads};
 use super::edits::Facts;
 use super::forward::Inbound;
-use super::headers::{self, Backward, Onward};
+use super::headers::{self, Backward, Call, Onward};
 use super::lease::Leased;
 use super::pool::Upstream;
 use super::relay::{Broken, Relay};
 use super::story::Story;
 use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
-use crate::http1::head::{ResponseHead, Version};
+use crate::http1::head::{Asked, ResponseHead, Version};
 use crate::http1::parse::{self, HeadEnd, RESPONSE_HEAD_MAX};
 use crate::http2::Lost;
 use crate::transport::Transport;
@@ -72,7 +73,7 @@ pub(crate) async fn exchange<'w, E: Env>(
     tries: &mut Tries<'_>,
     inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<Answered<'w, E>, Failure> {
-    let Inbound { client, heads, upload, story, trusted } = inbound;
+    let Inbound { client, heads, upload, story, trusted, wish } = inbound;
     let Heads { request, response } = &mut **heads;
     let onward = Onward {
         head: request,
@@ -85,24 +86,29 @@ pub(crate) async fn exchange<'w, E: Env>(
         id: story.id.as_ref(),
         left: tries.left(story.tried),
         shadow: false,
+        upgrade: wish.protocol(request),
+        call: story.grpc.then(|| Call { left: tries.call_left(story.tried) }),
     };
     headers::request(leased.upstream.wire.outbox.tail(), &onward);
     upload.replay(&mut leased.upstream.wire);
     let mut sending = Sending::new(listener, tries, story, request.expects_continue);
     let mut end = HeadEnd::default();
-    let to_head = request.is_head();
+    let asked = wish.asked(request);
     let version = request.version;
     let outcome = poll_fn(|context| {
         if let Poll::Ready(failed) = sending.poll(worker, client, &mut leased.upstream, upload, tries, context) {
             return Poll::Ready(Err(failed));
         }
         loop {
-            match poll_head(worker, &mut leased.upstream, &mut end, to_head, response, context) {
+            match poll_head(worker, &mut leased.upstream, &mut end, asked, response, context) {
                 Poll::Ready(Ok(())) if response.is_informational() => {
                     end = HeadEnd::default();
                     if !sending.relay_informational(client, response, version) {
                         return Poll::Ready(Err(Reason::UpstreamProtocol));
                     }
+                }
+                Poll::Ready(Ok(())) if !wish.is_answered_by(request, response) => {
+                    return Poll::Ready(Err(Reason::UpstreamProtocol));
                 }
                 Poll::Ready(ended) => return Poll::Ready(ended),
                 Poll::Pending => {
@@ -131,7 +137,9 @@ pub(crate) async fn exchange<'w, E: Env>(
         Ok(()) => {
             let now = Instant::now();
             story.answered = Some(now);
-            leased.flight.answered(response.status, sending.asked, now, story, client);
+            story.code = story.grpc.then(|| response.called()).flatten();
+            let outcome = story.code.map_or(Outcome::Answered(response.status), Outcome::Called);
+            leased.flight.answered(outcome, sending.asked, now, story, client);
             Ok(Answered(leased))
         }
         Err(reason) => {
@@ -167,14 +175,14 @@ pub(crate) fn poll_head<E: Env>(
     worker: &Worker<E>,
     upstream: &mut Upstream<Transport<E::Stream>>,
     end: &mut HeadEnd,
-    to_head: bool,
+    asked: Asked,
     response: &mut ResponseHead,
     context: &mut Context<'_>,
 ) -> Poll<Result<(), Reason>> {
     let mut parse = |bytes: &[u8]| match end.find(bytes) {
         Err(_) => Err(Reason::UpstreamProtocol),
         Ok(Some(length)) if length > RESPONSE_HEAD_MAX => Err(Reason::UpstreamProtocol),
-        Ok(Some(length)) => parse::response(&bytes[..length], to_head, response).map(|()| Some(length)),
+        Ok(Some(length)) => parse::response(&bytes[..length], asked, response).map(|()| Some(length)),
         Ok(None) if bytes.len() > RESPONSE_HEAD_MAX => Err(Reason::UpstreamProtocol),
         Ok(None) => Ok(None),
     };
@@ -223,6 +231,8 @@ struct Sending<'l> {
     deadline: Instant,
     /// The client sends no body before it is told to.
     waits: bool,
+    /// Its body may be a conversation: it is not slow because it is quiet.
+    converses: bool,
     began: Instant,
     /// The last time something moved; the clock of `stream_idle`.
     moved: Instant,
@@ -259,6 +269,7 @@ impl<'l> Sending<'l> {
             hard: patience.is_some_and(|patience| patience.hard),
             deadline: now,
             waits,
+            converses: story.grpc,
             began: now,
             moved: now,
             blocked: None,
@@ -301,7 +312,7 @@ impl<'l> Sending<'l> {
                 }
                 self.keep_clock(!upstream.wire.outbox.is_empty());
                 let until = self.until(upstream);
-                client.deadline.set(tries.deadline.map_or(until, |deadline| until.min(deadline)));
+                client.deadline.set(tries.send_by().map_or(until, |deadline| until.min(deadline)));
             }
         }
         Poll::Pending
@@ -331,7 +342,7 @@ impl<'l> Sending<'l> {
         }
         let idle = self.moved + self.listener.config.timeouts.stream_idle;
         let rate = self.listener.config.limits.body_min_rate;
-        if rate == 0 || !upstream.wire.outbox.is_empty() {
+        if rate == 0 || self.converses || !upstream.wire.outbox.is_empty() {
             return idle;
         }
         let earned = Duration::from_secs_f64(self.passed as f64 / f64::from(rate));
@@ -377,9 +388,16 @@ impl<'l> Sending<'l> {
             self.moved = self.began;
         }
         if version == Version::Http11 {
-            let framing = Framing::None;
-            let backward =
-                Backward { head: response, framing, version, closing: false, id: None, fields: &[], edits: None };
+            let backward = Backward {
+                head: response,
+                framing: Framing::None,
+                version,
+                closing: false,
+                id: None,
+                fields: &[],
+                upgrade: None,
+                edits: None,
+            };
             headers::response(client.wire.outbox.tail(), &backward);
         }
         self.informational <= INFORMATIONAL_MAX

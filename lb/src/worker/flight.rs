@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_core::attempt::{Class, Outcome};
 use weir_core::control::{Event, Tried, Whose};
+use weir_core::grpc::Code;
 use weir_core::limits::Permit;
 use weir_core::live::{Sample, TrialPermit};
 use weir_core::load::EndpointLoad;
@@ -66,13 +67,27 @@ impl<'w, E: Env> Flight<'w, E> {
     }
 
     /// The head of an answer is here; `asked`: since when nothing more was to be sent.
-    pub(crate) fn answered(&mut self, status: u16, asked: Instant, now: Instant, story: &Story, client: IpAddr) {
+    pub(crate) fn answered(&mut self, outcome: Outcome, asked: Instant, now: Instant, story: &Story, client: IpAddr) {
+        // A call's answer is 200 whatever became of it.
+        let status = if let Outcome::Answered(status) = outcome { status } else { 200 };
         if let Some(answers) = self.load().answers.get(usize::from(status / 100).wrapping_sub(1)) {
             answers.add(1);
         }
         self.took = Some(now.saturating_duration_since(asked));
-        self.outcome = Some(Outcome::Answered(status));
-        self.sample(Outcome::Answered(status), now, story, client);
+        self.outcome = Some(outcome);
+        self.sample(outcome, now, story, client);
+    }
+
+    /// A gRPC call is over, and this is what became of it.
+    pub(crate) fn called(&mut self, code: Code, story: &Story, client: IpAddr) {
+        self.outcome = Some(Outcome::Called(code));
+        self.sample(Outcome::Called(code), Instant::now(), story, client);
+    }
+
+    /// The connection is a tunnel from here on: this attempt is over. What the endpoint may have
+    /// under way stays taken.
+    pub(crate) fn tunnelled(mut self) -> Permit {
+        std::mem::replace(&mut self.held.room, Permit::UNLIMITED)
     }
 
     /// A connection came about for a stream of bytes, of which nothing more is to be said: this

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weir_config::model::{self, Reply, Target};
+use weir_core::grpc;
 use weir_core::load::{LaneLoad, Shards};
 use weir_core::reason::Reason;
-use weir_core::route::RequestView;
+use weir_core::route::{Headers as _, RequestView};
 use weir_core::snapshot::{Cluster, Listener};
 use weir_core::trust::{self, Chain};
 
@@ -28,6 +29,7 @@ use super::release;
 use super::reply::{self, Fate};
 use super::room;
 use super::story::Story;
+use super::tunnel::{self, Tunnel, Wish};
 use super::{Worker, World};
 use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
@@ -42,6 +44,8 @@ pub(crate) struct Inbound<'r, S: Stream> {
     pub(crate) story: Story,
     /// Whether what its peer says about those before it is believed.
     pub(crate) trusted: bool,
+    /// What it asks for beside an answer, and may have.
+    pub(crate) wish: Wish,
 }
 
 /// A request that has found its route.
@@ -51,12 +55,26 @@ pub(crate) struct Routed<'w> {
     pub(crate) index: usize,
     /// For all its attempts: the route's, or what whoever asks has left if that is less.
     pub(crate) timeout: Duration,
+    /// By when whoever makes a gRPC call has told that it must be over, however long it takes to
+    /// be sent.
+    pub(crate) until: Option<Instant>,
     /// Nobody else can make one.
     _made: Made,
 }
 
+/// No call is given more than a day: more is more than clocks are made for.
+const CALL_MAX: Duration = Duration::from_secs(24 * 3600);
+
 #[derive(Clone, Copy)]
 struct Made;
+
+impl Routed<'_> {
+    /// By when it must have its answer, if all of it had been sent by `sent`.
+    pub(crate) fn answer_by(&self, sent: Instant) -> Instant {
+        let usual = sent + self.timeout;
+        self.until.map_or(usual, |until| until.min(usual))
+    }
+}
 
 /// Why we answer a request ourselves.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +129,7 @@ pub(crate) async fn forward<E: Env>(
     index: usize,
     client: &mut Client<E::Stream>,
     heads: &mut Heads,
-) -> Fate {
+) -> Served<E::Stream> {
     let listener = &*world.snapshot.listeners[index];
     let mut inbound = Inbound::new(worker, listener, client, heads);
     let routed = route(worker, world, listener, &mut inbound);
@@ -123,12 +141,23 @@ pub(crate) async fn forward<E: Env>(
     };
     let fate = match admitted {
         Ok(admitted) => {
-            let fate = match attempts::until_settled(worker, world, listener, &admitted, &mut inbound).await {
-                Ok(answered) => reply::finish(worker, listener, answered, &mut inbound).await,
-                Err(refused) => reply::refuse(worker, listener, refused, &mut inbound).await,
+            let ended = match attempts::until_settled(worker, world, listener, &admitted, &mut inbound).await {
+                Ok(answered) if inbound.wish.is_granted(&inbound.heads.response) => {
+                    Err(tunnel::agree(worker, listener, answered, &mut inbound))
+                }
+                Ok(answered) => Ok(reply::finish(worker, listener, answered, &mut inbound).await),
+                Err(refused) => Ok(reply::refuse(worker, listener, refused, &mut inbound).await),
             };
-            admitted.settle(worker, &inbound.story);
-            fate
+            match ended {
+                Ok(fate) => {
+                    admitted.settle(worker, &inbound.story);
+                    fate
+                }
+                Err(agreed) => {
+                    let tunnel = tunnel::open(worker, world, listener, agreed, admitted, &mut inbound);
+                    return begin(worker, world, index, inbound, tunnel);
+                }
+            }
         }
         Err(Instead::Refused(refused)) => reply::refuse(worker, listener, refused, &mut inbound).await,
         Err(Instead::Reply(with)) => answer::give(worker, listener, with, &mut inbound).await,
@@ -142,7 +171,29 @@ pub(crate) async fn forward<E: Env>(
     release::settle(worker, world, &story, client.since);
     reply::tell(worker, world, listener, client, &heads.request, &story);
     decision::end(worker, world, index, client, &heads.request, &mut story);
-    fate
+    Served::Answered(fate)
+}
+
+/// What has become of a request.
+pub(crate) enum Served<S: Stream> {
+    /// It was answered, or cut.
+    Answered(Fate),
+    /// Its connection is a tunnel, which is still to be [passed](tunnel::pass).
+    Tunnel(Box<Tunnel<S>>),
+}
+
+/// The request is over where its tunnel begins: what is told of requests alone is told now.
+fn begin<E: Env>(
+    worker: &Worker<E>,
+    world: &World,
+    index: usize,
+    inbound: Inbound<'_, E::Stream>,
+    tunnel: Option<Box<Tunnel<E::Stream>>>,
+) -> Served<E::Stream> {
+    let Inbound { client, heads, mut story, .. } = inbound;
+    release::settle(worker, world, &story, story.ended.unwrap_or_else(Instant::now));
+    decision::end(worker, world, index, client, &heads.request, &mut story);
+    tunnel.map_or(Served::Answered(Fate::Abort), Served::Tunnel)
 }
 
 impl<'r, S: Stream> Inbound<'r, S> {
@@ -165,10 +216,11 @@ impl<'r, S: Stream> Inbound<'r, S> {
             let id = given.and_then(RequestId::given);
             story.id = Some(id.unwrap_or_else(|| RequestId::roll(&mut worker.dice.borrow_mut())));
         }
+        story.grpc = request.fields.get("content-type").is_some_and(grpc::is_call);
         decision::begin(worker, listener, &mut story);
         let outgoing = if request.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
         let upload = Relay::new(request.framing, outgoing, config.limits.body_bytes);
-        Self { client, heads, upload, story, trusted }
+        Self { client, heads, upload, story, trusted, wish: Wish::Answer }
     }
 
     /// Who asks, as trusted proxies tell it.
@@ -211,6 +263,7 @@ fn route<'w, E: Env>(
     if let Target::Reply(with) = &route.target {
         return Err(Instead::Reply(with));
     }
+    inbound.wish = Wish::of(&inbound.heads.request, route)?;
     if let Some(release) = target.release {
         release::decide(worker, world, release, inbound);
     }
@@ -224,7 +277,9 @@ fn route<'w, E: Env>(
             let cluster = &world.snapshot.clusters[*cluster];
             let told = if inbound.trusted { headers::deadline(&inbound.heads.request.fields) } else { None };
             let timeout = told.map_or(route.timeout, |told| told.min(route.timeout));
-            Ok(Routed { cluster, index, timeout, _made: Made })
+            let call = if inbound.story.grpc { headers::grpc_timeout(&inbound.heads.request.fields) } else { None };
+            let until = call.map(|told| inbound.story.began + told.min(CALL_MAX));
+            Ok(Routed { cluster, index, timeout, until, _made: Made })
         }
     }
 }
@@ -244,6 +299,9 @@ impl<'w> LaneFlight<'w> {
         self.0.duration.observe(now - story.began);
         if let Some(answered) = story.answered {
             self.0.first_byte.observe(answered - story.began);
+        }
+        if let Some(code) = story.code {
+            self.0.calls[usize::from(code.get())].add(1);
         }
     }
 }

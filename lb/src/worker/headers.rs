@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use weir_config::model::{Address, HeaderEdits, HeaderPolicy, PathRewrite, Route};
 use weir_core::dice::Dice;
+use weir_core::grpc;
 use weir_core::rewrite;
 
 use super::edits::{self, Facts};
@@ -64,6 +65,8 @@ impl RequestId {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    /// Where it came to, if another proxy told that.
+    pub(crate) to: Option<SocketAddr>,
     text: [u8; Self::MAX],
     len: u8,
 }
@@ -83,7 +86,7 @@ impl Peer {
         // It fits; were it longer, it would be cut, not lost.
         let _ = write!(rest, "{}", address.ip());
         let len = (Self::MAX - rest.len()) as u8;
-        Self { address, text, len }
+        Self { address, to: None, text, len }
     }
 
     pub(crate) fn text(&self) -> &[u8] {
@@ -111,6 +114,17 @@ pub(crate) struct Onward<'a> {
     pub(crate) left: Duration,
     /// It is a copy, whose answer nobody gets.
     pub(crate) shadow: bool,
+    /// The protocol it asks to change to.
+    pub(crate) upgrade: Option<&'a [u8]>,
+    /// What it is as a gRPC call, if it is one.
+    pub(crate) call: Option<Call>,
+}
+
+/// What the head of a gRPC call says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    /// The time left of what whoever calls has told.
+    pub(crate) left: Option<Duration>,
 }
 
 /// Appends the request's head as the endpoint gets it.
@@ -141,7 +155,7 @@ pub(crate) fn request(out: &mut Vec<u8>, onward: &Onward<'_>) {
         Framing::Length(length) => push_length(out, length),
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         // Endpoints answer 411 to a POST that says nothing of its length.
-        Framing::None if fields.all(Known::ContentLength).next().is_some() => push_length(out, 0),
+        Framing::None if fields.all(Known::ContentLength).next().is_some() && !head.is_connect() => push_length(out, 0),
         Framing::None | Framing::UntilClose => {}
     }
     if policy.x_forwarded {
@@ -156,6 +170,12 @@ pub(crate) fn request(out: &mut Vec<u8>, onward: &Onward<'_>) {
     if policy.deadline {
         let left = u64::try_from(onward.left.as_millis()).unwrap_or(u64::MAX);
         push_number(out, b"X-Request-Deadline-Ms: ", left);
+    }
+    if let Some(call) = onward.call {
+        grpc(out, call);
+    }
+    if let Some(protocol) = onward.upgrade {
+        upgrade(out, protocol);
     }
     if onward.shadow {
         out.extend_from_slice(b"X-Shadow: 1\r\n");
@@ -184,6 +204,25 @@ pub(crate) fn deadline(fields: &Fields) -> Option<Duration> {
     text.parse().ok().map(Duration::from_millis)
 }
 
+/// The time that whoever makes a gRPC call has left for it, if they say so.
+pub(crate) fn grpc_timeout(fields: &Fields) -> Option<Duration> {
+    grpc::timeout(fields.all(Known::GrpcTimeout).next()?)
+}
+
+/// Servers refuse calls of who does not take trailers.
+fn grpc(out: &mut Vec<u8>, call: Call) {
+    out.extend_from_slice(b"TE: trailers\r\n");
+    if let Some(left) = call.left {
+        let (number, unit) = grpc::timeout_text(left);
+        push_display(out, format_args!("grpc-timeout: {number}{}\r\n", char::from(unit)));
+    }
+}
+
+/// The connection changes to `protocol`, or is asked to.
+fn upgrade(out: &mut Vec<u8>, protocol: &[u8]) {
+    push(out, &[b"Connection: Upgrade\r\nUpgrade: ", protocol, b"\r\n"]);
+}
+
 /// Whether a field goes on as it is; those that do not are dropped or written anew.
 fn is_onward(known: Known, onward: &Onward<'_>) -> bool {
     match known {
@@ -193,8 +232,10 @@ fn is_onward(known: Known, onward: &Onward<'_>) -> bool {
         | Known::HopByHop
         | Known::Host
         | Known::TransferEncoding
+        | Known::Upgrade
         | Known::XWeirReason
         | Known::XWeirDecision => false,
+        Known::GrpcTimeout => onward.call.is_none_or(|call| call.left.is_none()),
         Known::Expect => onward.head.expects_continue,
         // Written anew where we write them; believed or dropped where we do not.
         Known::XForwardedFor => onward.trusted && !onward.policy.x_forwarded,
@@ -253,6 +294,8 @@ pub(crate) struct Backward<'a> {
     pub(crate) id: Option<&'a RequestId>,
     /// Whole fields of ours, with their line ends.
     pub(crate) fields: &'a [u8],
+    /// The protocol that is spoken from here on.
+    pub(crate) upgrade: Option<&'a [u8]>,
     /// What the route does to it.
     pub(crate) edits: Option<(&'a HeaderEdits, Facts<'a>)>,
 }
@@ -260,7 +303,7 @@ pub(crate) struct Backward<'a> {
 /// Appends the answer's head as the client gets it.
 pub(crate) fn response(out: &mut Vec<u8>, backward: &Backward<'_>) {
     let Backward { head, .. } = *backward;
-    let bodiless = head.status == 204 || head.is_informational();
+    let bodiless = matches!(head.status, 100..=199 | 204);
     let fields = &head.fields;
     out.reserve(fields.bytes.len() + ADDED);
     let start = out.len();
@@ -290,7 +333,10 @@ pub(crate) fn response(out: &mut Vec<u8>, backward: &Backward<'_>) {
         if let Some((edits, facts)) = &backward.edits {
             edits::apply(out, start, edits, facts);
         }
-        connection(out, backward.version, backward.closing);
+        match backward.upgrade {
+            Some(protocol) => upgrade(out, protocol),
+            None => connection(out, backward.version, backward.closing),
+        }
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -301,6 +347,7 @@ fn is_backward(field: &Field, backward: &Backward<'_>) -> bool {
         | Known::ContentLength
         | Known::HopByHop
         | Known::TransferEncoding
+        | Known::Upgrade
         // Only our own answers carry a reason of ours.
         | Known::XWeirReason
         | Known::XWeirDecision => false,
@@ -360,6 +407,7 @@ mod tests {
     use weir_config::model::ListenerLimits;
 
     use super::*;
+    use crate::http1::head::Asked;
     use crate::http1::parse;
 
     const POLICY: HeaderPolicy = HeaderPolicy {
@@ -400,8 +448,9 @@ mod tests {
         let facts =
             Facts { request: &head, client: peer.address.ip(), id, secure: false, cluster: "shop", server_name: "" };
         let left = Duration::from_millis(1500);
-        let head = &head;
-        request(&mut out, &Onward { head, policy, route, facts, peer, trusted, endpoint, id, left, shadow: false });
+        let (head, upgrade, call, shadow) = (&head, None, None, false);
+        let onward = Onward { head, policy, route, facts, peer, trusted, endpoint, id, left, shadow, upgrade, call };
+        request(&mut out, &onward);
         String::from_utf8(out).unwrap()
     }
 
@@ -472,12 +521,13 @@ mod tests {
         let mut head = ResponseHead::default();
         let text = b"HTTP/1.1 200 All right\r\nServer: s\r\nConnection: close, x-hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n\
                      X-Weir-Reason: no\r\nX-Request-Id: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-        parse::response(text, false, &mut head).unwrap();
+        parse::response(text, Asked::Plain, &mut head).unwrap();
         let id = RequestId::given(b"id-1").unwrap();
         let render = |framing, version, closing| {
             let mut out = Vec::new();
             let (head, id) = (&head, Some(&id));
-            response(&mut out, &Backward { head, framing, version, closing, id, fields: &[], edits: None });
+            let (fields, upgrade, edits) = (&[][..], None, None);
+            response(&mut out, &Backward { head, framing, version, closing, id, fields, upgrade, edits });
             String::from_utf8(out).unwrap()
         };
         assert_eq!(

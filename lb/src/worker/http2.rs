@@ -23,11 +23,12 @@ use super::Worker;
 use super::accept::Bound;
 use super::client::Client;
 use super::deadline::Deadline;
-use super::forward;
+use super::forward::{self, Served};
 use super::headers::Peer;
 use super::reply::{self, Fate};
 use super::serve::{Guard, Slot};
-use crate::env::Env;
+use super::tunnel;
+use crate::env::{Env, Stream as _};
 use crate::http1::parse;
 use crate::http1::wire::{Io, Wire};
 use crate::http2::server::{self, ServerStream};
@@ -71,9 +72,12 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
     let Some((world, index)) = client.bound.place_of(&*worker, Protocol::Http) else { return };
     let listener = std::sync::Arc::clone(&world.snapshot.listeners[index]);
     drop(world);
+    let mut peer = client.peer;
+    // A stream knows no address of ours.
+    peer.to = peer.to.or_else(|| client.wire.io.local_addr().ok());
     let shared = Rc::new(Shared {
         worker: Rc::clone(&worker),
-        peer: client.peer,
+        peer,
         bound: Rc::clone(&client.bound),
         open: Cell::new(0),
         begun: Cell::new(0),
@@ -274,20 +278,27 @@ async fn stream<E: Env>(open: Open<E>, request: Request<RecvStream>, mut respond
     let read = server::request_text(&request, ended, key, &mut text);
     let parsed = parse::request(&text, limits, &mut heads.request);
     worker.text.replace(text);
-    let Ok((asks, framing)) = read else {
+    let Ok((asked, framing)) = read else {
         respond.send_reset(h2::Reason::PROTOCOL_ERROR);
         worker.take_back_heads(heads);
         return;
     };
-    let stream = ServerStream::new(request.into_body(), respond, asks, framing);
+    let stream = ServerStream::new(request.into_body(), respond, asked, framing);
     let mut client = Client::stream(Transport::Served(Box::new(stream)), shared.peer, &shared.bound);
     let _busy = slot.busy();
     client.busy = true;
-    let fate = match parsed {
+    let served = match parsed {
         Ok(()) => forward::forward(worker, &world, index, &mut client, &mut heads).await,
-        Err(reason) => reply::refuse_head(worker, &world, index, &mut client, &heads, reason).await,
+        Err(reason) => Served::Answered(reply::refuse_head(worker, &world, index, &mut client, &heads, reason).await),
     };
     worker.take_back_heads(heads);
+    let fate = match served {
+        Served::Answered(fate) => fate,
+        Served::Tunnel(tunnel) => {
+            drop(world);
+            return Box::pin(tunnel::through(worker, client, tunnel)).await;
+        }
+    };
     client.busy = fate == Fate::Abort;
     if client.wire.io.is_given_up() {
         shared.given_up.set(shared.given_up.get().saturating_add(1));

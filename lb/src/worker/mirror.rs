@@ -21,7 +21,7 @@ use super::edits::Facts;
 use super::exchange::poll_head;
 use super::flight::{ClusterFlight, Flight, Held};
 use super::forward::Inbound;
-use super::headers::{self, Onward};
+use super::headers::{self, Call, Onward};
 use super::lease;
 use super::pool::Upstream;
 use super::relay::{Outgoing, Relay};
@@ -30,7 +30,7 @@ use super::story::Story;
 use super::{Worker, World};
 use crate::env::Env;
 use crate::http1::framing::Framing;
-use crate::http1::head::ResponseHead;
+use crate::http1::head::{Asked, ResponseHead};
 use crate::http1::parse::HeadEnd;
 use crate::http1::wire::Wire;
 use crate::transport::Transport;
@@ -79,7 +79,7 @@ fn copy<E: Env>(
     release: usize,
     mirror: &Mirror,
 ) -> Option<Copy> {
-    let Inbound { client, heads, upload, story, trusted } = inbound;
+    let Inbound { client, heads, upload, story, trusted, .. } = inbound;
     let under_way = mirror.budget.take()?;
     let body = upload.copy()?;
     let cluster = &*world.snapshot.clusters[mirror.cluster];
@@ -99,6 +99,8 @@ fn copy<E: Env>(
         id: story.id.as_ref(),
         left: world.snapshot.releases[release].config.mirror.as_ref()?.timeout,
         shadow: true,
+        upgrade: None,
+        call: story.grpc.then_some(Call { left: None }),
     };
     headers::request(&mut bytes, &onward);
     bytes.extend_from_slice(body);
@@ -131,7 +133,7 @@ async fn run<E: Env>(worker: Rc<Worker<E>>, world: Rc<World>, copy: Copy) {
     let answered = timeout(config.timeout, exchange).await.unwrap_or(Err(Reason::UpstreamTimeout));
     match answered {
         Ok(answered) => {
-            flight.answered(answered, story.began, Instant::now(), &story, client);
+            flight.answered(Outcome::Answered(answered), story.began, Instant::now(), &story, client);
             count(load, answered, status);
         }
         Err(reason) => {
@@ -156,7 +158,7 @@ async fn exchange<E: Env>(
     to_head: bool,
 ) -> Result<u16, Reason> {
     let id = cluster.members[member].id;
-    let idle = worker.pool.borrow_mut().take(id, Instant::now(), cluster.config.pool.idle_timeout);
+    let idle = worker.pool.borrow_mut().take(id, None, Instant::now(), cluster.config.pool.idle_timeout);
     if let Some(mut upstream) = idle {
         let answered = ask(worker, &mut upstream, bytes, to_head).await;
         // One that idled and had been closed says nothing of its endpoint.
@@ -179,10 +181,11 @@ async fn ask<E: Env>(
     upstream.wire.received = 0;
     upstream.wire.outbox.tail().extend_from_slice(bytes);
     poll_fn(|context| upstream.wire.poll_flush(context)).await.map_err(|_| Reason::UpstreamReset)?;
+    let asked = if to_head { Asked::Head } else { Asked::Plain };
     let mut response = ResponseHead::default();
     for _ in 0..INFORMATIONAL_MAX {
         let mut end = HeadEnd::default();
-        poll_fn(|context| poll_head(worker, upstream, &mut end, to_head, &mut response, context)).await?;
+        poll_fn(|context| poll_head(worker, upstream, &mut end, asked, &mut response, context)).await?;
         if !response.is_informational() {
             return Ok(response);
         }
@@ -227,6 +230,6 @@ async fn dial<E: Env>(
     let permits = if full { None } else { member.live.connections.take().zip(cluster.live.connections.take()) };
     let (own, shared) = permits.ok_or(Reason::QueueFull)?;
     let place = worker.budget.for_endpoint().ok_or(Reason::ConnectLocal)?;
-    let connecting = lease::connect(worker, cluster, member, (place, [own, shared]));
+    let connecting = lease::connect(worker, cluster, member, None, (place, [own, shared]));
     timeout(cluster.config.connect.timeout, connecting).await.unwrap_or(Err(Reason::ConnectTimeout))
 }

@@ -2,7 +2,8 @@
 //! control published; it decides nothing about health and never waits for another thread.
 //!
 //! The way of a request: [`accept`] (1), [`client`] (3), [`forward`] (4 to 11, the trunk) with
-//! [`exchange`] (9, 10), [`reply`] (12). That of a TCP session: [`accept`], [`tcp`].
+//! [`exchange`] (9, 10), [`reply`] (12). That of a TCP session: [`accept`], [`tcp`];
+//! that of a tunnel: as a request, then [`tunnel`].
 
 pub(crate) mod accept;
 mod affinity;
@@ -33,6 +34,7 @@ mod serve;
 mod sessions;
 mod story;
 mod tcp;
+mod tunnel;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -57,12 +59,13 @@ use crate::http1::wire::Scratch;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
 use crate::observe::decision::Report;
+use crate::proxy::Ends;
 use crate::transport::{self, Transport, Unopened, Way};
 use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
 use pool::Pool;
-use tcp::Pipes;
+use tcp::{Pipes, Watches};
 
 /// What a worker is told to do.
 #[derive(Debug)]
@@ -112,6 +115,7 @@ pub(crate) struct Worker<E: Env> {
     pub(crate) budget: Budget,
     pub(crate) scratch: Scratch,
     pipes: Pipes,
+    watches: Watches,
     pub(crate) dice: RefCell<Dice>,
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
@@ -164,6 +168,7 @@ impl<E: Env> Worker<E> {
             counts,
             reports,
             pipes: Pipes::new(budget.clone()),
+            watches: Watches::default(),
             budget,
             scratch: Scratch::new(),
             dice: RefCell::new(dice),
@@ -247,6 +252,7 @@ impl<E: Env> Worker<E> {
         let changed = self.doors.borrow().values().filter(|door| door.bound.follow(&world, &newer)).count();
         drop(world);
         self.called.lend(self.index, &newer.snapshot);
+        self.watches.look(&newer.snapshot);
         *self.world.borrow_mut() = Rc::clone(&newer);
         if changed > 0 {
             self.wake_all();
@@ -285,8 +291,15 @@ impl<E: Env> Worker<E> {
     }
 
     /// A new connection to an endpoint; its timeout is the caller's to keep.
-    pub(crate) async fn connect(&self, cluster: &Cluster, member: &Member) -> Result<Transport<E::Stream>, Unopened> {
-        transport::open(&self.env, member.address(), Way { connect: &cluster.config.connect }).await
+    /// With PROXY protocol the endpoint is told of `ends`; without any, that it is for ourselves.
+    pub(crate) async fn connect(
+        &self,
+        cluster: &Cluster,
+        member: &Member,
+        ends: Option<Ends>,
+    ) -> Result<Transport<E::Stream>, Unopened> {
+        let proxy = cluster.config.proxy_protocol.map(|version| (version, ends));
+        transport::open(&self.env, member.address(), Way { connect: &cluster.config.connect, proxy }).await
     }
 
     pub(crate) fn lend_heads(&self) -> Box<Heads> {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -25,6 +26,8 @@ use crate::http1::wire::{Io, Wire};
 #[derive(Debug)]
 pub(crate) struct Upstream<S> {
     pub(crate) wire: Wire<S>,
+    /// The client it told its endpoint of, if it did: it may carry nobody else's requests.
+    pub(crate) whose: Option<SocketAddr>,
     held: Held,
 }
 
@@ -65,12 +68,12 @@ impl Drop for Counted {
 impl<S: Io> Upstream<S> {
     /// A connection of its own, just opened.
     pub(crate) fn new(io: S, opened: Counted) -> Box<Self> {
-        Box::new(Self { wire: Wire::new(io), held: Held::Own(opened) })
+        Box::new(Self { wire: Wire::new(io), whose: None, held: Held::Own(opened) })
     }
 
     /// One stream of a connection.
     pub(crate) fn stream(io: S, in_use: InUse) -> Box<Self> {
-        Box::new(Self { wire: Wire::new(io), held: Held::Shared(in_use) })
+        Box::new(Self { wire: Wire::new(io), whose: None, held: Held::Shared(in_use) })
     }
 
     /// Its connection, should it be one that is shared, is given no more streams.
@@ -113,15 +116,18 @@ impl<S: Io> Pool<S> {
         Self { idle: HashMap::default(), sessions: Sessions::default() }
     }
 
-    /// The connection to `endpoint` that was used last, if one is left that still stands.
+    /// The connection to `endpoint` that was used last, if one is left that still stands; of those
+    /// that belong to a client, only `whose`.
     pub(crate) fn take(
         &mut self,
         endpoint: EndpointId,
+        whose: Option<SocketAddr>,
         now: Instant,
         idle_timeout: Duration,
     ) -> Option<Box<Upstream<S>>> {
         let idle = self.idle.get_mut(&endpoint)?;
-        while let Some(Idle { mut upstream, since }) = idle.pop() {
+        while let Some(at) = idle.iter().rposition(|idle| idle.upstream.whose == whose) {
+            let Idle { mut upstream, since } = idle.remove(at);
             if now.saturating_duration_since(since) < idle_timeout && upstream.is_quiet() {
                 return Some(upstream);
             }
@@ -240,9 +246,31 @@ mod tests {
         assert_eq!(open(&load), 3);
         drop(second_end);
         third_end.write_all(b"HTTP/1.1 408 Too late\r\n").await.unwrap();
-        assert!(pool.take(ENDPOINT, now, MINUTE).is_some());
-        assert!(pool.take(ENDPOINT, now, MINUTE).is_none());
+        assert!(pool.take(ENDPOINT, None, now, MINUTE).is_some());
+        assert!(pool.take(ENDPOINT, None, now, MINUTE).is_none());
         assert_eq!(open(&load), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_told_of_a_client_serves_no_other() {
+        let load = Arc::new(Shards::new(1));
+        let (mut pool, now) = (Pool::new(), Instant::now());
+        let whose = |port| Some(SocketAddr::from(([10, 0, 0, 1], port)));
+        let ends: Vec<_> = [whose(1), None, whose(2)]
+            .into_iter()
+            .map(|whose| {
+                let (mut upstream, end) = connection(&load);
+                upstream.whose = whose;
+                pool.give(ENDPOINT, upstream, now, 10);
+                end
+            })
+            .collect();
+        assert!(pool.take(ENDPOINT, whose(3), now, MINUTE).is_none());
+        for whose in [whose(1), whose(2), None] {
+            assert_eq!(pool.take(ENDPOINT, whose, now, MINUTE).unwrap().whose, whose);
+            assert!(pool.take(ENDPOINT, whose, now, MINUTE).is_none());
+        }
+        drop(ends);
     }
 
     #[tokio::test(start_paused = true)]

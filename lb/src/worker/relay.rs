@@ -94,6 +94,18 @@ impl Relay {
         (self.is_whole() && self.is_replayable()).then(|| self.kept.as_slice())
     }
 
+    /// The field `name` of what came behind a body that has arrived in chunks, if it was there.
+    pub(crate) fn trailer(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let Incoming::Chunked(decoder) = &self.incoming else { return None };
+        let mut found = None;
+        let take = |field: &[u8], value: &[u8]| {
+            if field.eq_ignore_ascii_case(name) {
+                found = Some(value.to_vec());
+            }
+        };
+        parse::trailers(decoder.trailers(), take).then_some(found).flatten()
+    }
+
     /// Sends what was sent before, to another receiver.
     pub(crate) fn replay<S>(&mut self, to: &mut Wire<S>) {
         // What broke was the receiver: nothing that came in is lost while it is kept.

@@ -15,6 +15,7 @@ use weir_core::release::{self, Decided, Handed, Release, Why};
 use super::affinity;
 use super::forward::Inbound;
 use super::story::Story;
+use super::tunnel::Wish;
 use super::{Worker, World};
 use crate::env::Env;
 use crate::observe::access;
@@ -46,6 +47,8 @@ pub(crate) fn decide<E: Env>(worker: &Worker<E>, world: &World, at: usize, inbou
         hand_out(&mut inbound.story.fields, cookie, handed);
     }
     let mirror = release.config.mirror.as_ref();
+    // Of a tunnel there is nothing to copy.
+    let mirror = mirror.filter(|_| inbound.wish == Wish::Answer);
     let mirrored = mirror.filter(|mirror| release::is_mirrored(mirror, asked.view.method, &mut dice));
     if let Some(mirror) = mirrored {
         inbound.upload.keep(mirror.body_bytes as usize);
@@ -91,7 +94,7 @@ pub(crate) fn count(worker: usize, release: &Release, decided: Decided, story: &
         release.loads[assigned.version].of(worker).moved.add(1);
         return;
     }
-    let failed = story.status >= 500 || story.reason.is_some_and(|reason| reason.meaning().side != Side::Downstream);
+    let failed = story.is_failure() || story.reason.is_some_and(|reason| reason.meaning().side != Side::Downstream);
     let load = release.loads[decided.version].of(worker);
     load.requests[story.class()].add(1);
     load.why[assigned.why as usize].add(1);

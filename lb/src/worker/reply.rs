@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weir_core::attempt::Outcome;
+use weir_core::grpc::{self, Code};
 use weir_core::reason::{Meaning, Reason, Side};
 use weir_core::retry::Denied;
 use weir_core::route::Headers;
@@ -61,8 +62,11 @@ pub(crate) async fn finish<E: Env>(
     };
     // Whoever answers before the whole request is there may never read the rest of it.
     let early = !upload.is_whole();
+    // What was sent behind a CONNECT that is not granted was meant for a tunnel.
+    let meant_otherwise = request.is_connect();
     let closing = !request.keep_alive
         || early
+        || meant_otherwise
         || framing == Framing::UntilClose
         || worker.is_draining()
         || client.bound.is_closed();
@@ -75,6 +79,7 @@ pub(crate) async fn finish<E: Env>(
         closing,
         id: story.id.as_ref(),
         fields: &story.fields,
+        upgrade: None,
         edits: edits.map(|edits| (edits, facts)),
     };
     headers::response(client.wire.outbox.tail(), &backward);
@@ -107,6 +112,12 @@ pub(crate) async fn finish<E: Env>(
     flight.moved(std::mem::take(&mut upstream.wire.sent), std::mem::take(&mut upstream.wire.received));
     match streamed {
         Ok(()) => {
+            if story.grpc && story.code.is_none() {
+                story.code = download.trailer(b"grpc-status").as_deref().map(Code::parse);
+                if let Some(code) = story.code {
+                    flight.called(code, story, client.peer.address.ip());
+                }
+            }
             let spent = upload.is_whole() && upstream.is_spent();
             if response.keep_alive && response.framing != Framing::UntilClose && spent {
                 leased.keep(worker, now);
@@ -193,6 +204,11 @@ pub(crate) async fn refuse<E: Env>(
     }
     let ending = ending(worker, client, request, upload);
     story.status = meaning.status;
+    if story.grpc {
+        // A call is answered by HTTP whatever becomes of it.
+        story.status = 200;
+        story.code = Some(status.map_or_else(|| Code::of(reason), Code::of_http));
+    }
     let says = Says { meaning, retry_after, closing: ending.closing };
     story.body_out = local_answer(listener, client, request, &says, story) as u64;
     end(listener, client, request, ending).await
@@ -213,7 +229,7 @@ pub(super) fn ending<E: Env>(
     request: &RequestHead,
     upload: &Relay,
 ) -> Ending {
-    let unread = !take_body(client, request, upload);
+    let unread = request.is_connect() || !take_body(client, request, upload);
     let closing = unread || !request.keep_alive || worker.is_draining() || client.bound.is_closed();
     Ending { unread, closing }
 }
@@ -300,46 +316,75 @@ fn local_answer<S: Stream>(
     says: &Says,
     story: &Story,
 ) -> usize {
-    let Says { meaning, retry_after, closing } = *says;
-    let id = story.id.as_ref().map_or("", |id| id.as_str());
-    let json = wants_json(request);
-    let body = if json {
-        let id = serde_json::Value::from(id);
-        let Meaning { status, name, help, .. } = meaning;
-        // Names and helps are ours and hold nothing to escape.
-        format!("{{\"status\":{status},\"reason\":\"{name}\",\"message\":\"{help}\",\"request_id\":{id}}}\n")
-    } else {
-        format!("{} {}: {}\n", meaning.status, meaning.name, meaning.help)
-    };
     let out = client.wire.outbox.tail();
     let start = out.len();
-    headers::push_status(out, meaning.status);
-    let phrase = http::StatusCode::from_u16(meaning.status).ok().and_then(|status| status.canonical_reason());
-    let kind = if json { "application/json" } else { "text/plain; charset=utf-8" };
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "{}\r\nContent-Type: {kind}\r\n", phrase.unwrap_or_default());
-    headers::push_length(out, body.len() as u64);
+    let body = match story.code {
+        Some(code) => {
+            call_head(out, code, says);
+            String::new()
+        }
+        None => answer_head(out, request, says, story),
+    };
     if listener.config.headers.reason {
-        let _ = write!(out, "X-Weir-Reason: {}\r\n", meaning.name);
+        // Writing to a Vec cannot fail.
+        let _ = write!(out, "X-Weir-Reason: {}\r\n", says.meaning.name);
     }
-    if let Some(pause) = retry_after {
-        // Whole seconds, and never at once.
-        headers::push_number(out, b"Retry-After: ", pause.as_secs_f64().ceil().max(1.0) as u64);
-    }
-    if !id.is_empty() {
-        let _ = write!(out, "X-Request-Id: {id}\r\n");
+    if let Some(id) = &story.id {
+        let _ = write!(out, "X-Request-Id: {}\r\n", id.as_str());
     }
     if let Some(kept) = &story.kept {
         kept.push_field(out);
     }
     edit(out, start, listener, &client.peer, request, story);
-    headers::connection(out, request.version, closing);
+    headers::connection(out, request.version, says.closing);
     out.extend_from_slice(b"\r\n");
     if request.is_head() {
         return 0;
     }
     out.extend_from_slice(body.as_bytes());
     body.len()
+}
+
+/// The answer to a call that comes to nothing: its status in the head, and no message.
+fn call_head(out: &mut Vec<u8>, code: Code, says: &Says) {
+    headers::push_status(out, 200);
+    let message = grpc::message(says.meaning.help);
+    // Writing to a Vec cannot fail.
+    let _ = write!(
+        out,
+        "OK\r\nContent-Type: application/grpc\r\ngrpc-status: {}\r\ngrpc-message: {message}\r\n",
+        code.get()
+    );
+    headers::push_length(out, 0);
+    if let Some(pause) = says.retry_after {
+        let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        headers::push_number(out, b"grpc-retry-pushback-ms: ", millis.max(1));
+    }
+}
+
+/// The first part of the head of an answer to anybody else; its body.
+fn answer_head(out: &mut Vec<u8>, request: &RequestHead, says: &Says, story: &Story) -> String {
+    let meaning = says.meaning;
+    let json = wants_json(request);
+    let body = if json {
+        let id = serde_json::Value::from(story.id.as_ref().map_or("", |id| id.as_str()));
+        let Meaning { status, name, help, .. } = meaning;
+        // Names and helps are ours and hold nothing to escape.
+        format!("{{\"status\":{status},\"reason\":\"{name}\",\"message\":\"{help}\",\"request_id\":{id}}}\n")
+    } else {
+        format!("{} {}: {}\n", meaning.status, meaning.name, meaning.help)
+    };
+    headers::push_status(out, meaning.status);
+    let phrase = http::StatusCode::from_u16(meaning.status).ok().and_then(|status| status.canonical_reason());
+    let kind = if json { "application/json" } else { "text/plain; charset=utf-8" };
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{}\r\nContent-Type: {kind}\r\n", phrase.unwrap_or_default());
+    headers::push_length(out, body.len() as u64);
+    if let Some(pause) = says.retry_after {
+        // Whole seconds, and never at once.
+        headers::push_number(out, b"Retry-After: ", pause.as_secs_f64().ceil().max(1.0) as u64);
+    }
+    body
 }
 
 /// What the route changes in an answer of our own, the head of which `out` holds from `start` on.
@@ -375,7 +420,7 @@ pub(crate) fn tell<E: Env>(
         listener.load.of(worker.index).reasons[reason].add(1);
     }
     let Some(log) = &world.snapshot.config.access_log else { return };
-    let must = story.reason.is_some() || story.status >= 500 || story.status == 0;
+    let must = story.reason.is_some() || story.is_failure() || story.status == 0;
     if must || log.sample >= 1.0 || worker.dice.borrow_mut().unit() < log.sample {
         let route = story.route.map(|index| &listener.config.routes[index]);
         let cluster = story.towards(listener).map(|(cluster, _)| &*world.snapshot.clusters[*cluster]);
@@ -387,6 +432,7 @@ pub(crate) fn tell<E: Env>(
             told: story.told,
             listener: listener.config.name.as_str(),
             route: route.and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
+            server_name: None,
             cluster: cluster.map(|cluster| cluster.config.name.as_str()),
             endpoint: story.endpoint.and_then(|at| cluster?.members.get(at)).map(Member::address),
             gray: story.gray.map(|gray| release::line(&world.snapshot.releases[gray.release], gray.decided)),
@@ -402,6 +448,8 @@ pub(crate) fn tell<E: Env>(
                     Version::Http11 => "HTTP/1.1",
                 },
                 status: story.status,
+                grpc: story.code.map(Code::get),
+                tunnel: false,
             }),
             reason: story.reason.map(Reason::as_str),
             id: story.id.as_ref().map(headers::RequestId::as_str),

@@ -6,7 +6,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir_core::attempt::Outcome;
 use weir_core::control::{Event, Tried, Whose};
 use weir_core::drill::{self, End};
 use weir_core::limits::{Permit, Queue};
@@ -26,7 +25,7 @@ pub(crate) struct Admitted<'w> {
     pub(crate) routed: Routed<'w>,
     flight: ClusterFlight<'w>,
     trial: Option<TrialPermit>,
-    _room: Permit,
+    room: Permit,
 }
 
 /// Lets a request in, if the cluster's breaker and limits allow; waits if they soon may.
@@ -41,9 +40,9 @@ pub(crate) async fn admit<'w, E: Env>(
         rehearse(worker, world, listener, inbound).await?;
     }
     let cluster = routed.cluster;
-    let deadline = inbound.upload.is_whole().then(|| inbound.story.began + routed.timeout);
+    let deadline = inbound.upload.is_whole().then(|| routed.answer_by(inbound.story.began)).or(routed.until);
     let (room, trial) = enter(worker, cluster, inbound.story.began, deadline, inbound.client).await?;
-    Ok(Admitted { routed, flight: ClusterFlight::begin(cluster, worker.index), trial, _room: room })
+    Ok(Admitted { routed, flight: ClusterFlight::begin(cluster, worker.index), trial, room })
 }
 
 /// Past the breaker and the limit of a cluster: what is taken of the limit, and the trial if the
@@ -77,15 +76,18 @@ pub(crate) async fn enter<E: Env>(
 impl Admitted<'_> {
     /// Tells how the request ended.
     pub(crate) fn settle<E: Env>(self, worker: &Worker<E>, story: &Story) {
-        let outcome = match story.reason {
-            Some(reason) => Outcome::Failed(reason),
-            None => Outcome::Answered(story.status),
-        };
+        let _room = self.leave(worker, story);
+    }
+
+    /// The same where something else goes on in its place: what it takes of the cluster's limit.
+    pub(crate) fn leave<E: Env>(self, worker: &Worker<E>, story: &Story) -> Permit {
+        let outcome = story.outcome();
         self.flight.settle(story.attempts > 1 && !outcome.class().is_failure());
         if let Some(trial) = &self.trial {
             let whose = Whose::Cluster(self.routed.cluster.id);
             worker.report(Event::Tried(Tried { whose, epoch: trial.epoch(), outcome }));
         }
+        self.room
     }
 }
 

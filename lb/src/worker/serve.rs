@@ -2,13 +2,14 @@
 //! its one [session](super::tcp).
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::time::Instant;
 use weir_config::model::Protocol;
+use weir_core::clients::Seat;
 use weir_core::load::{ListenerLoad, Shards};
 use weir_core::reason::Reason;
 use weir_core::snapshot::Listener;
@@ -18,10 +19,12 @@ use super::accept::Bound;
 use super::arrive;
 use super::budget::Place;
 use super::client::{Client, Next, Patience};
-use super::forward;
+use super::forward::{self, Served};
+use super::gate;
 use super::http2;
 use super::reply::{self, Fate};
 use super::tcp;
+use super::tunnel;
 use crate::env::{Env, Stream};
 use crate::transport::Transport;
 
@@ -37,7 +40,18 @@ pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: Soc
         stream.abort_on_close();
         return;
     };
-    let guard = Guard::new(worker, Arc::clone(&listener.load), place);
+    let mut guard = Guard::new(worker, Arc::clone(&listener.load), place);
+    // Whose it is may be told only later.
+    if listener.config.proxy_protocol.is_none() {
+        match seat(listener, peer.ip()) {
+            Ok(seat) => guard.seat = seat,
+            Err(reason) => {
+                load.reasons[reason].add(1);
+                stream.abort_on_close();
+                return;
+            }
+        }
+    }
     if arrive::says_something(listener) {
         drop(tokio::task::spawn_local(arrive::arrive(guard, stream, peer, Rc::clone(bound))));
         return;
@@ -47,6 +61,15 @@ pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: Soc
         Protocol::Http => drop(tokio::task::spawn_local(connection(guard, client))),
         Protocol::Tcp | Protocol::Udp => drop(tokio::task::spawn_local(tcp::session(guard, client))),
     }
+}
+
+/// One more connection of `client`, if it may have one.
+pub(super) fn seat(listener: &Listener, client: IpAddr) -> Result<Option<Seat>, Reason> {
+    if !gate::admits(listener, client) {
+        return Err(Reason::AccessDenied);
+    }
+    let Some(most) = listener.config.limits.connections_per_client else { return Ok(None) };
+    listener.clients.enter(client, most).map(Some).ok_or(Reason::TooManyConnections)
 }
 
 /// Whether the listener's own limit allows one more.
@@ -70,13 +93,13 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
         drop(world);
         let next = client.next(worker, &patience).await;
         let Some((world, index)) = client.bound.place_of(&**worker, Protocol::Http) else { return };
-        let (heads, fate) = match next {
+        let (heads, served) = match next {
             Next::Closed => break,
             Next::Request(mut heads) => {
                 let _busy = guard.busy();
                 client.busy = true;
-                let fate = forward::forward(worker, &world, index, &mut client, &mut heads).await;
-                (heads, fate)
+                let served = forward::forward(worker, &world, index, &mut client, &mut heads).await;
+                (heads, served)
             }
             Next::Refused(_, Reason::BadVersion) if first && http2::is_preface(client.wire.inbox.as_slice()) => {
                 drop(world);
@@ -85,11 +108,18 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
             Next::Refused(heads, reason) => {
                 let _busy = guard.busy();
                 let fate = reply::refuse_head(worker, &world, index, &mut client, &heads, reason).await;
-                (heads, fate)
+                (heads, Served::Answered(fate))
             }
         };
         first = false;
         worker.take_back_heads(heads);
+        let fate = match served {
+            Served::Answered(fate) => fate,
+            // In a task of its own: this one has room for a request and all that comes with it.
+            Served::Tunnel(tunnel) => {
+                return drop(tokio::task::spawn_local(tunnel::pass(guard, client, tunnel)));
+            }
+        };
         let load = world.snapshot.listeners[index].load.of(worker.index);
         load.bytes_received.add(std::mem::take(&mut client.wire.received));
         load.bytes_sent.add(std::mem::take(&mut client.wire.sent));
@@ -106,13 +136,15 @@ pub(super) struct Guard<E: Env> {
     pub(super) worker: Rc<Worker<E>>,
     load: Arc<Shards<ListenerLoad>>,
     slot: Slot<E>,
+    /// Of what its client may have open.
+    pub(super) seat: Option<Seat>,
     _place: Place,
 }
 
 impl<E: Env> Guard<E> {
     fn new(worker: &Rc<Worker<E>>, load: Arc<Shards<ListenerLoad>>, place: Place) -> Self {
         load.of(worker.index).open.add(1);
-        Self { worker: Rc::clone(worker), load, slot: Slot::new(worker), _place: place }
+        Self { worker: Rc::clone(worker), load, slot: Slot::new(worker), seat: None, _place: place }
     }
 
     /// Leaves the task's waker with the worker, so that it can be woken to end.

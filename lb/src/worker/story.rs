@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use weir_core::attempt::Outcome;
+use weir_core::grpc::Code;
 use weir_core::load::{LaneLoad, Shards};
 use weir_core::reason::Reason;
 use weir_core::retry::Denied;
@@ -45,6 +47,10 @@ pub(crate) struct Story {
     pub(crate) kept: Option<Box<Kept>>,
     /// Whole fields of ours for the answer, with their line ends: cookies.
     pub(crate) fields: Vec<u8>,
+    /// It is a gRPC call.
+    pub(crate) grpc: bool,
+    /// What became of the call, once that is known.
+    pub(crate) code: Option<Code>,
     pub(crate) body_in: u64,
     pub(crate) body_out: u64,
 }
@@ -68,6 +74,8 @@ impl Story {
             gray: None,
             kept: None,
             fields: Vec::new(),
+            grpc: false,
+            code: None,
             body_in: 0,
             body_out: 0,
         }
@@ -87,6 +95,20 @@ impl Story {
     /// route, or one that answers itself.
     pub(crate) fn towards<'l>(&self, listener: &'l Listener) -> Option<&'l (usize, Arc<Shards<LaneLoad>>)> {
         listener.targets[self.route?].to.get(self.version())
+    }
+
+    /// How it ended.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match (self.reason, self.code) {
+            (Some(reason), _) => Outcome::Failed(reason),
+            (None, Some(code)) => Outcome::Called(code),
+            (None, None) => Outcome::Answered(self.status),
+        }
+    }
+
+    /// Whether it ended in what HTTP calls 5xx.
+    pub(crate) fn is_failure(&self) -> bool {
+        self.status >= 500 || self.code.is_some_and(|code| code.as_http() >= 500)
     }
 
     /// The class of the status for counters: 0 to 4 for 1xx to 5xx, 5 for none.

@@ -26,7 +26,7 @@ pub(crate) static RETRY: Object = Object {
         },
         Key {
             name: "on",
-            doc: "What an attempt must have ended in: connect-failure, reset-before-response, timeout, gateway-error, 5xx, or a status such as 503.",
+            doc: "What an attempt must have ended in: connect-failure, reset-before-response, timeout, gateway-error, 5xx, a status such as 503, or a gRPC status such as grpc-unavailable.",
             kind: Kind::List(&RETRY_CONDITIONS),
             need: Default("[connect-failure, reset-before-response, timeout]"),
             example: "[connect-failure, reset-before-response, 503]",

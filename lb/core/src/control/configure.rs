@@ -318,6 +318,7 @@ impl Control {
             limit: wanted.rate_limit.as_ref().map(|limit| limiter(limit, old.and_then(|old| old.limit.as_deref()))),
             targets: targets.iter().zip(&wanted.routes).map(target).collect(),
             load: old.map_or_else(|| Arc::new(Shards::new(self.workers)), |old| Arc::clone(&old.load)),
+            clients: old.map(|old| Arc::clone(&old.clients)).unwrap_or_default(),
             unrouted: old.map_or_else(|| Arc::new(Shards::new(self.workers)), |old| Arc::clone(&old.unrouted)),
             lanes: lanes.iter().map(|(name, lane)| ((*name).clone(), Arc::clone(lane))).collect(),
         }

@@ -67,7 +67,8 @@ impl<E: Env> Prober<E> {
         let (env, lag, results) = (self.env.clone(), Rc::clone(&self.lag), self.results.clone());
         self.tasks.spawn_local(async move {
             let ProbeOrder { id, key, address, check, cluster, .. } = order;
-            let way = Way { connect: &cluster.connect };
+            let proxy = cluster.proxy_protocol.map(|version| (version, None));
+            let way = Way { connect: &cluster.connect, proxy };
             let outcome = rehearsed(&env, &lag, &address, way, &check, injected).await;
             // Fails only when the loop has ended, and then nobody wants it.
             let _ = results.send(Finished { id, key, check, outcome });

@@ -30,8 +30,14 @@ async fn probe(yaml: &str, manner: Manner) -> ProbeOutcome {
     world.at(ADDRESS, manner);
     let check = check(yaml);
     let attempt = async {
-        attempt(&world, &Lag::default(), &Address::Ip(ADDRESS.parse().unwrap()), Way { connect: &connect() }, &check)
-            .await
+        attempt(
+            &world,
+            &Lag::default(),
+            &Address::Ip(ADDRESS.parse().unwrap()),
+            Way { connect: &connect(), proxy: None },
+            &check,
+        )
+        .await
     };
     tokio::task::LocalSet::new().run_until(attempt).await
 }
@@ -142,7 +148,7 @@ async fn a_real_endpoint_is_probed() {
     let check = check("http_health_check: {path: /healthz, host: shop.example, expected_body: up}");
     let (env, lag) = (crate::env::Os::new(), Lag::default());
     let connect = connect();
-    let how = Way { connect: &connect };
+    let how = Way { connect: &connect, proxy: None };
     let (request, outcome) = tokio::join!(served, attempt(&env, &lag, &address, how, &check));
     assert!(request.starts_with("GET /healthz HTTP/1.1\r\nHost: shop.example\r\n"), "{request}");
     assert_eq!(outcome.result, ProbeResult::Passed);

@@ -9,6 +9,7 @@ use prometheus::proto::MetricFamily;
 use weir_core::attempt::Class;
 use weir_core::drill::{Drill, Trouble};
 use weir_core::endpoint::Status;
+use weir_core::grpc::Code;
 use weir_core::load::{Count, EndpointLoad, LaneLoad, ListenerLoad, Shards};
 use weir_core::reason::Reason;
 use weir_core::snapshot::{Cluster, Listener, Member, Snapshot};
@@ -25,8 +26,11 @@ const OURS: &[Metric] = &[
     table::LISTENER_REJECTED,
     table::LISTENER_RECEIVED,
     table::LISTENER_SENT,
+    table::TUNNELS,
+    table::TUNNELLED,
     table::RESPONSES,
     table::REQUESTS,
+    table::CALLS,
     table::IN_FLIGHT,
     table::DURATION,
     table::FIRST_BYTE,
@@ -102,12 +106,14 @@ fn drills(drills: &[Arc<Drill>]) -> MetricFamily {
 
 fn listeners(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
     type Pick = fn(&ListenerLoad) -> &Count;
-    let counts: [(Metric, Pick); 5] = [
+    let counts: [(Metric, Pick); 7] = [
         (table::LISTENER_ACCEPTED, |load| &load.accepted),
         (table::LISTENER_OPEN, |load| &load.open),
         (table::LISTENER_REJECTED, |load| &load.rejected),
         (table::LISTENER_RECEIVED, |load| &load.bytes_received),
         (table::LISTENER_SENT, |load| &load.bytes_sent),
+        (table::TUNNELS, |load| &load.tunnels),
+        (table::TUNNELLED, |load| &load.tunnelled),
     ];
     for (metric, count) in counts {
         let mut family = Family::new(&metric);
@@ -128,6 +134,7 @@ fn listeners(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
 
 fn lanes(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
     let mut requests = Family::new(&table::REQUESTS);
+    let mut calls = Family::new(&table::CALLS);
     let mut in_flight = Family::new(&table::IN_FLIGHT);
     let mut duration = Family::new(&table::DURATION);
     let mut first_byte = Family::new(&table::FIRST_BYTE);
@@ -136,6 +143,12 @@ fn lanes(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
         let mut lane = |cluster: &str, load: &Shards<LaneLoad>| {
             for (at, class) in CLASSES.into_iter().enumerate() {
                 requests.count(&[name, cluster, class], load.sum(|lane| &lane.requests[at]));
+            }
+            for code in Code::all() {
+                let count = load.sum(|lane| &lane.calls[usize::from(code.get())]);
+                if count > 0 {
+                    calls.count(&[name, cluster, &code.get().to_string()], count);
+                }
             }
             in_flight.count(&[name, cluster], settled(load.sum(|lane| &lane.in_flight)));
             duration.histogram(&[name, cluster], load.iter().map(|lane| &lane.duration));
@@ -149,7 +162,7 @@ fn lanes(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
             lane(cluster.as_str(), load);
         }
     }
-    families.extend([requests, in_flight, duration, first_byte].map(Family::finish));
+    families.extend([requests, calls, in_flight, duration, first_byte].map(Family::finish));
 }
 
 impl SnapshotCollector {

@@ -60,10 +60,16 @@ metrics! {
         "Bytes received from clients.";
     LISTENER_SENT = "weir_bytes_sent_total" COUNTER ["listener"]
         "Bytes sent to clients.";
+    TUNNELS = "weir_tunnels" GAUGE ["listener"]
+        "Tunnels open: connections that were upgraded (WebSocket), and those of CONNECT.";
+    TUNNELLED = "weir_tunnels_total" COUNTER ["listener"]
+        "Tunnels opened.";
     RESPONSES = "weir_responses_total" COUNTER ["listener", "reason"]
         "Requests that ended in an answer of our own or an abort, by reason.";
     REQUESTS = "weir_requests_total" COUNTER ["listener", "cluster", "code_class"]
         "Requests finished, by the class of the status the client got; none if it got none.";
+    CALLS = "weir_grpc_calls_total" COUNTER ["listener", "cluster", "grpc_status"]
+        "gRPC calls finished, by the number of their status; series appear with the first of a status.";
     IN_FLIGHT = "weir_requests_in_flight" GAUGE ["listener", "cluster"]
         "Requests under way.";
     DURATION = "weir_request_duration_seconds" HISTOGRAM ["listener", "cluster"]

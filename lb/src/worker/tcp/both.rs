@@ -14,7 +14,7 @@ use crate::http1::wire::Wire;
 
 /// Both directions of a session.
 #[derive(Debug)]
-pub(super) struct Both {
+pub(crate) struct Both {
     /// From the client to the endpoint.
     up: Way,
     /// From the endpoint to the client.
@@ -23,13 +23,13 @@ pub(super) struct Both {
 
 impl Both {
     /// Between two sides whose bytes the kernel can move by itself, or not.
-    pub(super) const fn new(splices: bool) -> Self {
+    pub(crate) const fn new(splices: bool) -> Self {
         Self { up: Way::new(splices), down: Way::new(splices) }
     }
 
     /// Moves what can be moved; ready when both directions are over, or when one side broke its
     /// connection: that is for the caller to pass on, as a reset.
-    pub(super) fn poll<A: Stream, B: Stream>(
+    pub(crate) fn poll<A: Stream, B: Stream>(
         &mut self,
         client: &mut Wire<A>,
         endpoint: &mut Wire<B>,
@@ -49,7 +49,7 @@ impl Both {
     }
 
     /// Whether one direction is over and the other not: one side has said its last word.
-    pub(super) const fn is_half_closed(&self) -> bool {
+    pub(crate) const fn is_half_closed(&self) -> bool {
         self.up.over || self.down.over
     }
 }

@@ -65,13 +65,15 @@ pub(super) async fn rehearse<E: Env>(
     worker: &Worker<E>,
     world: &World,
     listener: &Listener,
+    route: usize,
     client: &mut Client<E::Stream>,
 ) -> Result<(), Reason> {
     let drills = &world.snapshot.drills;
     if drills.is_empty() {
         return Ok(());
     }
-    let injected = drill::at_route(drills, &listener.config.name, 0, NOTHING.headers, &mut worker.dice.borrow_mut());
+    let injected =
+        drill::at_route(drills, &listener.config.name, route, NOTHING.headers, &mut worker.dice.borrow_mut());
     room::pause(worker, client, injected.delay).await?;
     // There is no answer to abort with: whatever it was to be, the connection is reset.
     injected.end.map_or(Ok(()), |_| Err(Reason::FaultInjected))
@@ -191,7 +193,7 @@ impl<'w> Tries<'w> {
         }
         let permits = lease::permits(worker, self.cluster, member, None, client).await?;
         let place = lease::place(worker).ok_or(lease::LOCAL_FAILURE)?;
-        let connecting = worker.connect(self.cluster, member);
+        let connecting = worker.connect(self.cluster, member, client.ends(self.cluster));
         match self.patiently(worker, index, story, connecting).await {
             Some(Ok(transport)) => {
                 Ok(Upstream::new(transport, Counted::new(Arc::clone(&member.load), worker.index, place, permits)))
@@ -262,7 +264,7 @@ impl<'w> Tries<'w> {
                 }
                 Err(match failure.outcome {
                     Outcome::Failed(reason) => reason,
-                    Outcome::Answered(_) | Outcome::Connected => Reason::Internal,
+                    Outcome::Answered(_) | Outcome::Called(_) | Outcome::Connected => Reason::Internal,
                 })
             }
         }

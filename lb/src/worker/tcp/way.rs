@@ -17,9 +17,9 @@ use crate::http1::wire::{Scratch, Wire};
 
 /// What a worker lends to whoever moves bytes.
 #[derive(Clone, Copy)]
-pub(super) struct Tools<'t> {
-    pub(super) scratch: &'t Scratch,
-    pub(super) pipes: &'t Pipes,
+pub(crate) struct Tools<'t> {
+    pub(crate) scratch: &'t Scratch,
+    pub(crate) pipes: &'t Pipes,
 }
 
 /// One direction.
