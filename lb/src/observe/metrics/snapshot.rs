@@ -17,7 +17,7 @@ use weir_core::snapshot::{Cluster, Listener, Member, Snapshot};
 use super::control::TransitionTimes;
 use super::family::{Family, describe};
 use super::table::{self, Metric};
-use super::{ENDPOINT_SERIES_MAX, clusters, releases};
+use super::{ENDPOINT_SERIES_MAX, clusters, limits, releases};
 
 const OURS: &[Metric] = &[
     table::GENERATION,
@@ -69,7 +69,7 @@ impl SnapshotCollector {
         truth: Arc<ArcSwap<Snapshot>>,
         transitions_at: TransitionTimes,
     ) -> Result<Self, prometheus::Error> {
-        let ours = [OURS, clusters::OURS, releases::OURS].concat();
+        let ours = [OURS, limits::OURS, clusters::OURS, releases::OURS].concat();
         Ok(Self { truth, transitions_at, descs: describe(&ours)? })
     }
 }
@@ -86,6 +86,7 @@ impl Collector for SnapshotCollector {
         let mut families = vec![generation.finish(), drills(&snapshot.drills)];
         listeners(&snapshot.listeners, &mut families);
         lanes(&snapshot.listeners, &mut families);
+        limits::collect(&snapshot.listeners, &mut families);
         clusters::collect(&snapshot.clusters, &mut families);
         releases::collect(&snapshot.releases, &mut families);
         let crowded = crowded(&snapshot.clusters);
