@@ -19,5 +19,6 @@ pub mod observe;
 mod process;
 mod proxy;
 pub mod server;
+mod tls;
 mod transport;
 mod worker;

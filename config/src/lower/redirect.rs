@@ -52,7 +52,7 @@ fn comes_back(redirect: &Redirect, matches: &RouteMatch, here: &Here) -> bool {
         .is_none_or(|host| matches.hosts.is_empty() || matches.hosts.iter().any(|it| takes(it, host)));
     let path = match &redirect.path {
         PathRewrite::Keep => true,
-        PathRewrite::Whole(path) => on_path(&matches.path, path),
+        PathRewrite::Whole(path) => on_path(&matches.path, without_query(path)),
         // What follows the prefix comes with it, and cannot lead out from under the route.
         PathRewrite::Prefix(prefix) => !matches!(matches.path, PathMatch::Exact(_)) && on_path(&matches.path, prefix),
     };
@@ -62,21 +62,37 @@ fn comes_back(redirect: &Redirect, matches: &RouteMatch, here: &Here) -> bool {
     scheme && port && host && path && method
 }
 
-/// Whether a route may take something of where the redirect leads to. What keeps host and path was not
-/// taken by it before.
+/// Whether a route before may take something of where the redirect leads to.
 fn may_take(earlier: &RouteMatch, redirect: &Redirect) -> bool {
-    if redirect.host.is_none() && redirect.path == PathRewrite::Keep && redirect.status != Some(303) {
+    let (any_host, any_method) = (earlier.hosts.is_empty(), earlier.methods.is_empty());
+    let same_host = redirect.host.is_none() || any_host;
+    let same_path = redirect.path == PathRewrite::Keep || earlier.path == PathMatch::Any;
+    let same_method = redirect.status != Some(303) || any_method;
+    if same_host && same_path && same_method {
+        // What is all the same to it, it would have taken before.
         return false;
     }
-    let host = redirect
-        .host
-        .as_ref()
-        .is_none_or(|host| earlier.hosts.is_empty() || earlier.hosts.iter().any(|it| takes(it, host)));
+    let host = redirect.host.as_ref().is_none_or(|host| any_host || earlier.hosts.iter().any(|it| takes(it, host)));
     let path = match &redirect.path {
-        PathRewrite::Whole(path) => on_path(&earlier.path, path),
-        PathRewrite::Keep | PathRewrite::Prefix(_) => true,
+        PathRewrite::Keep => true,
+        PathRewrite::Whole(path) => on_path(&earlier.path, without_query(path)),
+        PathRewrite::Prefix(prefix) => meets(&earlier.path, prefix),
     };
     host && path
+}
+
+/// Whether some path under `prefix` is taken.
+fn meets(matched: &PathMatch, prefix: &str) -> bool {
+    let under = PathMatch::Prefix(prefix.trim_end_matches('/').to_owned());
+    match matched {
+        PathMatch::Any => true,
+        PathMatch::Exact(path) => on_path(&under, path),
+        PathMatch::Prefix(path) => on_path(&under, path) || on_path(matched, prefix),
+    }
+}
+
+fn without_query(path: &str) -> &str {
+    path.split('?').next().unwrap_or_default()
 }
 
 fn takes(pattern: &HostPattern, host: &str) -> bool {

@@ -157,7 +157,7 @@ fn who_is_told_of_is_the_client_everywhere() {
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.response().unwrap().status, 200);
     for request in backend.requests() {
-        assert_eq!(request.header("x-forwarded-for").as_deref(), Some("192.0.2.7"));
+        assert_eq!(request.fields.get("x-forwarded-for"), Some("192.0.2.7"));
     }
     assert_eq!(line(&weir, 0)["client"], "192.0.2.7:4711");
 

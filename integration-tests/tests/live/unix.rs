@@ -51,7 +51,7 @@ fn a_socket_comes_and_goes_with_the_configuration() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
     let mut kept = connect(&path);
     assert!(ask(&mut kept).starts_with("HTTP/1.1 200"));
-    assert_eq!(backend.requests()[0].header("x-forwarded-for").as_deref(), Some("127.0.0.1"));
+    assert_eq!(backend.requests()[0].fields.get("x-forwarded-for"), Some("127.0.0.1"));
     for _ in 0..50 {
         ask(&mut connect(&path));
     }

@@ -200,6 +200,8 @@ pub struct Member {
     pub id: EndpointId,
     /// Where it stands.
     pub zone: Option<ZoneName>,
+    /// The name it was found by, if it was: what its certificate is for.
+    pub host: Option<Arc<str>>,
     /// Its share, as configured.
     pub weight: Weight,
     /// How much of that share it gets now, of 1 000: less while it ramps up or is reduced.

@@ -4,6 +4,7 @@
 //! A listener with neither does not come here.
 
 mod introduction;
+mod tls;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -16,6 +17,7 @@ use weir_core::snapshot::Listener;
 
 use super::accept::Bound;
 use super::client::Client;
+use super::http2;
 use super::serve::{self, Guard};
 use super::tcp;
 use crate::env::{Env, Stream};
@@ -47,10 +49,7 @@ pub(super) async fn arrive<E: Env>(mut guard: Guard<E>, stream: E::Stream, peer:
     drop(world);
     let arrival = Arrival { stream, peer, to: None, early: Vec::new() };
     match introduce(&mut guard, &bound, &listener, arrival).await {
-        Ok(client) => match listener.config.protocol {
-            Protocol::Http => serve::connection(guard, client).await,
-            Protocol::Tcp | Protocol::Udp => tcp::session(guard, client).await,
-        },
+        Ok(client) => serve(guard, client, listener.config.protocol).await,
         Err(reason) => listener.load.of(worker.index).reasons[reason].add(1),
     }
 }
@@ -73,13 +72,20 @@ async fn introduce<E: Env>(
         arrival = Arrival { stream: arrival.stream, peer, to, early };
     }
     if listener.config.tls.is_some() {
-        // Nothing is taken for what it is not.
-        arrival.stream.abort_on_close();
-        return Err(Reason::Internal);
+        return tls::shake(&guard.worker, bound, listener, arrival).await;
     }
     let Arrival { stream, peer, to, early } = arrival;
     let mut client = Client::new(Transport::Plain(stream), peer, Rc::clone(bound), Instant::now());
     client.peer.to = to;
     client.wire.inbox.push(&early);
     Ok(client)
+}
+
+async fn serve<E: Env>(guard: Guard<E>, client: Client<E::Stream>, protocol: Protocol) {
+    let h2 = client.secure.as_ref().is_some_and(|secure| secure.h2);
+    match protocol {
+        Protocol::Http if h2 => http2::connection(guard, client).await,
+        Protocol::Http => serve::connection(guard, client).await,
+        Protocol::Tcp | Protocol::Udp => tcp::session(guard, client).await,
+    }
 }

@@ -9,7 +9,6 @@ use weir_config::model::Protocol;
 use weir_core::access::Access;
 use weir_core::rate::Limiter;
 use weir_core::reason::Reason;
-use weir_core::snapshot::Listener;
 
 use super::Worker;
 use super::forward::{Inbound, Refused};

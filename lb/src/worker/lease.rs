@@ -23,6 +23,7 @@ use super::room;
 use super::sessions::Sessions;
 use crate::env::Env;
 use crate::proxy::Ends;
+use crate::tls::Use;
 use crate::transport::Transport;
 
 /// An attempt that has its connection.
@@ -69,7 +70,7 @@ pub(crate) async fn lease<'w, E: Env>(
         None
     } else {
         let whose = ends.map(|ends| ends.from);
-        worker.pool.borrow_mut().take(member.id, whose, inbound.story.tried, cluster.config.pool.idle_timeout)
+        worker.pool.borrow_mut().take(member.id, &cluster.config, whose, inbound.story.tried)
     };
     let connection = match idle {
         Some(upstream) => {
@@ -116,7 +117,7 @@ async fn join<E: Env>(
     let member = &cluster.members[index];
     let patience = Instant::now() + cluster.config.connect.timeout.min(tries.left(Instant::now()));
     loop {
-        let found = if fresh { None } else { worker.pool.borrow_mut().sessions.stream(member.id) };
+        let found = if fresh { None } else { worker.pool.borrow_mut().sessions.stream(member.id, &cluster.config) };
         if let Some((stream, in_use)) = found {
             member.load.of(worker.index).reuses.add(1);
             return Ok((Upstream::stream(Transport::Asked(Box::new(stream)), in_use), true));
@@ -184,9 +185,9 @@ pub(super) async fn connect<E: Env>(
     ends: Option<Ends>,
     room: (Place, [Permit; 2]),
 ) -> Result<Box<Upstream<Transport<E::Stream>>>, Reason> {
-    let transport = worker.connect(cluster, member, ends).await.map_err(|unopened| unopened.reason())?;
+    let transport = worker.connect(cluster, member, ends, Use::Http).await.map_err(|unopened| unopened.reason())?;
     let (place, permits) = room;
-    let opened = Counted::new(Arc::clone(&member.load), worker.index, place, permits);
+    let opened = Counted::new(Arc::clone(&member.load), worker.index, &cluster.config, place, permits);
     let shared = match cluster.config.protocol {
         HttpVersion::H1 => false,
         HttpVersion::H2 => true,

@@ -35,6 +35,7 @@ mod sessions;
 mod story;
 mod tcp;
 mod tunnel;
+mod udp;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -47,19 +48,20 @@ use arc_swap::{ArcSwap, Cache};
 use slab::Slab;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use weir_config::model::{Address, ListenerName};
+use weir_config::model::{Address, ListenerName, Protocol};
 use weir_core::balance::Cursors;
 use weir_core::control::Event;
 use weir_core::dice::Dice;
 use weir_core::endpoint::{EndpointId, Status};
 use weir_core::snapshot::{Cluster, Member, Snapshot};
 
-use crate::env::Env;
+use crate::env::{Env, ReservedDatagrams};
 use crate::http1::wire::Scratch;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
 use crate::observe::decision::Report;
 use crate::proxy::Ends;
+use crate::tls::{Book, Use};
 use crate::transport::{self, Transport, Unopened, Way};
 use accept::{Bound, Door};
 use budget::Budget;
@@ -72,12 +74,25 @@ use tcp::{Pipes, Watches};
 pub(crate) enum Order<R> {
     /// Accept on a socket, for the listener and configured address it belongs to.
     Open(ListenerName, Address, R),
+    /// Take UDP flows on a socket.
+    OpenDatagrams(ListenerName, Address, ReservedDatagrams),
     /// Stop accepting there; its connections end when they are idle.
     Close(ListenerName, Address),
+    /// Stop taking UDP flows there; those there are go on until they are idle.
+    CloseDatagrams(ListenerName, Address),
     /// Stop accepting anywhere; end when the last connection has.
     Drain,
     /// Stop now.
     Cut,
+}
+
+/// What control publishes and workers read.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    /// For every request.
+    pub(crate) truth: Arc<ArcSwap<Snapshot>>,
+    /// For every connection with TLS.
+    pub(crate) book: Arc<ArcSwap<Book>>,
 }
 
 /// How a worker ended.
@@ -97,7 +112,8 @@ impl World {
     /// The index of the listener that `bound` belongs to now, if any.
     pub(crate) fn listener_of(&self, bound: &Bound) -> Option<usize> {
         self.snapshot.listeners.iter().position(|listener| {
-            listener.config.bind.contains(&bound.address)
+            listener.config.protocol != Protocol::Udp
+                && listener.config.bind.contains(&bound.address)
                 // Two listeners may both ask for "any port"; all other addresses are unique.
                 && (!is_any_port(&bound.address) || listener.config.name == bound.listener)
         })
@@ -120,7 +136,9 @@ pub(crate) struct Worker<E: Env> {
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
     pub(crate) access: RefCell<AccessWriter>,
+    pub(crate) udp: udp::Desk,
     truth: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    book: RefCell<Cache<Arc<ArcSwap<Book>>, Arc<Book>>>,
     world: RefCell<Rc<World>>,
     doors: RefCell<HashMap<(ListenerName, Address), Door>>,
     /// One for each connection, to wake the idle ones when they are to end.
@@ -151,7 +169,7 @@ impl<E: Env> Worker<E> {
     pub(crate) fn new(
         env: E,
         index: usize,
-        truth: Arc<ArcSwap<Snapshot>>,
+        Published { truth, book }: Published,
         counts: Arc<ProcessCounts>,
         reports: mpsc::Sender<Report>,
         access: AccessWriter,
@@ -175,7 +193,9 @@ impl<E: Env> Worker<E> {
             cursors: RefCell::default(),
             pool: RefCell::new(Pool::new()),
             access: RefCell::new(access),
+            udp: udp::Desk::default(),
             truth: RefCell::new(truth),
+            book: RefCell::new(Cache::new(book)),
             world: RefCell::new(world),
             doors: RefCell::default(),
             connections: RefCell::default(),
@@ -206,6 +226,10 @@ impl<E: Env> Worker<E> {
                 order = orders.recv() => match order {
                     Some(Order::Open(listener, address, socket)) => self.open(listener, address, socket),
                     Some(Order::Close(listener, address)) => self.close(listener, address),
+                    Some(Order::OpenDatagrams(listener, address, socket)) => {
+                        udp::serve(&self, listener, address, socket);
+                    }
+                    Some(Order::CloseDatagrams(listener, address)) => self.udp.close(&listener, &address),
                     Some(Order::Drain) => self.drain(),
                     Some(Order::Cut) | None => break,
                 },
@@ -215,7 +239,7 @@ impl<E: Env> Worker<E> {
                 () = self.drained.notified() => {}
             }
         }
-        let cut = self.busy.get();
+        let cut = self.busy.get() + self.udp.flows();
         self.cut().await;
         self.access.borrow_mut().flush();
         Ended { cut }
@@ -231,6 +255,7 @@ impl<E: Env> Worker<E> {
         self.drain();
         self.cutting.set(true);
         self.wake_all();
+        self.udp.call();
         let all_gone = async {
             while !self.is_done() {
                 self.drained.notified().await;
@@ -297,9 +322,18 @@ impl<E: Env> Worker<E> {
         cluster: &Cluster,
         member: &Member,
         ends: Option<Ends>,
+        for_what: Use,
     ) -> Result<Transport<E::Stream>, Unopened> {
-        let proxy = cluster.config.proxy_protocol.map(|version| (version, ends));
-        transport::open(&self.env, member.address(), Way { connect: &cluster.config.connect, proxy }).await
+        let config = &cluster.config;
+        let proxy = config.proxy_protocol.map(|version| (version, ends));
+        let tls = if config.tls.is_none() { None } else { transport::connector(&self.book(), config)? };
+        let (connect, tls, host) = (&config.connect, tls.as_deref(), member.host.as_deref());
+        transport::open(&self.env, member.address(), Way { connect, proxy, tls, host, for_what }).await
+    }
+
+    /// What TLS is spoken now.
+    pub(crate) fn book(&self) -> Arc<Book> {
+        Arc::clone(self.book.borrow_mut().load())
     }
 
     pub(crate) fn lend_heads(&self) -> Box<Heads> {
@@ -334,6 +368,7 @@ impl<E: Env> Worker<E> {
         for (_, door) in self.doors.borrow_mut().drain() {
             door.close();
         }
+        self.udp.drain();
         self.wake_all();
     }
 

@@ -94,7 +94,7 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
         let next = client.next(worker, &patience).await;
         let Some((world, index)) = client.bound.place_of(&**worker, Protocol::Http) else { return };
         let (heads, served) = match next {
-            Next::Closed => break,
+            Next::Closed => return client.part(),
             Next::Request(mut heads) => {
                 let _busy = guard.busy();
                 client.busy = true;
@@ -115,10 +115,7 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
         worker.take_back_heads(heads);
         let fate = match served {
             Served::Answered(fate) => fate,
-            // In a task of its own: this one has room for a request and all that comes with it.
-            Served::Tunnel(tunnel) => {
-                return drop(tokio::task::spawn_local(tunnel::pass(guard, client, tunnel)));
-            }
+            Served::Tunnel(tunnel) => return drop(tokio::task::spawn_local(tunnel::pass(guard, client, tunnel))),
         };
         let load = world.snapshot.listeners[index].load.of(worker.index);
         load.bytes_received.add(std::mem::take(&mut client.wire.received));
@@ -224,6 +221,7 @@ mod tests {
     use crate::env::Os;
     use crate::observe::ProcessCounts;
     use crate::observe::access::AccessWriter;
+    use crate::worker::Published;
     use crate::worker::budget::Budget;
 
     const CONFIG: &str = "\
@@ -242,7 +240,8 @@ clusters: [{name: app, endpoints: ['127.0.0.1:81']}]
         let access = AccessWriter::nowhere(Arc::clone(&counts));
         let truth = Arc::new(ArcSwap::new(snapshot));
         let (reports, _heard) = tokio::sync::mpsc::channel(1);
-        let worker = Worker::new(Os::new(), 0, truth, Arc::clone(&counts), reports, access, Budget::new(100, 1));
+        let published = Published { truth, book: Arc::default() };
+        let worker = Worker::new(Os::new(), 0, published, Arc::clone(&counts), reports, access, Budget::new(100, 1));
         let guard = || Guard::new(&worker, Arc::clone(&load), worker.budget.for_client().unwrap());
         let (doomed, other) = (guard(), guard());
         let tasks = LocalSet::new();

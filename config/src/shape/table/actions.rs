@@ -31,13 +31,13 @@ pub(crate) static REDIRECT: Object = Object {
             name: "port",
             doc: "Another port.",
             kind: Kind::Integer(PORT),
-            need: Optional("that of the scheme if `scheme` or `host` is given, else as it was asked for"),
+            need: Optional("as it was asked for; of another scheme its own"),
             example: "8443",
         },
         Key {
             name: "path",
-            doc: "Instead of the whole path; the query stays.",
-            kind: Kind::Text(&PATH),
+            doc: "Instead of the whole path; it may have a query, to which that of the request is added.",
+            kind: Kind::Text(&PROBE_PATH),
             need: Optional("as it was asked for"),
             example: "/moved",
         },
@@ -104,7 +104,7 @@ pub(crate) static RESPOND: Object = Object {
             name: "body",
             doc: "Its body, at most 64 KiB.",
             kind: Kind::Text(&BODY),
-            need: Default("\"\""),
+            need: Optional("none"),
             example: "\"User-agent: *\\nDisallow: /\\n\"",
         },
         Key {
@@ -151,7 +151,7 @@ pub(crate) static REWRITE: Object = Object {
 };
 
 pub(crate) static ROUTE_HEADERS: Object = Object {
-    noun: "header changes",
+    noun: "a change of headers",
     title: "route_headers",
     doc: "How header fields are changed on their way.",
     keys: &[
@@ -175,7 +175,7 @@ pub(crate) static ROUTE_HEADERS: Object = Object {
 };
 
 pub(crate) static HEADER_EDITS: Object = Object {
-    noun: "header changes",
+    noun: "a change of headers",
     title: "header_edits",
     doc: "Changes to header fields: first what is removed, then what is set, then what is added.",
     keys: &[

@@ -114,7 +114,7 @@ impl Control {
     fn adopt_endpoint(
         &mut self,
         cluster: &model::Cluster,
-        Wanted { endpoint: wanted, gone }: &Wanted,
+        Wanted { endpoint: wanted, host, gone }: &Wanted,
         fresh: &mut [Vec<EndpointId>],
         effects: &mut Vec<Effect>,
     ) -> EndpointId {
@@ -129,6 +129,7 @@ impl Control {
             return id;
         };
         known.zone.clone_from(&wanted.zone);
+        known.host.clone_from(host);
         known.weight = wanted.weight;
         known.priority = wanted.priority;
         if known.traffic.adopt(cluster.outlier.as_ref(), self.now) {

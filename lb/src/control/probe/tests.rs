@@ -24,20 +24,18 @@ fn connect() -> Connect {
     weir_config::parse_str(&text).unwrap().config.clusters[0].connect.clone()
 }
 
+fn plain(connect: &Connect) -> Way<'_> {
+    Way { connect, proxy: None, tls: None, host: None, for_what: Use::Http }
+}
+
 /// What a probe of an endpoint of that manner says.
 async fn probe(yaml: &str, manner: Manner) -> ProbeOutcome {
     let world = World::new();
     world.at(ADDRESS, manner);
     let check = check(yaml);
     let attempt = async {
-        attempt(
-            &world,
-            &Lag::default(),
-            &Address::Ip(ADDRESS.parse().unwrap()),
-            Way { connect: &connect(), proxy: None },
-            &check,
-        )
-        .await
+        let at = Address::Ip(ADDRESS.parse().unwrap());
+        attempt(&world, &Lag::default(), &at, plain(&connect()), HttpVersion::H1, &check).await
     };
     tokio::task::LocalSet::new().run_until(attempt).await
 }
@@ -148,10 +146,13 @@ async fn a_real_endpoint_is_probed() {
     let check = check("http_health_check: {path: /healthz, host: shop.example, expected_body: up}");
     let (env, lag) = (crate::env::Os::new(), Lag::default());
     let connect = connect();
-    let how = Way { connect: &connect, proxy: None };
-    let (request, outcome) = tokio::join!(served, attempt(&env, &lag, &address, how, &check));
+    let how = plain(&connect);
+    let (request, outcome) = tokio::join!(served, attempt(&env, &lag, &address, how, HttpVersion::H1, &check));
     assert!(request.starts_with("GET /healthz HTTP/1.1\r\nHost: shop.example\r\n"), "{request}");
     assert_eq!(outcome.result, ProbeResult::Passed);
     drop(listener);
-    assert_eq!(attempt(&env, &lag, &address, how, &check).await.result, failed(ProbeFailure::ConnectRefused));
+    assert_eq!(
+        attempt(&env, &lag, &address, how, HttpVersion::H1, &check).await.result,
+        failed(ProbeFailure::ConnectRefused)
+    );
 }
