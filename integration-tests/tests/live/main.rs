@@ -26,6 +26,7 @@ mod proxy_protocol;
 mod release_cli;
 mod reload;
 mod retries;
+mod routing;
 mod seeing;
 mod sni;
 mod stage;

@@ -17,7 +17,7 @@ use weir_core::snapshot::{Cluster, Listener, Member, Snapshot};
 use super::control::TransitionTimes;
 use super::family::{Family, describe};
 use super::table::{self, Metric};
-use super::{ENDPOINT_SERIES_MAX, clusters, releases, tls};
+use super::{ENDPOINT_SERIES_MAX, clusters, limits, releases, tls};
 
 const OURS: &[Metric] = &[
     table::GENERATION,
@@ -73,7 +73,7 @@ impl SnapshotCollector {
         truth: Arc<ArcSwap<Snapshot>>,
         transitions_at: TransitionTimes,
     ) -> Result<Self, prometheus::Error> {
-        let ours = [OURS, clusters::OURS, releases::OURS].concat();
+        let ours = [OURS, limits::OURS, clusters::OURS, releases::OURS].concat();
         Ok(Self { truth, transitions_at, descs: describe(&ours)? })
     }
 }
@@ -91,6 +91,7 @@ impl Collector for SnapshotCollector {
         listeners(&snapshot.listeners, &mut families);
         tls::collect(&snapshot.config, &snapshot.listeners, &mut families);
         lanes(&snapshot.listeners, &mut families);
+        limits::collect(&snapshot.listeners, &mut families);
         clusters::collect(&snapshot.clusters, &mut families);
         releases::collect(&snapshot.releases, &mut families);
         let crowded = crowded(&snapshot.clusters);
