@@ -8,6 +8,7 @@ mod balancing;
 mod breakers;
 mod bulk;
 mod conformance;
+mod connect;
 mod dialling;
 mod discovery;
 mod drills;
@@ -32,6 +33,7 @@ mod tcp_limits;
 mod tls;
 mod unix;
 mod upstream;
+mod websocket;
 mod zones;
 
 use std::fmt::Write as _;

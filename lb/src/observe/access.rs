@@ -482,7 +482,7 @@ mod tests {
                 target: b"/\"\\\x01",
                 version: "HTTP/1.1",
                 status: 503,
-                grpc: None,
+                grpc: Some(14),
                 tunnel: false,
             }),
             reason: Some("no_healthy_endpoint"),

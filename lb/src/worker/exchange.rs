@@ -19,7 +19,7 @@ use super::attempts::{Failure, GiveUp, Patience, Tries};
 use super::client::{Client, Heads};
 use super::edits::Facts;
 use super::forward::Inbound;
-use super::headers::{self, Backward, Call, Onward};
+use super::headers::{self, Backward, Onward};
 use super::lease::Leased;
 use super::pool::Upstream;
 use super::relay::{Broken, Relay};
@@ -89,7 +89,7 @@ pub(crate) async fn exchange<'w, E: Env>(
         left: tries.left(story.tried),
         shadow: false,
         upgrade: wish.protocol(request),
-        call: story.grpc.then(|| Call { left: tries.call_left(story.tried) }),
+        call_left: tries.call_left(story.tried),
     };
     headers::request(leased.upstream.wire.outbox.tail(), &onward);
     upload.replay(&mut leased.upstream.wire);

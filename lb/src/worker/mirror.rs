@@ -21,7 +21,7 @@ use super::edits::Facts;
 use super::exchange::poll_head;
 use super::flight::{ClusterFlight, Flight, Held};
 use super::forward::Inbound;
-use super::headers::{self, Call, Onward};
+use super::headers::{self, Onward};
 use super::lease;
 use super::pool::Upstream;
 use super::relay::{Outgoing, Relay};
@@ -102,7 +102,7 @@ fn copy<E: Env>(
         left: world.snapshot.releases[release].config.mirror.as_ref()?.timeout,
         shadow: true,
         upgrade: None,
-        call: story.grpc.then_some(Call { left: None }),
+        call_left: None,
     };
     headers::request(&mut bytes, &onward);
     bytes.extend_from_slice(body);

@@ -243,7 +243,8 @@ pub(crate) fn open<E: Env>(
     Some(Box::new(Tunnel { upstream, whole: false, idle, last, counted, told, body_in, body_out }))
 }
 
-/// Serves a tunnel to its end, in the place of the connection it was.
+/// Serves a tunnel to its end in the place of the connection it was, in a task of its own: that of
+/// a request has room for all that comes with one.
 pub(crate) async fn pass<E: Env>(guard: Guard<E>, client: Client<E::Stream>, tunnel: Box<Tunnel<E::Stream>>) {
     guard.register().await;
     let _busy = guard.busy();
