@@ -266,6 +266,21 @@ fn what_is_no_tls_is_told_so() {
 }
 
 #[test]
+fn who_it_is_comes_before_the_handshake() {
+    let authority = Authority::new();
+    let backend = Backend::scripted(|peer, request| {
+        let told = request.head.fields.get("x-forwarded-for").unwrap_or("nobody").to_owned();
+        peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{told}", told.len()));
+    });
+    let tls = format!("{ONE}}}, proxy_protocol: {{mode: required, trusted: [127.0.0.0/8]");
+    let front = Front::new(&tls, backend.address(), |folder| authority.issue(&["a.example"]).write(folder, "a"));
+    let before = b"PROXY TCP4 192.0.2.9 192.0.2.10 4711 443\r\n";
+    let mut client = Dialect::trusting(&authority).connect_after(front.web, "a.example", before).unwrap();
+    assert!(client.get("/", "").unwrap().ends_with("\r\n\r\n192.0.2.9"));
+    assert!(Dialect::trusting(&authority).connect(front.web, "a.example").is_err());
+}
+
+#[test]
 fn bytes_are_passed_on_under_tls() {
     let authority = Authority::new();
     let backend = Backend::raw(|peer| {
