@@ -261,7 +261,9 @@ fn what_is_no_tls_is_told_so() {
     }
     let client = Dialect::trusting(&authority).connect(front.web, "a.example").unwrap().get("/", "").unwrap();
     assert!(client.ends_with("hello"));
-    assert_eq!(front.weir.metric("weir_responses_total", &["reason=\"tls_handshake\""]), 6.0);
+    wait::until_true("all six counted", || {
+        front.weir.metric("weir_responses_total", &["reason=\"tls_handshake\""]) == 6.0
+    });
     assert_eq!(front.weir.metric("weir_panics_total", &[]), 0.0);
 }
 
