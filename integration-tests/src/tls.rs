@@ -163,9 +163,18 @@ impl Dialect {
     /// # Errors
     /// Why there is no connection.
     pub fn connect(&self, to: SocketAddr, name: &str) -> io::Result<Secured> {
+        self.connect_after(to, name, b"")
+    }
+
+    /// The same, with these bytes before the handshake.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub fn connect_after(&self, to: SocketAddr, name: &str, before: &[u8]) -> io::Result<Secured> {
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let connection = ClientConnection::new(Arc::clone(&self.0), name).map_err(io::Error::other)?;
-        let socket = TcpStream::connect_timeout(&to, wait::PATIENCE)?;
+        let mut socket = TcpStream::connect_timeout(&to, wait::PATIENCE)?;
+        socket.write_all(before)?;
         socket.set_read_timeout(Some(wait::PATIENCE))?;
         socket.set_nodelay(true)?;
         let mut stream = StreamOwned::new(connection, socket);

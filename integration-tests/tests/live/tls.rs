@@ -261,8 +261,25 @@ fn what_is_no_tls_is_told_so() {
     }
     let client = Dialect::trusting(&authority).connect(front.web, "a.example").unwrap().get("/", "").unwrap();
     assert!(client.ends_with("hello"));
-    assert_eq!(front.weir.metric("weir_responses_total", &["reason=\"tls_handshake\""]), 6.0);
+    wait::until_true("all six counted", || {
+        front.weir.metric("weir_responses_total", &["reason=\"tls_handshake\""]) == 6.0
+    });
     assert_eq!(front.weir.metric("weir_panics_total", &[]), 0.0);
+}
+
+#[test]
+fn who_it_is_comes_before_the_handshake() {
+    let authority = Authority::new();
+    let backend = Backend::scripted(|peer, request| {
+        let told = request.head.fields.get("x-forwarded-for").unwrap_or("nobody").to_owned();
+        peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{told}", told.len()));
+    });
+    let tls = format!("{ONE}}}, proxy_protocol: {{mode: required, trusted: [127.0.0.0/8]");
+    let front = Front::new(&tls, backend.address(), |folder| authority.issue(&["a.example"]).write(folder, "a"));
+    let before = b"PROXY TCP4 192.0.2.9 192.0.2.10 4711 443\r\n";
+    let mut client = Dialect::trusting(&authority).connect_after(front.web, "a.example", before).unwrap();
+    assert!(client.get("/", "").unwrap().ends_with("\r\n\r\n192.0.2.9"));
+    assert!(Dialect::trusting(&authority).connect(front.web, "a.example").is_err());
 }
 
 #[test]
