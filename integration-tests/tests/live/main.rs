@@ -8,6 +8,7 @@ mod balancing;
 mod breakers;
 mod bulk;
 mod conformance;
+mod connect;
 mod dialling;
 mod discovery;
 mod drills;
@@ -31,6 +32,7 @@ mod tcp;
 mod tcp_limits;
 mod unix;
 mod upstream;
+mod websocket;
 mod zones;
 
 use std::fmt::Write as _;

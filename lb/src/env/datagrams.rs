@@ -4,6 +4,7 @@
 //! for all its sockets. Where the kernel joined datagrams of one sender (GRO), they are sent on
 //! joined (GSO), with as many system calls as it took to receive them.
 
+use std::cell::Cell;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 
@@ -158,13 +159,18 @@ impl Batch {
         let mut rooms = self.buffer.chunks_exact_mut(ROOM);
         let mut rooms: [IoSliceMut<'_>; MOST] =
             std::array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));
-        let mut count = 0;
-        let received = socket.io.try_io(HEARD, || {
-            count = self.state.recv(UdpSockRef::from(&socket.io), &mut rooms[..most], &mut self.metas)?;
+        let count = Cell::new(0);
+        let mut receive = || {
+            count.set(self.state.recv(UdpSockRef::from(&socket.io), &mut rooms[..most], &mut self.metas)?);
             // Fewer than asked for were there: what comes later is told. Saves asking once more.
-            if count < most { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-        });
-        if count > 0 { Ok(count) } else { received.map(|()| 0) }
+            if count.get() < most { Err(io::Error::from(io::ErrorKind::WouldBlock)) } else { Ok(()) }
+        };
+        // One after the other: of two at once the runtime knows nothing here.
+        let mut received = socket.io.try_io(Interest::READABLE, &mut receive);
+        if count.get() == 0 && received.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            received = socket.io.try_io(Interest::ERROR, receive);
+        }
+        if count.get() > 0 { Ok(count.get()) } else { received.map(|()| 0) }
     }
 
     /// What was received last, at a place among as many as [`Self::receive`] said.

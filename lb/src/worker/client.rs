@@ -43,6 +43,11 @@ pub(crate) struct Client<S: Stream> {
     half_closed: bool,
 }
 
+/// The name that was asked for by SNI.
+pub(crate) fn server_name(secure: Option<&Rc<Secure>>) -> Option<&str> {
+    secure?.server_name.as_deref()
+}
+
 impl<S: Stream> Drop for Client<S> {
     fn drop(&mut self) {
         if self.busy {
@@ -117,11 +122,6 @@ impl<S: Stream> Client<S> {
     /// Whether it speaks over TLS.
     pub(crate) const fn is_secure(&self) -> bool {
         self.secure.is_some()
-    }
-
-    /// The name that was asked for by SNI.
-    pub(crate) fn server_name(&self) -> Option<&str> {
-        self.secure.as_ref()?.server_name.as_deref()
     }
 
     /// What endpoints of `cluster` are told of where this comes from, if they are.

@@ -27,7 +27,7 @@ use super::forward::{self, Served};
 use super::headers::Peer;
 use super::reply::{self, Fate};
 use super::serve::{Guard, Slot};
-use super::tunnel;
+use super::tunnel::{self, Tunnel};
 use crate::env::{Env, Stream as _};
 use crate::http1::parse;
 use crate::http1::wire::{Io, Wire};
@@ -289,7 +289,7 @@ async fn stream<E: Env>(open: Open<E>, request: Request<RecvStream>, mut respond
     let stream = ServerStream::new(request.into_body(), respond, asked, framing);
     let mut client =
         Client::stream(Transport::Served(Box::new(stream)), shared.peer, shared.secure.clone(), &shared.bound);
-    let _busy = slot.busy();
+    let busy = slot.busy();
     client.busy = true;
     let served = match parsed {
         Ok(()) => forward::forward(worker, &world, index, &mut client, &mut heads).await,
@@ -299,14 +299,21 @@ async fn stream<E: Env>(open: Open<E>, request: Request<RecvStream>, mut respond
     let fate = match served {
         Served::Answered(fate) => fate,
         Served::Tunnel(tunnel) => {
-            drop(world);
-            return Box::pin(tunnel::through(worker, client, tunnel)).await;
+            drop((busy, world));
+            return drop(tokio::task::spawn_local(pass(open, slot, client, tunnel)));
         }
     };
     client.busy = fate == Fate::Abort;
     if client.wire.io.is_given_up() {
         shared.given_up.set(shared.given_up.get().saturating_add(1));
     }
+}
+
+/// What was a request's task goes on in another one.
+async fn pass<E: Env>(open: Open<E>, slot: Slot<E>, client: Client<E::Stream>, tunnel: Box<Tunnel<E::Stream>>) {
+    slot.register().await;
+    let _busy = slot.busy();
+    tunnel::through(&open.0.worker, client, tunnel).await;
 }
 
 /// A nonce as RFC 6455 4.1 wants one: 16 bytes in base 64. It is no secret.

@@ -17,11 +17,12 @@ use weir_core::release::Mirror;
 use weir_core::release::load::MirrorLoad;
 use weir_core::snapshot::{Breaker, Cluster, Listener};
 
+use super::client::server_name;
 use super::edits::Facts;
 use super::exchange::poll_head;
 use super::flight::{ClusterFlight, Flight, Held};
 use super::forward::Inbound;
-use super::headers::{self, Call, Onward};
+use super::headers::{self, Onward};
 use super::lease;
 use super::pool::Upstream;
 use super::relay::{Outgoing, Relay};
@@ -92,7 +93,8 @@ fn copy<E: Env>(
         head: &heads.request,
         policy: &listener.config.headers,
         route: listener.config.routes.get(story.route?)?,
-        facts: Facts::of(&client.peer, &heads.request, story, cluster.config.name.as_str()),
+        facts: Facts::of(&client.peer, &heads.request, story, cluster.config.name.as_str())
+            .named(server_name(client.secure.as_ref())),
         peer: &client.peer,
         trusted: *trusted,
         endpoint: cluster.members[member].address(),
@@ -100,7 +102,7 @@ fn copy<E: Env>(
         left: world.snapshot.releases[release].config.mirror.as_ref()?.timeout,
         shadow: true,
         upgrade: None,
-        call: story.grpc.then_some(Call { left: None }),
+        call_left: None,
     };
     headers::request(&mut bytes, &onward);
     bytes.extend_from_slice(body);

@@ -115,10 +115,7 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
         worker.take_back_heads(heads);
         let fate = match served {
             Served::Answered(fate) => fate,
-            // In a task of its own: this one has room for a request and all that comes with it.
-            Served::Tunnel(tunnel) => {
-                return drop(tokio::task::spawn_local(tunnel::pass(guard, client, tunnel)));
-            }
+            Served::Tunnel(tunnel) => return drop(tokio::task::spawn_local(tunnel::pass(guard, client, tunnel))),
         };
         let load = world.snapshot.listeners[index].load.of(worker.index);
         load.bytes_received.add(std::mem::take(&mut client.wire.received));

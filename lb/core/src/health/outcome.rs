@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::grpc::Code;
 use crate::tls::Untrusted;
 
 /// How one probe ended.
@@ -78,6 +79,36 @@ pub enum ProbeFailure {
     Status(u16),
     /// The answer's body lacks the expected text.
     Body,
+    /// The call ended in this gRPC status.
+    Called(Code),
+    /// gRPC's health check says so of the service.
+    NotServing(Serving),
+}
+
+/// What gRPC's health check says of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// It is not known.
+    Unknown,
+    /// It serves.
+    Serving,
+    /// It does not.
+    NotServing,
+    /// There is no such service.
+    ServiceUnknown,
+}
+
+impl Serving {
+    /// Its word in gRPC.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "UNKNOWN",
+            Self::Serving => "SERVING",
+            Self::NotServing => "NOT_SERVING",
+            Self::ServiceUnknown => "SERVICE_UNKNOWN",
+        }
+    }
 }
 
 impl ProbeFailure {
@@ -94,6 +125,8 @@ impl ProbeFailure {
             Self::Protocol => "protocol",
             Self::Status(_) => "status",
             Self::Body => "body",
+            Self::Called(_) => "grpc_status",
+            Self::NotServing(_) => "not_serving",
         }
     }
 
@@ -103,7 +136,9 @@ impl ProbeFailure {
         match self {
             Self::ConnectRefused | Self::ConnectTimeout | Self::ConnectFailed | Self::Reset => "l4",
             Self::Tls(_) => "l6",
-            Self::Timeout | Self::Protocol | Self::Status(_) | Self::Body => "l7",
+            Self::Timeout | Self::Protocol | Self::Status(_) | Self::Body | Self::Called(_) | Self::NotServing(_) => {
+                "l7"
+            }
         }
     }
 }
@@ -120,6 +155,8 @@ impl fmt::Display for ProbeFailure {
             Self::Protocol => f.write_str("answer not well-formed"),
             Self::Status(status) => write!(f, "unexpected status {status}"),
             Self::Body => f.write_str("expected text not in the body"),
+            Self::Called(code) => write!(f, "grpc-status {code}"),
+            Self::NotServing(serving) => write!(f, "the service is {}", serving.as_str()),
         }
     }
 }

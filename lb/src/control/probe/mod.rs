@@ -4,7 +4,9 @@
 //! What goes wrong on our own side (no descriptor left, a thread that did not get to run) says
 //! nothing about the endpoint and is reported as inconclusive.
 
+mod grpc;
 mod http;
+mod http2;
 mod tcp;
 
 use std::cell::Cell;
@@ -16,7 +18,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use weir_config::model::{Address, CheckKind, HealthCheck};
+use weir_config::model::{Address, CheckKind, HealthCheck, HttpVersion};
 use weir_core::control::{ProbeId, ProbeOrder};
 use weir_core::dice::Dice;
 use weir_core::drill::{self, Drill, Injected};
@@ -77,7 +79,7 @@ impl<E: Env> Prober<E> {
                     let for_what = if matches!(check.kind, CheckKind::Tcp(_)) { Use::Bytes } else { Use::Http };
                     let (connect, tls, host) = (&cluster.connect, tls.as_deref(), host.as_deref());
                     let way = Way { connect, proxy, tls, host, for_what };
-                    rehearsed(&env, &lag, &address, way, &check, injected).await
+                    rehearsed(&env, &lag, &address, way, cluster.protocol, &check, injected).await
                 }
                 Err(unopened) => ProbeOutcome { result: Unopened::probed(unopened), took: Duration::ZERO },
             };
@@ -93,11 +95,12 @@ async fn rehearsed<E: Env>(
     lag: &Lag,
     address: &Address,
     way: Way<'_>,
+    version: HttpVersion,
     check: &HealthCheck,
     injected: Injected,
 ) -> ProbeOutcome {
     if injected == Injected::default() {
-        return attempt(env, lag, address, way, check).await;
+        return attempt(env, lag, address, way, version, check).await;
     }
     if injected.end.is_some() {
         // Waiting for it would only make rehearsals slower.
@@ -109,7 +112,7 @@ async fn rehearsed<E: Env>(
         return ProbeOutcome { result: ProbeResult::Failed(ProbeFailure::Timeout), took: check.timeout };
     }
     sleep(injected.delay).await;
-    let mut outcome = attempt(env, lag, address, way, check).await;
+    let mut outcome = attempt(env, lag, address, way, version, check).await;
     outcome.took += injected.delay;
     if outcome.took > check.timeout && outcome.result == ProbeResult::Passed {
         outcome.result = ProbeResult::Failed(ProbeFailure::Timeout);
@@ -123,6 +126,7 @@ pub(crate) async fn attempt<E: Env>(
     lag: &Lag,
     address: &Address,
     way: Way<'_>,
+    version: HttpVersion,
     check: &HealthCheck,
 ) -> ProbeOutcome {
     let (began, stalled_before) = (env.now(), lag.stalled());
@@ -134,8 +138,16 @@ pub(crate) async fn attempt<E: Env>(
         };
         connected.set(true);
         let result = match &check.kind {
-            // The others are asked by their own protocols; till then a connection is all that is looked at.
-            CheckKind::Tcp(_) | CheckKind::Grpc(_) | CheckKind::Udp(_) => tcp::judge(),
+            // Datagrams are asked by their own protocol; till then a connection is all that is looked at.
+            CheckKind::Tcp(_) | CheckKind::Udp(_) => tcp::judge(),
+            CheckKind::Grpc(grpc) => {
+                let secure = stream.is_secure();
+                grpc::ask(&mut stream, grpc, address, secure, check.timeout).await
+            }
+            CheckKind::Http(http) if version == HttpVersion::H2 || stream.has_chosen_http2() => {
+                let secure = stream.is_secure();
+                http2::ask(&mut stream, http, address, secure).await
+            }
             CheckKind::Http(http) => http::ask(&mut stream, http, address).await,
         };
         // A thousand closes a second would leave a thousand ports a second in TIME_WAIT.

@@ -34,7 +34,8 @@ async fn probe(yaml: &str, manner: Manner) -> ProbeOutcome {
     world.at(ADDRESS, manner);
     let check = check(yaml);
     let attempt = async {
-        attempt(&world, &Lag::default(), &Address::Ip(ADDRESS.parse().unwrap()), plain(&connect()), &check).await
+        let at = Address::Ip(ADDRESS.parse().unwrap());
+        attempt(&world, &Lag::default(), &at, plain(&connect()), HttpVersion::H1, &check).await
     };
     tokio::task::LocalSet::new().run_until(attempt).await
 }
@@ -146,9 +147,12 @@ async fn a_real_endpoint_is_probed() {
     let (env, lag) = (crate::env::Os::new(), Lag::default());
     let connect = connect();
     let how = plain(&connect);
-    let (request, outcome) = tokio::join!(served, attempt(&env, &lag, &address, how, &check));
+    let (request, outcome) = tokio::join!(served, attempt(&env, &lag, &address, how, HttpVersion::H1, &check));
     assert!(request.starts_with("GET /healthz HTTP/1.1\r\nHost: shop.example\r\n"), "{request}");
     assert_eq!(outcome.result, ProbeResult::Passed);
     drop(listener);
-    assert_eq!(attempt(&env, &lag, &address, how, &check).await.result, failed(ProbeFailure::ConnectRefused));
+    assert_eq!(
+        attempt(&env, &lag, &address, how, HttpVersion::H1, &check).await.result,
+        failed(ProbeFailure::ConnectRefused)
+    );
 }

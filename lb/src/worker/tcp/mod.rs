@@ -48,7 +48,7 @@ pub(super) use watch::Watches;
 pub(super) use way::Tools;
 
 /// What a stream of bytes has for whoever looks at requests.
-const NOTHING: RequestView<'static> = RequestView { method: "", host: "", path: "", headers: &NoHeaders };
+pub(super) const NOTHING: RequestView<'static> = RequestView { method: "", host: "", path: "", headers: &NoHeaders };
 
 struct NoHeaders;
 
@@ -360,6 +360,7 @@ impl Session {
             attempts: story.attempts,
             denied: story.denied.map(Denied::as_str),
             request: None,
+            datagrams: None,
             reason: story.reason.map(Reason::as_str),
             id: None,
             body_in: story.body_in,
@@ -372,7 +373,7 @@ impl Session {
 /// Which version of `release` a client gets, of whom nothing is known but the address. A session
 /// takes no cookie: whoever would be handed an id by one has none, and is stable's, unless a list
 /// names them.
-fn decide(release: &Release, clusters: &[Arc<Cluster>], client: IpAddr, dice: &mut Dice) -> Decided {
+pub(super) fn decide(release: &Release, clusters: &[Arc<Cluster>], client: IpAddr, dice: &mut Dice) -> Decided {
     let asked = Asked { view: NOTHING, query: None, client };
     let decided = rule::decide(release, clusters, &asked, dice, &mut ());
     let Decided { assigned, version } = decided;
