@@ -23,6 +23,7 @@
 pub mod backend;
 pub mod client;
 pub mod dns;
+pub mod dnsmasq;
 pub mod load;
 pub mod message;
 pub mod netns;

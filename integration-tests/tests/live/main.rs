@@ -25,6 +25,7 @@ mod retries;
 mod seeing;
 mod stage;
 mod tcp;
+mod udp;
 mod upstream;
 mod zones;
 

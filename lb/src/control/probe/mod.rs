@@ -6,6 +6,7 @@
 
 mod http;
 mod tcp;
+mod udp;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -114,16 +115,20 @@ pub(crate) async fn attempt<E: Env>(
     check: &HealthCheck,
 ) -> ProbeOutcome {
     let (began, stalled_before) = (env.now(), lag.stalled());
-    let connected = Cell::new(false);
+    let (connected, heard) = (Cell::new(false), Cell::new(None));
     let asked = async {
+        if let CheckKind::Udp(dialogue) = &check.kind {
+            return udp::ask(env, address, way.connect, dialogue, &connected).await;
+        }
         let mut stream = match transport::open(env, address, way).await {
             Ok(stream) => stream,
             Err(unopened) => return unopened.probed(),
         };
         connected.set(true);
         let result = match &check.kind {
+            CheckKind::Tcp(dialogue) => tcp::ask(&mut stream, dialogue, &heard).await,
             // The others are asked by their own protocols; till then a connection is all that is looked at.
-            CheckKind::Tcp(_) | CheckKind::Grpc(_) | CheckKind::Udp(_) => tcp::judge(),
+            CheckKind::Grpc(_) | CheckKind::Udp(_) => ProbeResult::Passed,
             CheckKind::Http(http) => http::ask(&mut stream, http, address).await,
         };
         // A thousand closes a second would leave a thousand ports a second in TIME_WAIT.
@@ -135,6 +140,13 @@ pub(crate) async fn attempt<E: Env>(
     let result = result.unwrap_or_else(|_| {
         timed_out(check.timeout, took, lag.stalled().saturating_sub(stalled_before), connected.get())
     });
+    // Who said something else has answered.
+    let result = match (result, heard.get()) {
+        (ProbeResult::Failed(ProbeFailure::Timeout), Some(heard)) => {
+            ProbeResult::Failed(ProbeFailure::Unexpected(heard))
+        }
+        (result, _) => result,
+    };
     ProbeOutcome { result, took }
 }
 

@@ -64,6 +64,10 @@ metrics! {
         "Tunnels open: connections that were upgraded (WebSocket), and those of CONNECT.";
     TUNNELLED = "weir_tunnels_total" COUNTER ["listener"]
         "Tunnels opened.";
+    DATAGRAMS_RECEIVED = "weir_datagrams_received_total" COUNTER ["listener"]
+        "Datagrams received from clients; of UDP listeners only.";
+    DATAGRAMS_SENT = "weir_datagrams_sent_total" COUNTER ["listener"]
+        "Datagrams sent to clients; of UDP listeners only.";
     RESPONSES = "weir_responses_total" COUNTER ["listener", "reason"]
         "Requests that ended in an answer of our own or an abort, by reason.";
     REQUESTS = "weir_requests_total" COUNTER ["listener", "cluster", "code_class"]

@@ -166,7 +166,7 @@ async fn live<E: Env>(accepting: Accepting<E>, worker: Rc<Worker<E>>, door: Rc<D
     while !door.is_over(&worker) {
         tokio::select! {
             biased;
-            () = door.called.notified() => door.follow(&worker),
+            () = door.called.notified() => drop(door.follow(&worker)),
             _ = look.tick(), if !door.table.borrow().is_empty() => {
                 door.look(&worker);
                 if pause != door.pause() {
