@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -132,7 +132,8 @@ struct Keys<'a> {
 
 fn yaml(at: &str, endpoints: &[SocketAddr], keys: Keys<'_>) -> String {
     let mut text = format!("workers: 2\naccess_log: '-'\n{}\nlisteners:\n", keys.top);
-    let _ = writeln!(text, "  - name: dns\n    bind: {at}\n    protocol: udp\n    cluster: main\n    {}", keys.listener);
+    let _ =
+        writeln!(text, "  - name: dns\n    bind: {at}\n    protocol: udp\n    cluster: main\n    {}", keys.listener);
     let _ = writeln!(text, "clusters:\n  - name: main\n    {}\n    endpoints:", keys.cluster);
     endpoints.iter().for_each(|endpoint| _ = writeln!(text, "      - {endpoint}"));
     text
@@ -415,6 +416,27 @@ fn a_scripted_datagram_judges() {
         (text.contains("instead of what is expected") && text.contains("refused")).then_some(text)
     });
     assert!(events.contains(r#"what:ping"#), "{events}");
+}
+
+#[test]
+fn rehearsals_befall_new_flows() {
+    let peer = Peer::new("");
+    let front = Front::new(&[peer.address]);
+    let drill = |arguments: &str| {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let output = front.weir.command(&arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    drill("drill latency --cluster main --delay 300ms --for 60s --detach");
+    let (client, began) = (front.client(), Instant::now());
+    ["a", "b", "c"].iter().for_each(|text| client.say(text.as_bytes()));
+    assert_eq!([client.hear(), client.hear(), client.hear()], [b"a", b"b", b"c"]);
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    drill("drill end 1");
+    drill("drill unreachable --cluster main --for 60s --detach");
+    front.client().say(b"x");
+    wait::until_true("a datagram into the void", || front.dropped("connect_timeout") == 1.0);
+    assert_eq!(client.ask_text("d"), "d", "it has its endpoint");
 }
 
 #[test]
