@@ -293,6 +293,21 @@ impl Peer {
         is_gone(&self.stream)
     }
 
+    /// What was received behind the last message.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        self.source.rest()
+    }
+
+    /// The connection, to write to it from elsewhere.
+    ///
+    /// # Panics
+    /// When the system has no descriptor left.
+    #[must_use]
+    pub fn writer(&self) -> TcpStream {
+        self.stream.try_clone().expect("a second handle")
+    }
+
     /// Something to look at the connection by from elsewhere.
     ///
     /// # Panics
@@ -323,6 +338,14 @@ impl Peer {
         }
         self.note();
         self.closed = true;
+    }
+}
+
+impl io::Read for Peer {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.take(into);
+        self.note();
+        count
     }
 }
 

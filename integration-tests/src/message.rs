@@ -177,6 +177,20 @@ impl Source {
         Ok(got)
     }
 
+    /// Takes bytes that belong to no message; how many, 0 at the end of the connection.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn take(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.rest().is_empty() && self.more()? == 0 {
+            return Ok(0);
+        }
+        let count = into.len().min(self.rest().len());
+        into[..count].copy_from_slice(&self.received[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+
     fn need(&mut self, began: usize) -> Result<(), Broken> {
         match self.more() {
             Ok(0) if began == 0 && self.rest().is_empty() => Err(Broken::Closed),

@@ -11,6 +11,7 @@ use crate::mistake::Mistake;
 use crate::model::{Certificate, HostPattern, Listener, Protocol};
 use crate::report::{Path, Report};
 use crate::shape;
+use crate::tls::read::stray;
 use crate::yaml::{Node, Span};
 
 /// A certificate that ends sooner than this should have been renewed: those of ACME are 30 days before.
@@ -49,6 +50,16 @@ pub(super) fn warn_of_time(
         return;
     };
     report.push(Mistake::warning(code, place, message).hint(hint), path);
+}
+
+/// Warns of a chain that leads nowhere.
+pub(super) fn warn_of_chain(certificate: &Certificate, place: Span, path: &Path<'_>, report: &mut Report) {
+    if let Some((at, signer)) = stray(&certificate.chain) {
+        let (file, nth) = (&certificate.file, at + 1);
+        let message = format!("certificate {nth} in {file} did not sign the one before it; {signer} did");
+        let mistake = Mistake::warning("chain_out_of_order", place, message);
+        report.push(mistake.hint("the certificate first, then each that signed the one before it"), path);
+    }
 }
 
 /// From one time to a later one, as `12 days`.

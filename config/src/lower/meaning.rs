@@ -27,7 +27,7 @@ const LISTENER: [Row; 8] = [
 ];
 
 const TIMEOUTS: [Row; 5] = [
-    ("header", &[Http], NO_REQUESTS),
+    ("header", &[Http, Tcp], NO_CONNECTIONS),
     ("idle", &[Http], "a session without a byte in either direction ends after `stream_idle`"),
     ("stream_idle", &[Http, Tcp], "a flow without a datagram ends after `udp: {idle: ...}`"),
     ("tunnel_idle", &[Http], "a session without a byte in either direction ends after `stream_idle`"),

@@ -52,7 +52,7 @@ fn comes_back(redirect: &Redirect, matches: &RouteMatch, here: &Here) -> bool {
         .is_none_or(|host| matches.hosts.is_empty() || matches.hosts.iter().any(|it| takes(it, host)));
     let path = match &redirect.path {
         PathRewrite::Keep => true,
-        PathRewrite::Whole(path) => on_path(&matches.path, path),
+        PathRewrite::Whole(path) => on_path(&matches.path, without_query(path)),
         // What follows the prefix comes with it, and cannot lead out from under the route.
         PathRewrite::Prefix(prefix) => !matches!(matches.path, PathMatch::Exact(_)) && on_path(&matches.path, prefix),
     };
@@ -73,10 +73,14 @@ fn may_take(earlier: &RouteMatch, redirect: &Redirect) -> bool {
         .as_ref()
         .is_none_or(|host| earlier.hosts.is_empty() || earlier.hosts.iter().any(|it| takes(it, host)));
     let path = match &redirect.path {
-        PathRewrite::Whole(path) => on_path(&earlier.path, path),
+        PathRewrite::Whole(path) => on_path(&earlier.path, without_query(path)),
         PathRewrite::Keep | PathRewrite::Prefix(_) => true,
     };
     host && path
+}
+
+fn without_query(path: &str) -> &str {
+    path.split('?').next().unwrap_or_default()
 }
 
 fn takes(pattern: &HostPattern, host: &str) -> bool {

@@ -98,6 +98,7 @@ fn certificate(
         Ok(certificate) => {
             if let Some(node) = fields.get("cert") {
                 certificates::warn_of_time(&certificate, node.mark(), files, &path.key("cert"), report);
+                certificates::warn_of_chain(&certificate, node.mark(), &path.key("cert"), report);
             }
             return Some(certificate);
         }

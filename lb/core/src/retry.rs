@@ -125,22 +125,12 @@ pub fn may_repeat(
     }
     match safety {
         Safety::NothingSent => Ok(()),
-        Safety::Unseen => {
-            if nature.replayable {
-                Ok(())
-            } else {
-                Err(Denied::BodyGone)
-            }
-        }
         // Calls are POSTs, all of them: who lists a status of theirs says that they may be repeated.
-        Safety::StaleConnection | Safety::Sent if nature.repeatable || matches!(outcome, Outcome::Called(_)) => {
-            if nature.replayable {
-                Ok(())
-            } else {
-                Err(Denied::BodyGone)
-            }
+        Safety::StaleConnection | Safety::Sent if !nature.repeatable && !matches!(outcome, Outcome::Called(_)) => {
+            Err(Denied::NotSafe)
         }
-        Safety::StaleConnection | Safety::Sent => Err(Denied::NotSafe),
+        Safety::Unseen | Safety::StaleConnection | Safety::Sent if !nature.replayable => Err(Denied::BodyGone),
+        Safety::Unseen | Safety::StaleConnection | Safety::Sent => Ok(()),
     }
 }
 

@@ -222,7 +222,7 @@ fn request(head: &RequestHead, scheme: &uri::Scheme) -> Result<(Request<()>, boo
     for field in &fields.list {
         let name = fields.name(field);
         let is_sent = match field.known {
-            Known::Connection | Known::HopByHop | Known::Host | Known::TransferEncoding => false,
+            Known::Connection | Known::HopByHop | Known::Host | Known::TransferEncoding | Known::Upgrade => false,
             Known::ContentLength => head.framing != Framing::Chunked,
             _ => upgrade.is_none() || !name.eq_ignore_ascii_case(b"sec-websocket-key"),
         };

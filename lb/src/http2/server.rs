@@ -127,7 +127,7 @@ impl ServerStream {
         let used = length - before;
         let (response, tunnel) = response(self.asked, &head)?;
         let Answer::Head { respond, .. } = &mut self.answer else { return Ok(used) };
-        if head.is_informational() && !tunnel {
+        if head.is_informational() {
             respond.send_informational(response).map_err(broken)?;
             return Ok(used);
         }
@@ -157,7 +157,7 @@ fn response(asked: Asked, head: &ResponseHead) -> Result<(Response<()>, bool), M
     map.reserve(fields.list.len());
     for field in &fields.list {
         let is_sent = match field.known {
-            Known::Connection | Known::HopByHop | Known::TransferEncoding => false,
+            Known::Connection | Known::HopByHop | Known::TransferEncoding | Known::Upgrade => false,
             // Where there is no body it says how long one would have been.
             Known::ContentLength => !tunnel && head.framing != Framing::Chunked,
             _ => !(tunnel && fields.name(field).eq_ignore_ascii_case(b"sec-websocket-accept")),

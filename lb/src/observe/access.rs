@@ -28,6 +28,8 @@ pub(crate) struct Line<'a> {
     pub(crate) told: Option<IpAddr>,
     pub(crate) listener: &'a str,
     pub(crate) route: Option<&'a str>,
+    /// That a client asked for by SNI, of a session that is passed on unopened.
+    pub(crate) server_name: Option<&'a str>,
     pub(crate) cluster: Option<&'a str>,
     pub(crate) endpoint: Option<&'a Address>,
     pub(crate) gray: Option<Gray<'a>>,
@@ -118,6 +120,9 @@ impl Line<'_> {
         text(out, "listener", self.listener.as_bytes());
         if let Some(route) = self.route {
             text(out, "route", route.as_bytes());
+        }
+        if let Some(name) = self.server_name {
+            text(out, "server_name", name.as_bytes());
         }
         if let Some(cluster) = self.cluster {
             text(out, "cluster", cluster.as_bytes());
@@ -452,6 +457,7 @@ mod tests {
             told: None,
             listener: "web",
             route: None,
+            server_name: None,
             cluster: Some("shop"),
             endpoint: None,
             gray: None,
@@ -463,7 +469,7 @@ mod tests {
                 target: b"/\"\\\x01",
                 version: "HTTP/1.1",
                 status: 503,
-                grpc: None,
+                grpc: Some(14),
                 tunnel: false,
             }),
             datagrams: None,

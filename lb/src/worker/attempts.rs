@@ -226,7 +226,7 @@ impl<'w> Tries<'w> {
             hash: self.affinity.hash,
             session: self.affinity.session,
             may_try: self.may_try(&mut worker.dice.borrow_mut()),
-            reuses: true,
+            reuses: self.routed.cluster.config.proxy_protocol.is_none(),
             kept: self.kept,
             now: worker.env.at(now),
         }

@@ -16,10 +16,10 @@ use weir_core::snapshot::Listener;
 use super::Worker;
 use super::affinity::Affinity;
 use super::attempts::{Failure, GiveUp, Patience, Tries};
-use super::client::{Client, Heads};
+use super::client::{Client, Heads, server_name};
 use super::edits::Facts;
 use super::forward::Inbound;
-use super::headers::{self, Backward, Call, Onward};
+use super::headers::{self, Backward, Onward};
 use super::lease::Leased;
 use super::pool::Upstream;
 use super::relay::{Broken, Relay};
@@ -79,7 +79,8 @@ pub(crate) async fn exchange<'w, E: Env>(
         head: request,
         policy: &listener.config.headers,
         route: tries.route(listener),
-        facts: Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str()),
+        facts: Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str())
+            .named(server_name(client.secure.as_ref())),
         peer: &client.peer,
         trusted: *trusted,
         endpoint: leased.member.address(),
@@ -87,7 +88,7 @@ pub(crate) async fn exchange<'w, E: Env>(
         left: tries.left(story.tried),
         shadow: false,
         upgrade: wish.protocol(request),
-        call: story.grpc.then(|| Call { left: tries.call_left(story.tried) }),
+        call_left: tries.call_left(story.tried),
     };
     headers::request(leased.upstream.wire.outbox.tail(), &onward);
     upload.replay(&mut leased.upstream.wire);

@@ -65,6 +65,8 @@ impl RequestId {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    /// Where it came to, if another proxy told that.
+    pub(crate) to: Option<SocketAddr>,
     text: [u8; Self::MAX],
     len: u8,
 }
@@ -84,7 +86,7 @@ impl Peer {
         // It fits; were it longer, it would be cut, not lost.
         let _ = write!(rest, "{}", address.ip());
         let len = (Self::MAX - rest.len()) as u8;
-        Self { address, text, len }
+        Self { address, to: None, text, len }
     }
 
     pub(crate) fn text(&self) -> &[u8] {
@@ -114,15 +116,8 @@ pub(crate) struct Onward<'a> {
     pub(crate) shadow: bool,
     /// The protocol it asks to change to.
     pub(crate) upgrade: Option<&'a [u8]>,
-    /// What it is as a gRPC call, if it is one.
-    pub(crate) call: Option<Call>,
-}
-
-/// What the head of a gRPC call says.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Call {
-    /// The time left of what whoever calls has told.
-    pub(crate) left: Option<Duration>,
+    /// The time left of what whoever makes a gRPC call has told.
+    pub(crate) call_left: Option<Duration>,
 }
 
 /// Appends the request's head as the endpoint gets it.
@@ -169,8 +164,8 @@ pub(crate) fn request(out: &mut Vec<u8>, onward: &Onward<'_>) {
         let left = u64::try_from(onward.left.as_millis()).unwrap_or(u64::MAX);
         push_number(out, b"X-Request-Deadline-Ms: ", left);
     }
-    if let Some(call) = onward.call {
-        grpc(out, call);
+    if let Some(left) = onward.call_left {
+        grpc_timeout_left(out, left);
     }
     if let Some(protocol) = onward.upgrade {
         upgrade(out, protocol);
@@ -207,13 +202,9 @@ pub(crate) fn grpc_timeout(fields: &Fields) -> Option<Duration> {
     grpc::timeout(fields.all(Known::GrpcTimeout).next()?)
 }
 
-/// Servers refuse calls of who does not take trailers.
-fn grpc(out: &mut Vec<u8>, call: Call) {
-    out.extend_from_slice(b"TE: trailers\r\n");
-    if let Some(left) = call.left {
-        let (number, unit) = grpc::timeout_text(left);
-        push_display(out, format_args!("grpc-timeout: {number}{}\r\n", char::from(unit)));
-    }
+fn grpc_timeout_left(out: &mut Vec<u8>, left: Duration) {
+    let (number, unit) = grpc::timeout_text(left);
+    push_display(out, format_args!("grpc-timeout: {number}{}\r\n", char::from(unit)));
 }
 
 /// The connection changes to `protocol`, or is asked to.
@@ -233,7 +224,7 @@ fn is_onward(known: Known, onward: &Onward<'_>) -> bool {
         | Known::Upgrade
         | Known::XWeirReason
         | Known::XWeirDecision => false,
-        Known::GrpcTimeout => onward.call.is_none_or(|call| call.left.is_none()),
+        Known::GrpcTimeout => onward.call_left.is_none(),
         Known::Expect => onward.head.expects_continue,
         // Written anew where we write them; believed or dropped where we do not.
         Known::XForwardedFor => onward.trusted && !onward.policy.x_forwarded,
@@ -446,8 +437,9 @@ mod tests {
         let facts =
             Facts { request: &head, client: peer.address.ip(), id, secure: false, cluster: "shop", server_name: "" };
         let left = Duration::from_millis(1500);
-        let (head, upgrade, call, shadow) = (&head, None, None, false);
-        let onward = Onward { head, policy, route, facts, peer, trusted, endpoint, id, left, shadow, upgrade, call };
+        let (head, upgrade, call_left, shadow) = (&head, None, None, false);
+        let onward =
+            Onward { head, policy, route, facts, peer, trusted, endpoint, id, left, shadow, upgrade, call_left };
         request(&mut out, &onward);
         String::from_utf8(out).unwrap()
     }

@@ -16,7 +16,7 @@ use weir_core::retry::Denied;
 use weir_core::route::Headers;
 use weir_core::snapshot::{Listener, Member};
 
-use super::client::{Client, Heads};
+use super::client::{Client, Heads, server_name};
 use super::edits::{self, Facts};
 use super::exchange::{Answered, upload_failure};
 use super::forward::{Inbound, Refused};
@@ -71,7 +71,8 @@ pub(crate) async fn finish<E: Env>(
         || worker.is_draining()
         || client.bound.is_closed();
     let edits = story.route.map(|at| &listener.config.routes[at].response_headers).filter(|edits| !edits.is_empty());
-    let facts = Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str());
+    let facts = Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str())
+        .named(server_name(client.secure.as_ref()));
     let backward = Backward {
         head: response,
         framing,
@@ -335,7 +336,7 @@ fn local_answer<S: Stream>(
     if let Some(kept) = &story.kept {
         kept.push_field(out);
     }
-    edit(out, start, listener, &client.peer, request, story);
+    edit(out, start, listener, (&client.peer, server_name(client.secure.as_ref())), request, story);
     headers::connection(out, request.version, says.closing);
     out.extend_from_slice(b"\r\n");
     if request.is_head() {
@@ -392,13 +393,13 @@ pub(super) fn edit(
     out: &mut Vec<u8>,
     start: usize,
     listener: &Listener,
-    peer: &Peer,
+    (peer, name): (&Peer, Option<&str>),
     request: &RequestHead,
     story: &Story,
 ) {
     let Some(route) = story.route.map(|at| &listener.config.routes[at]) else { return };
     if !route.response_headers.is_empty() {
-        edits::apply(out, start, &route.response_headers, &Facts::of(peer, request, story, ""));
+        edits::apply(out, start, &route.response_headers, &Facts::of(peer, request, story, "").named(name));
     }
 }
 
@@ -432,6 +433,7 @@ pub(crate) fn tell<E: Env>(
             told: story.told,
             listener: listener.config.name.as_str(),
             route: route.and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
+            server_name: None,
             cluster: cluster.map(|cluster| cluster.config.name.as_str()),
             endpoint: story.endpoint.and_then(|at| cluster?.members.get(at)).map(Member::address),
             gray: story.gray.map(|gray| release::line(&world.snapshot.releases[gray.release], gray.decided)),

@@ -22,7 +22,7 @@ use weir_core::release::{Decided, Release};
 use weir_core::retry::Denied;
 use weir_core::snapshot::Listener;
 
-use super::client::{Client, Heads};
+use super::client::{Client, Heads, server_name};
 use super::edits::Facts;
 use super::exchange::Answered;
 use super::forward::Inbound;
@@ -190,7 +190,8 @@ pub(crate) fn agree<E: Env>(
     story.status = response.status;
     story.ended = story.answered;
     let edits = story.route.map(|at| &listener.config.routes[at].response_headers).filter(|edits| !edits.is_empty());
-    let facts = Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str());
+    let facts = Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str())
+        .named(server_name(client.secure.as_ref()));
     let backward = Backward {
         head: response,
         // It has no body, and says nothing of one.
@@ -242,7 +243,8 @@ pub(crate) fn open<E: Env>(
     Some(Box::new(Tunnel { upstream, whole: false, idle, last, counted, told, body_in, body_out }))
 }
 
-/// Serves a tunnel to its end, in the place of the connection it was.
+/// Serves a tunnel to its end in the place of the connection it was, in a task of its own: that of
+/// a request has room for all that comes with one.
 pub(crate) async fn pass<E: Env>(guard: Guard<E>, client: Client<E::Stream>, tunnel: Box<Tunnel<E::Stream>>) {
     guard.register().await;
     let _busy = guard.busy();
@@ -348,6 +350,8 @@ impl<S: Stream> Tunnel<S> {
             told: told.client,
             listener: told.listener.as_str(),
             route: told.route.as_ref().map(RouteName::as_str),
+            server_name: server_name(client.secure.as_ref()),
+            datagrams: None,
             cluster: Some(told.cluster.as_str()),
             endpoint: Some(&told.endpoint.address),
             gray: told.release.as_ref().map(|(release, decided)| release::line(release, *decided)),

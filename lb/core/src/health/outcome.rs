@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::grpc::Code;
+use crate::tls::Untrusted;
+
 /// How one probe ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeOutcome {
@@ -64,6 +67,8 @@ pub enum ProbeFailure {
     ConnectTimeout,
     /// The endpoint cannot be reached: no route, network down.
     ConnectFailed,
+    /// There is no TLS with it.
+    Tls(Untrusted),
     /// The connection broke before the answer was there.
     Reset,
     /// Connected, but no answer in time.
@@ -76,6 +81,36 @@ pub enum ProbeFailure {
     Body,
     /// What was said is not what is expected.
     Unexpected(Said),
+    /// The call ended in this gRPC status.
+    Called(Code),
+    /// gRPC's health check says so of the service.
+    NotServing(Serving),
+}
+
+/// What gRPC's health check says of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// It is not known.
+    Unknown,
+    /// It serves.
+    Serving,
+    /// It does not.
+    NotServing,
+    /// There is no such service.
+    ServiceUnknown,
+}
+
+impl Serving {
+    /// Its word in gRPC.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "UNKNOWN",
+            Self::Serving => "SERVING",
+            Self::NotServing => "NOT_SERVING",
+            Self::ServiceUnknown => "SERVICE_UNKNOWN",
+        }
+    }
 }
 
 impl ProbeFailure {
@@ -86,21 +121,26 @@ impl ProbeFailure {
             Self::ConnectRefused => "connect_refused",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectFailed => "connect_failed",
+            Self::Tls(why) => why.as_str(),
             Self::Reset => "reset",
             Self::Timeout => "timeout",
             Self::Protocol => "protocol",
             Self::Status(_) => "status",
             Self::Body => "body",
             Self::Unexpected(_) => "unexpected_answer",
+            Self::Called(_) => "grpc_status",
+            Self::NotServing(_) => "not_serving",
         }
     }
 
-    /// The layer that spoke: `l4` for the connection, `l7` for what was said over it.
+    /// The layer that spoke: `l4` for the connection, `l6` for TLS on it, `l7` for what was said over it.
     #[must_use]
     pub const fn layer(self) -> &'static str {
         match self {
             Self::ConnectRefused | Self::ConnectTimeout | Self::ConnectFailed | Self::Reset => "l4",
+            Self::Tls(_) => "l6",
             Self::Timeout | Self::Protocol | Self::Status(_) | Self::Body | Self::Unexpected(_) => "l7",
+            Self::Called(_) | Self::NotServing(_) => "l7",
         }
     }
 }
@@ -111,12 +151,15 @@ impl fmt::Display for ProbeFailure {
             Self::ConnectRefused => f.write_str("connection refused"),
             Self::ConnectTimeout => f.write_str("connection not taken in time"),
             Self::ConnectFailed => f.write_str("endpoint unreachable"),
+            Self::Tls(why) => why.fmt(f),
             Self::Reset => f.write_str("connection closed before the answer"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Protocol => f.write_str("answer not well-formed"),
             Self::Status(status) => write!(f, "unexpected status {status}"),
             Self::Body => f.write_str("expected text not in the body"),
             Self::Unexpected(heard) => write!(f, "answered {heard} instead of what is expected"),
+            Self::Called(code) => write!(f, "grpc-status {code}"),
+            Self::NotServing(serving) => write!(f, "the service is {}", serving.as_str()),
         }
     }
 }

@@ -4,7 +4,9 @@
 //! What goes wrong on our own side (no descriptor left, a thread that did not get to run) says
 //! nothing about the endpoint and is reported as inconclusive.
 
+mod grpc;
 mod http;
+mod http2;
 mod tcp;
 mod udp;
 
@@ -13,10 +15,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use weir_config::model::{Address, CheckKind, HealthCheck};
+use weir_config::model::{Address, CheckKind, HealthCheck, HttpVersion};
 use weir_core::control::{ProbeId, ProbeOrder};
 use weir_core::dice::Dice;
 use weir_core::drill::{self, Drill, Injected};
@@ -25,7 +28,8 @@ use weir_core::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
 
 use super::lag::Lag;
 use crate::env::{Env, Stream};
-use crate::transport::{self, Way};
+use crate::tls::{Book, Use};
+use crate::transport::{self, Unopened, Way};
 
 /// A probe that has ended.
 #[derive(Debug)]
@@ -44,6 +48,7 @@ pub struct Finished {
 /// orders no more than may run.
 pub struct Prober<E: Env> {
     env: E,
+    book: Arc<ArcSwap<Book>>,
     lag: Rc<Lag>,
     results: mpsc::UnboundedSender<Finished>,
     dice: Dice,
@@ -54,9 +59,9 @@ pub struct Prober<E: Env> {
 impl<E: Env> Prober<E> {
     /// A prober that reports to `results`. That channel needs no bound: it holds at most one
     /// result for each probe that was ordered.
-    pub fn new(env: E, lag: Rc<Lag>, results: mpsc::UnboundedSender<Finished>) -> Self {
+    pub fn new(env: E, book: Arc<ArcSwap<Book>>, lag: Rc<Lag>, results: mpsc::UnboundedSender<Finished>) -> Self {
         let dice = env.dice("probes");
-        Self { env, lag, results, dice, tasks: JoinSet::new() }
+        Self { env, book, lag, results, dice, tasks: JoinSet::new() }
     }
 
     /// Probes as ordered, now; what is rehearsed befalls probes too. Should the probe panic, no
@@ -66,10 +71,19 @@ impl<E: Env> Prober<E> {
         while self.tasks.try_join_next().is_some() {}
         let injected = drill::at_probe(drills, &order.key, order.zone.as_ref(), &mut self.dice);
         let (env, lag, results) = (self.env.clone(), Rc::clone(&self.lag), self.results.clone());
+        let tls = transport::connector(&self.book.load(), &order.cluster);
         self.tasks.spawn_local(async move {
-            let ProbeOrder { id, key, address, check, cluster, .. } = order;
-            let way = Way { connect: &cluster.connect };
-            let outcome = rehearsed(&env, &lag, &address, way, &check, injected).await;
+            let ProbeOrder { id, key, address, check, cluster, host, .. } = order;
+            let proxy = cluster.proxy_protocol.map(|version| (version, None));
+            let outcome = match &tls {
+                Ok(tls) => {
+                    let for_what = if matches!(check.kind, CheckKind::Tcp(_)) { Use::Bytes } else { Use::Http };
+                    let (connect, tls, host) = (&cluster.connect, tls.as_deref(), host.as_deref());
+                    let way = Way { connect, proxy, tls, host, for_what };
+                    rehearsed(&env, &lag, &address, way, cluster.protocol, &check, injected).await
+                }
+                Err(unopened) => ProbeOutcome { result: Unopened::probed(unopened), took: Duration::ZERO },
+            };
             // Fails only when the loop has ended, and then nobody wants it.
             let _ = results.send(Finished { id, key, check, outcome });
         });
@@ -82,11 +96,12 @@ async fn rehearsed<E: Env>(
     lag: &Lag,
     address: &Address,
     way: Way<'_>,
+    version: HttpVersion,
     check: &HealthCheck,
     injected: Injected,
 ) -> ProbeOutcome {
     if injected == Injected::default() {
-        return attempt(env, lag, address, way, check).await;
+        return attempt(env, lag, address, way, version, check).await;
     }
     if injected.end.is_some() {
         // Waiting for it would only make rehearsals slower.
@@ -98,7 +113,7 @@ async fn rehearsed<E: Env>(
         return ProbeOutcome { result: ProbeResult::Failed(ProbeFailure::Timeout), took: check.timeout };
     }
     sleep(injected.delay).await;
-    let mut outcome = attempt(env, lag, address, way, check).await;
+    let mut outcome = attempt(env, lag, address, way, version, check).await;
     outcome.took += injected.delay;
     if outcome.took > check.timeout && outcome.result == ProbeResult::Passed {
         outcome.result = ProbeResult::Failed(ProbeFailure::Timeout);
@@ -112,6 +127,7 @@ pub(crate) async fn attempt<E: Env>(
     lag: &Lag,
     address: &Address,
     way: Way<'_>,
+    version: HttpVersion,
     check: &HealthCheck,
 ) -> ProbeOutcome {
     let (began, stalled_before) = (env.now(), lag.stalled());
@@ -127,8 +143,16 @@ pub(crate) async fn attempt<E: Env>(
         connected.set(true);
         let result = match &check.kind {
             CheckKind::Tcp(dialogue) => tcp::ask(&mut stream, dialogue, &heard).await,
-            // The others are asked by their own protocols; till then a connection is all that is looked at.
-            CheckKind::Grpc(_) | CheckKind::Udp(_) => ProbeResult::Passed,
+            // Asked above, without a stream.
+            CheckKind::Udp(_) => ProbeResult::Passed,
+            CheckKind::Grpc(grpc) => {
+                let secure = stream.is_secure();
+                grpc::ask(&mut stream, grpc, address, secure, check.timeout).await
+            }
+            CheckKind::Http(http) if version == HttpVersion::H2 || stream.has_chosen_http2() => {
+                let secure = stream.is_secure();
+                http2::ask(&mut stream, http, address, secure).await
+            }
             CheckKind::Http(http) => http::ask(&mut stream, http, address).await,
         };
         // A thousand closes a second would leave a thousand ports a second in TIME_WAIT.

@@ -25,14 +25,18 @@ fn connect() -> Connect {
     weir_config::parse_str(&text).unwrap().config.clusters[0].connect.clone()
 }
 
+fn plain(connect: &Connect) -> Way<'_> {
+    Way { connect, proxy: None, tls: None, host: None, for_what: Use::Http }
+}
+
 /// What a probe of an endpoint of that manner says.
 async fn probe(yaml: &str, manner: Manner) -> ProbeOutcome {
     let world = World::new();
     world.at(ADDRESS, manner);
     let check = check(yaml);
     let attempt = async {
-        attempt(&world, &Lag::default(), &Address::Ip(ADDRESS.parse().unwrap()), Way { connect: &connect() }, &check)
-            .await
+        let at = Address::Ip(ADDRESS.parse().unwrap());
+        attempt(&world, &Lag::default(), &at, plain(&connect()), HttpVersion::H1, &check).await
     };
     tokio::task::LocalSet::new().run_until(attempt).await
 }
@@ -122,7 +126,7 @@ async fn datagrams_are_judged() {
     let address = Address::Ip(endpoint.local_addr().unwrap());
     let check = check(r#"udp_health_check: {send: "ping", receive: "pong"}"#);
     let (env, lag, connect) = (crate::env::Os::new(), Lag::default(), connect());
-    let way = Way { connect: &connect };
+    let way = plain(&connect);
     for (says, expected) in [
         (&b"a pong"[..], ProbeResult::Passed),
         (b"", failed(ProbeFailure::Unexpected(Said::new(b"")))),
@@ -134,11 +138,11 @@ async fn datagrams_are_judged() {
             assert_eq!(&question[..len], b"ping");
             endpoint.send_to(says, client).await.unwrap();
         };
-        let ((), outcome) = tokio::join!(served, attempt(&env, &lag, &address, way, &check));
+        let ((), outcome) = tokio::join!(served, attempt(&env, &lag, &address, way, HttpVersion::H1, &check));
         assert_eq!(outcome.result, expected);
     }
     drop(endpoint);
-    let outcome = attempt(&env, &lag, &address, way, &check).await;
+    let outcome = attempt(&env, &lag, &address, way, HttpVersion::H1, &check).await;
     assert_eq!(outcome.result, failed(ProbeFailure::ConnectRefused), "its host said that nobody listens");
 }
 
@@ -191,10 +195,13 @@ async fn a_real_endpoint_is_probed() {
     let check = check("http_health_check: {path: /healthz, host: shop.example, expected_body: up}");
     let (env, lag) = (crate::env::Os::new(), Lag::default());
     let connect = connect();
-    let how = Way { connect: &connect };
-    let (request, outcome) = tokio::join!(served, attempt(&env, &lag, &address, how, &check));
+    let how = plain(&connect);
+    let (request, outcome) = tokio::join!(served, attempt(&env, &lag, &address, how, HttpVersion::H1, &check));
     assert!(request.starts_with("GET /healthz HTTP/1.1\r\nHost: shop.example\r\n"), "{request}");
     assert_eq!(outcome.result, ProbeResult::Passed);
     drop(listener);
-    assert_eq!(attempt(&env, &lag, &address, how, &check).await.result, failed(ProbeFailure::ConnectRefused));
+    assert_eq!(
+        attempt(&env, &lag, &address, how, HttpVersion::H1, &check).await.result,
+        failed(ProbeFailure::ConnectRefused)
+    );
 }

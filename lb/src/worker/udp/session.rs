@@ -103,6 +103,7 @@ impl Session {
             return;
         }
         let line = Line {
+            server_name: None,
             wall: worker.env.wall(),
             took: now - self.began,
             first_byte: self.answered.map(|answered| answered - self.began),

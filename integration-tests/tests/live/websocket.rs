@@ -1,0 +1,368 @@
+//! WebSockets and other upgrades: what becomes a tunnel and what does not, and how tunnels end.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::LocalSet;
+use weir_integration_tests::backend::{Backend, Peer, ok};
+use weir_integration_tests::client::RawClient;
+use weir_integration_tests::weir::Weir;
+use weir_integration_tests::{place, wait};
+
+use crate::{Front, Scene};
+
+/// A handshake as RFC 6455 1.3 shows it.
+const HELLO: &str = "GET /chat?room=1 HTTP/1.1\r\nHost: shop.example\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+const AGREED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\
+                      Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// A text frame of at most 125 bytes; a client's is masked (RFC 6455 5.2).
+fn frame(text: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
+    let mut frame = vec![0x81, text.len() as u8 | if mask.is_some() { 0x80 } else { 0 }];
+    frame.extend(mask.into_iter().flatten());
+    let key = mask.unwrap_or_default();
+    frame.extend(text.bytes().enumerate().map(|(at, byte)| byte ^ key[at % 4]));
+    frame
+}
+
+/// Reads a frame; its text, unmasked.
+fn read_frame(stream: &mut impl Read) -> String {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(head[0], 0x81, "a whole text frame");
+    let mut key = [0; 4];
+    if head[1] & 0x80 != 0 {
+        stream.read_exact(&mut key).unwrap();
+    }
+    let mut text = vec![0; usize::from(head[1] & 0x7f)];
+    stream.read_exact(&mut text).unwrap();
+    String::from_utf8(text.iter().enumerate().map(|(at, byte)| byte ^ key[at % 4]).collect()).unwrap()
+}
+
+/// Reads a head, and not a byte more.
+fn read_head(stream: &mut impl Read) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        assert_eq!(stream.read(&mut byte).unwrap(), 1, "an end after {:?}", String::from_utf8_lossy(&head));
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+fn connect(to: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// A WebSocket that is open.
+fn open(to: SocketAddr) -> TcpStream {
+    let mut socket = connect(to);
+    socket.write_all(HELLO.as_bytes()).unwrap();
+    let head = read_head(&mut socket);
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    socket
+}
+
+fn is_alive(socket: &mut TcpStream) -> bool {
+    socket.write_all(&frame("there?", Some([1, 2, 3, 4]))).is_ok() && read_frame(socket) == "there?"
+}
+
+/// Agrees to everything and says every frame back.
+fn echo() -> Backend {
+    Backend::raw(|peer| {
+        let Ok(_) = peer.request_head() else { return };
+        peer.send(AGREED);
+        echo_frames(peer);
+    })
+}
+
+fn echo_frames(peer: &mut Peer) {
+    loop {
+        let mut head = [0; 2];
+        if peer.read_exact(&mut head).is_err() {
+            return;
+        }
+        let mut rest = vec![0; 4 + usize::from(head[1] & 0x7f)];
+        if peer.read_exact(&mut rest).is_err() {
+            return;
+        }
+        let text: Vec<u8> = rest[4..].iter().enumerate().map(|(at, byte)| byte ^ rest[at % 4]).collect();
+        peer.send(frame(&String::from_utf8(text).unwrap(), None));
+    }
+}
+
+#[test]
+fn an_upgrade_that_is_agreed_to_is_a_tunnel() {
+    let backend = Backend::raw(|peer| {
+        let Ok(head) = peer.request_head() else { return };
+        assert_eq!(head.fields.all("upgrade"), ["websocket"]);
+        assert_eq!(head.fields.all("connection"), ["Upgrade"]);
+        assert_eq!(head.fields.get("sec-websocket-version"), Some("13"));
+        assert!(head.fields.get("x-forwarded-for").is_some() && head.target == "/chat?room=1");
+        // The first frame comes with the head.
+        peer.send([AGREED.as_bytes(), &frame("first", None)].concat());
+        echo_frames(peer);
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("access.log");
+    let scene = Scene::to(backend.address());
+    let weir = Weir::start(&format!("access_log: {}\n{}", log.display(), scene.yaml()));
+    let mut socket = connect(scene.web);
+    // So does the client's.
+    socket.write_all(&[HELLO.as_bytes(), &frame("early", Some([9, 8, 7, 6]))].concat()).unwrap();
+    let head = read_head(&mut socket).to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 101 switching protocols\r\n"), "{head}");
+    for field in ["connection: upgrade\r\n", "upgrade: websocket\r\n", "sec-websocket-accept: s3p", "x-request-id: "] {
+        assert!(head.contains(field), "{head}");
+    }
+    assert!(!head.contains("content-length") && !head.contains("transfer-encoding"), "{head}");
+    assert_eq!((read_frame(&mut socket), read_frame(&mut socket)), ("first".into(), "early".into()));
+    assert!(is_alive(&mut socket));
+    assert_eq!(weir.metric("weir_tunnels", &["listener=\"web\""]), 1.0);
+    assert_eq!(weir.metric("weir_cluster_requests_in_flight", &["cluster=\"main\""]), 1.0);
+    assert_eq!(weir.metric("weir_upstream_requests_in_flight", &["cluster=\"main\""]), 1.0);
+    assert_eq!(weir.metric("weir_upstream_attempts_total", &["class=\"success\""]), 1.0);
+    drop(socket);
+    let line = wait::until("the line of the tunnel", || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        serde_json::from_str::<Value>(text.lines().next()?).ok()
+    });
+    assert_eq!(
+        (&line["status"], &line["tunnel"], &line["method"]),
+        (&101.into(), &true.into(), &"GET".into()),
+        "{line}"
+    );
+    assert_eq!((&line["path"], &line["cluster"]), (&"/chat?room=1".into(), &"main".into()), "{line}");
+    // Two frames with keys from the client, three without to it.
+    assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&(11 + 12).into(), &(7 + 7 + 8).into()), "{line}");
+    wait::until_true("a gauge of 0", || weir.metric("weir_tunnels", &[]) == 0.0);
+    assert_eq!(weir.metric("weir_tunnels_total", &[]), 1.0);
+    assert_eq!(weir.metric("weir_requests_total", &["code_class=\"1xx\""]), 1.0);
+    assert_eq!(weir.metric("weir_cluster_requests_in_flight", &[]), 0.0);
+}
+
+#[test]
+fn nothing_is_passed_on_before_the_endpoint_agrees() {
+    let backend = Backend::scripted(|peer, request| {
+        if request.fields.get("upgrade").is_some() {
+            // Whatever came behind the head would be here by now.
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(peer.rest().is_empty(), "{:?}", String::from_utf8_lossy(peer.rest()));
+            peer.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+        } else {
+            peer.send(ok("yes"));
+        }
+    });
+    let front = Front::new(backend);
+    let mut client = front.connect();
+    client.send(format!("{HELLO}GET /next HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert_eq!(client.response().unwrap().status, 403);
+    assert_eq!(client.response().unwrap().text(), "yes");
+    let targets: Vec<String> = front.backend.requests().into_iter().map(|request| request.target).collect();
+    assert_eq!(targets, ["/chat?room=1", "/next"]);
+}
+
+#[test]
+fn what_is_not_granted_goes_on_as_a_plain_request() {
+    let front = Front::new(Backend::text("plain"));
+    let head = "Host: a\r\nConnection: Upgrade\r\n";
+    for request in [
+        "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n".to_owned(),
+        format!("GET / HTTP/1.1\r\n{head}\r\n"),
+        format!("GET / HTTP/1.1\r\n{head}Upgrade: h2c\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\n{head}Upgrade: spdy/3.1\r\n\r\n"),
+        format!("POST / HTTP/1.1\r\n{head}Upgrade: websocket\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\n{head}Upgrade: websocket\r\nContent-Length: 2\r\n\r\nhi"),
+        format!("GET / HTTP/1.1\r\n{head}Upgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        format!("GET / HTTP/1.0\r\n{head}Upgrade: websocket\r\n\r\n"),
+    ] {
+        assert_eq!(front.ask(&request).text(), "plain", "{request}");
+    }
+    for request in front.backend.requests() {
+        assert_eq!(request.fields.get("upgrade").or(request.fields.get("connection")), None, "{request:?}");
+    }
+}
+
+#[test]
+fn a_route_names_the_protocols() {
+    let front = Front::with(echo(), |scene| scene.route("upgrade: [spdy/3.1]"));
+    let upgrade = |to: &str| HELLO.replace("Upgrade: websocket", &format!("Upgrade: {to}"));
+    // The endpoint changes to websocket whatever it is asked for.
+    let answer = front.ask(&upgrade("SPDY/3.1"));
+    assert_eq!((answer.status, answer.reason()), (502, Some("upstream_protocol")));
+    let sent = front.backend.received_text();
+    assert!(sent.contains("Upgrade: SPDY/3.1\r\n"), "{sent}");
+    // And also where it was not asked at all.
+    let answer = front.ask(HELLO);
+    assert_eq!((answer.status, answer.reason()), (502, Some("upstream_protocol")));
+}
+
+#[test]
+fn each_direction_ends_by_itself() {
+    let front = Front::new(Backend::raw(|peer| {
+        let Ok(_) = peer.request_head() else { return };
+        peer.send(AGREED);
+        // Reads to the end, and has the last word.
+        peer.hang();
+        peer.send("last words");
+    }));
+    let mut socket = open(front.web);
+    socket.write_all(b"all there is").unwrap();
+    socket.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut heard = String::new();
+    socket.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "last words");
+    assert!(front.backend.received_text().ends_with("\r\n\r\nall there is"));
+}
+
+#[test]
+fn an_upgrade_is_tried_again_where_it_came_to_nothing() {
+    let broken = Backend::raw(|peer| {
+        let _ = peer.request_head();
+        peer.reset();
+    });
+    let backend = echo();
+    let mut scene = Scene::to(broken.address()).cluster("outlier_detection: off");
+    scene.endpoints.push(backend.address());
+    let _weir = scene.start();
+    for _ in 0..4 {
+        assert!(is_alive(&mut open(scene.web)));
+    }
+    assert!(broken.connections() > 0);
+}
+
+#[test]
+fn who_says_nothing_for_too_long_is_cut() {
+    let front = Front::with(echo(), |scene| scene.listener("timeouts: {tunnel_idle: 200ms}"));
+    let mut socket = open(front.web);
+    assert!(is_alive(&mut socket));
+    let mut byte = [0];
+    assert!(matches!(socket.read(&mut byte), Ok(0) | Err(_)));
+    wait::until_true("the reason", || front.weir.metric("weir_responses_total", &["reason=\"idle_timeout\""]) == 1.0);
+    let front = Front::with(echo(), |scene| scene.listener("timeouts: {max_session: 300ms}"));
+    let mut socket = open(front.web);
+    let told = |reason| front.weir.metric("weir_responses_total", &[reason]) == 1.0;
+    wait::until_true("the end", || {
+        let _ = socket.write_all(&frame("x", Some([0; 4])));
+        told("reason=\"session_timeout\"")
+    });
+}
+
+#[test]
+fn a_drain_leaves_tunnels_open_until_its_deadline() {
+    let mut front = Front::with(echo(), |scene| scene.top("shutdown: {drain_timeout: 2s}"));
+    let mut socket = open(front.web);
+    front.weir.signal(Signal::TERM);
+    wait::until_true("no new connections", || RawClient::try_connect(front.web).is_err());
+    assert!(is_alive(&mut socket));
+    let mut byte = [0];
+    assert!(matches!(socket.read(&mut byte), Ok(0) | Err(_)), "cut at the deadline");
+    let _ = front.weir.exit_code(wait::PATIENCE);
+}
+
+/// Opens this many WebSockets, reloads this many times, and finds all of them alive.
+fn survive(sockets: usize, reloads: usize) {
+    let (backend, stop) = echo_of_many();
+    let mut scene = Scene::to(backend);
+    scene.cluster.push("pool: {max_idle: 16}");
+    let weir = scene.start();
+    let before = weir.resident();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let opened = runtime.block_on(async {
+        let mut opened = Vec::new();
+        for _ in 0..sockets {
+            let mut socket = tokio::net::TcpStream::connect(scene.web).await.unwrap();
+            socket.write_all(HELLO.as_bytes()).await.unwrap();
+            let mut answer = vec![0; 1024];
+            let count = socket.read(&mut answer).await.unwrap();
+            assert!(answer[..count].starts_with(b"HTTP/1.1 101 ") && answer[..count].ends_with(b"\r\n\r\n"));
+            opened.push(socket);
+        }
+        opened
+    });
+    let after = weir.resident();
+    println!("{sockets} tunnels: {} bytes each", after.saturating_sub(before) / sockets as u64);
+    for nth in 0..reloads {
+        let mut yaml = scene.yaml();
+        // Something of every kind changes: a route, the cluster, another endpoint.
+        let _ = writeln!(yaml, "    connect: {{timeout: {}ms}}", 500 + nth);
+        yaml = yaml.replace(
+            "      - match: {}\n",
+            &format!("      - match: {{path: /{nth}}}\n        cluster: main\n      - match: {{}}\n"),
+        );
+        if nth % 2 == 1 {
+            yaml = yaml.replace("    endpoints:\n", &format!("    endpoints:\n      - {}\n", place::refusing()));
+        }
+        weir.replace(&yaml);
+        let output = weir.command(&["reload"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(weir.metric("weir_tunnels", &[]), sockets as f64);
+    runtime.block_on(async {
+        for mut socket in opened {
+            socket.write_all(&frame("there?", Some([0; 4]))).await.unwrap();
+            let mut answer = [0; 8];
+            socket.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer[2..], b"there?");
+        }
+    });
+    println!("after {reloads} reloads: {} MiB", weir.resident() >> 20);
+    wait::until_true("all gone", || weir.metric("weir_tunnels", &[]) == 0.0);
+    drop(stop);
+}
+
+/// One thread that serves any number of WebSockets.
+fn echo_of_many() -> (SocketAddr, tokio::sync::oneshot::Sender<()>) {
+    let listener = std::net::TcpListener::bind(place::address()).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let accept = async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::task::spawn_local(async move {
+                    let mut request = vec![0; 2048];
+                    let _ = stream.read(&mut request).await;
+                    drop(request);
+                    let _ = stream.write_all(AGREED.as_bytes()).await;
+                    let mut piece = [0; 64];
+                    while let Ok(count @ 6..) = stream.read(&mut piece).await {
+                        // Its key is all zeros.
+                        let text = [&[0x81, piece[1] & 0x7f], &piece[6..count]].concat();
+                        let _ = stream.write_all(&text).await;
+                    }
+                });
+            }
+        };
+        LocalSet::new().block_on(&runtime, async {
+            tokio::select! {
+                () = accept => {}
+                _ = stopped => {}
+            }
+        });
+    });
+    (address, stop)
+}
+
+#[test]
+fn a_thousand_stay_open_through_reloads() {
+    survive(1000, 20);
+}
+
+/// By hand: `ulimit -n 65536`, and `--ignored`.
+#[test]
+#[ignore = "takes minutes and tens of thousands of descriptors"]
+fn ten_thousand_stay_open_through_a_day_of_reloads() {
+    survive(10_000, 136);
+}
