@@ -27,6 +27,7 @@ pub mod backend;
 pub mod client;
 pub mod daemon;
 pub mod dns;
+pub mod dnsmasq;
 pub mod http2;
 pub mod load;
 pub mod message;

@@ -33,6 +33,7 @@ mod stage;
 mod tcp;
 mod tcp_limits;
 mod tls;
+mod udp;
 mod unix;
 mod upstream;
 mod websocket;

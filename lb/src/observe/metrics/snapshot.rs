@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use arc_swap::ArcSwap;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
+use weir_config::model::Protocol;
 use weir_core::attempt::Class;
 use weir_core::drill::{Drill, Trouble};
 use weir_core::endpoint::Status;
@@ -32,6 +33,8 @@ const OURS: &[Metric] = &[
     table::TLS_HANDSHAKES,
     table::TLS_FAILURES,
     table::CERTIFICATE_UNTIL,
+    table::DATAGRAMS_RECEIVED,
+    table::DATAGRAMS_SENT,
     table::RESPONSES,
     table::REQUESTS,
     table::CALLS,
@@ -125,6 +128,17 @@ fn listeners(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
         let mut family = Family::new(&metric);
         for listener in listeners {
             family.count(&[listener.config.name.as_str()], settled(listener.load.sum(count)));
+        }
+        families.push(family.finish());
+    }
+    let datagrams: [(Metric, Pick); 2] = [
+        (table::DATAGRAMS_RECEIVED, |load| &load.datagrams_received),
+        (table::DATAGRAMS_SENT, |load| &load.datagrams_sent),
+    ];
+    for (metric, count) in datagrams {
+        let mut family = Family::new(&metric);
+        for listener in listeners.iter().filter(|listener| listener.config.protocol == Protocol::Udp) {
+            family.count(&[listener.config.name.as_str()], listener.load.sum(count));
         }
         families.push(family.finish());
     }
