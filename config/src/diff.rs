@@ -3,6 +3,7 @@
 //! Structs are taken apart field by field without `..`, so a field that is added to the model
 //! does not compile until somebody says here what its change touches.
 
+mod actions;
 mod balancing;
 mod cluster;
 mod health;
@@ -10,8 +11,9 @@ mod listener;
 mod release;
 mod resilience;
 mod show;
+mod tls;
 
-pub(crate) use show::{duration as shown, matches as shown_match};
+pub(crate) use show::{date, duration as shown, matches as shown_match};
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

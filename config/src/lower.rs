@@ -5,6 +5,7 @@
 
 mod actions;
 mod balancing;
+mod certificates;
 mod cluster;
 mod dial;
 mod endpoints;
@@ -14,6 +15,7 @@ mod listener;
 mod meaning;
 mod ports;
 mod protocols;
+mod redirect;
 mod reference;
 mod release;
 mod resilience;

@@ -168,7 +168,8 @@ impl Protocol {
 /// How long a listener waits for its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerTimeouts {
-    /// From the first byte of a request to the end of its head. Default 10 s, then 408.
+    /// From the first byte of a request to the end of its head. Default 10 s, then 408. Of any
+    /// connection: for the PROXY protocol's header, and of TCP, for the hello that is routed by.
     pub header: Duration,
     /// Between two requests of a kept-open connection. Default 60 s.
     pub idle: Duration,
@@ -177,7 +178,7 @@ pub struct ListenerTimeouts {
     pub stream_idle: Duration,
     /// Without a byte in either direction of a tunnel (WebSocket, CONNECT). Default 1 h.
     pub tunnel_idle: Duration,
-    /// A TCP session is ended after this long, whatever it does. Default none.
+    /// A TCP session or a tunnel is ended after this long, whatever it does. Default none.
     pub max_session: Option<Duration>,
 }
 
@@ -568,6 +569,17 @@ pub enum SourceKind {
     Srv(Arc<str>),
     /// A YAML file that is watched: a list in the form of a cluster's `endpoints`.
     File(PathBuf),
+}
+
+impl SourceKind {
+    /// The name whose addresses it tells.
+    #[must_use]
+    pub const fn host(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Name { host, .. } => Some(host),
+            Self::Srv(_) | Self::File(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for SourceKind {

@@ -9,6 +9,7 @@
 //! - [`backend`]: a scripted endpoint in this process that records each byte it gets.
 //! - [`nginx`]: real replicas that can be killed and come back on the same port.
 //! - [`redis`]: a Redis that can be killed and come back on the same port.
+//! - [`daemon`]: any other real program, with a configuration of the test's.
 //! - [`replica`]: an endpoint whose behaviour a test switches, and that remembers what it executed.
 //! - [`netns`]: places whose network can be cut.
 //! - [`dns`]: a name server whose answers a test switches.
@@ -22,6 +23,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod daemon;
 pub mod dns;
 pub mod load;
 pub mod message;

@@ -17,6 +17,8 @@ mod http1;
 mod http2;
 pub mod observe;
 mod process;
+mod proxy;
 pub mod server;
+mod tls;
 mod transport;
 mod worker;

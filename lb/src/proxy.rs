@@ -4,7 +4,7 @@
 //! a header may take to come, is its callers'. The fields of a header are read by the crate
 //! `proxy_header`; here is how much of what came is one. Type-length-values are passed over.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use proxy_header::{ParseConfig, ProxiedAddress, ProxyHeader};
 use weir_config::model::ProxyOut;
@@ -86,7 +86,8 @@ fn parsed(header: &[u8]) -> Opening {
     match ProxyHeader::parse(header, ParseConfig::default()) {
         Ok((told, length)) if length == header.len() => {
             let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-            let ends = told.proxied_address().map(|told| Ends { from: plain(told.source), to: plain(told.destination) });
+            let ends =
+                told.proxied_address().map(|told| Ends { from: plain(told.source), to: plain(told.destination) });
             Opening::Header(ends, length)
         }
         Ok(_) | Err(_) => Opening::Malformed,
@@ -115,7 +116,7 @@ pub(crate) fn header(version: ProxyOut, ends: Option<Ends>) -> Vec<u8> {
 fn alike(from: SocketAddr, to: SocketAddr) -> (SocketAddr, SocketAddr) {
     let mapped = |address: SocketAddr| match address.ip() {
         IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()),
-        IpAddr::V6(ip) => SocketAddr::new(Ipv6Addr::into(ip), address.port()),
+        IpAddr::V6(ip) => SocketAddr::new(ip.into(), address.port()),
     };
     if from.is_ipv4() == to.is_ipv4() { (from, to) } else { (mapped(from), mapped(to)) }
 }

@@ -14,14 +14,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use prometheus::Registry;
 use serde_json::json;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
 use weir_config::model::Address;
 use weir_core::control::Control;
-use weir_core::snapshot::Snapshot;
 
 use crate::admin::Admin;
 use crate::control::source::Source;
@@ -37,7 +35,7 @@ use crate::observe::metrics::control::ControlMetrics;
 use crate::process::signals::{Asked, Signals};
 use crate::process::{limits, ports};
 use crate::worker::budget::Budget;
-use crate::worker::{Ended, Order, Worker};
+use crate::worker::{Ended, Order, Published, Worker};
 use gate::Gate;
 
 /// Reports of workers that wait for control; more are dropped, and said again if they still hold.
@@ -86,7 +84,7 @@ pub struct Server<E: Env> {
     env: E,
     shell: Shell<E, Gate<E>>,
     handle: Handle,
-    truth: Arc<ArcSwap<Snapshot>>,
+    published: Published,
     counts: Arc<ProcessCounts>,
     reports: mpsc::Sender<Report>,
     admin: Option<(Admin, E::Reserved)>,
@@ -136,17 +134,19 @@ impl<E: Env> Server<E> {
             let system = |source| StartError::System { what: "cannot start the thread that keeps state", source };
             shell.keep_in(keeper.map_err(system)?);
         }
-        let (handle, truth) = (shell.handle(), shell.truth());
+        let handle = shell.handle();
+        let published = Published { truth: shell.truth(), book: shell.book() };
         let admin = match admin_address {
             None => None,
             Some(address) => {
                 let reserved = reserve_admin(&env, address)?;
                 let bound = env.bound_addr(&reserved).ok().and_then(|bound| bound.ip()).unwrap_or(address);
-                let metrics = Metrics::new(Registry::new(), Arc::clone(&truth), &metrics, Arc::clone(&counts));
+                let metrics =
+                    Metrics::new(Registry::new(), Arc::clone(&published.truth), &metrics, Arc::clone(&counts));
                 Some((Admin::new(handle.clone(), metrics.map_err(no_metrics)?, bound), reserved))
             }
         };
-        Ok(Self { env, shell, handle, truth, counts, reports, admin, access, orders, seats })
+        Ok(Self { env, shell, handle, published, counts, reports, admin, access, orders, seats })
     }
 
     /// How to talk to it.
@@ -164,12 +164,12 @@ impl<E: Env> Server<E> {
     /// Serves with every worker on the calling thread, until dropped or until [`Handle::stop`].
     /// Must run where tasks can be spawned locally.
     pub async fn run_local(self) {
-        let Self { env, shell, truth, counts, reports, admin, access, seats, orders: _orders, .. } = self;
+        let Self { env, shell, published, counts, reports, admin, access, seats, orders: _orders, .. } = self;
         for (index, seat) in seats.into_iter().enumerate() {
             let writer = writer(access.as_ref(), &counts);
             let budget = Budget::new(limits::open_files(), 1);
-            let (truth, counts, reports) = (Arc::clone(&truth), Arc::clone(&counts), reports.clone());
-            let worker = Worker::new(env.clone(), index, truth, counts, reports, writer, budget);
+            let (published, counts, reports) = (published.clone(), Arc::clone(&counts), reports.clone());
+            let worker = Worker::new(env.clone(), index, published, counts, reports, writer, budget);
             tokio::task::spawn_local(worker.run(seat));
         }
         spawn_admin(&env, admin);
@@ -184,7 +184,7 @@ impl Server<Os> {
     /// # Errors
     /// When the system gives no thread or signal handler.
     pub async fn run(self) -> Result<usize, StartError> {
-        let Self { env, shell, handle, truth, counts, reports, admin, access, orders, seats } = self;
+        let Self { env, shell, handle, published, counts, reports, admin, access, orders, seats } = self;
         let system = |what| move |source| StartError::System { what, source };
         let mut signals = Signals::new().map_err(system("cannot handle signals"))?;
         let mut ends = Vec::new();
@@ -192,9 +192,10 @@ impl Server<Os> {
         for (index, seat) in seats.into_iter().enumerate() {
             let (report, ended) = oneshot::channel();
             let writer = writer(access.as_ref(), &counts);
-            let (env, truth, counts, reports) = (env.clone(), Arc::clone(&truth), Arc::clone(&counts), reports.clone());
+            let (env, published) = (env.clone(), published.clone());
+            let (counts, reports) = (Arc::clone(&counts), reports.clone());
             let make = move || {
-                Worker::new(env, index, truth, counts, reports, writer, Budget::new(limits::open_files(), workers))
+                Worker::new(env, index, published, counts, reports, writer, Budget::new(limits::open_files(), workers))
             };
             let work = move || work(index, make, seat, report);
             let thread = std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(work);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Group, Notes, Pair, Touches, balancing, health, pairs, resilience, show};
-use crate::model::{Balance, Cluster, Connect, Endpoint, Family, Pool, Resolve, Source};
+use crate::model::{Balance, Cluster, Connect, Endpoint, Family, HttpVersion, Pool, ProxyOut, Resolve, Source};
 
 pub(super) fn diff(pair: Pair<'_, Arc<Cluster>>, notes: &mut Notes) {
     match pair {
@@ -32,9 +32,6 @@ fn size(cluster: &Cluster) -> String {
 
 fn both(old: &Cluster, new: &Cluster, notes: &mut Notes) {
     let Cluster {
-        protocol: _,
-        tls: _,
-        proxy_protocol: _,
         name,
         balance,
         hash,
@@ -52,6 +49,9 @@ fn both(old: &Cluster, new: &Cluster, notes: &mut Notes) {
         connect,
         pool,
         slow_start,
+        protocol,
+        tls,
+        proxy_protocol,
     } = new;
     let subject = format!("cluster {name}");
     let touches = Touches::NewRequests;
@@ -69,6 +69,17 @@ fn both(old: &Cluster, new: &Cluster, notes: &mut Notes) {
     self::pool(&old.pool, pool, notes);
     balancing::slow_start(old.slow_start, *slow_start, notes);
     self::resolve(&old.resolve, resolve, notes);
+    notes.field(touches, "protocol", &old.protocol, protocol, |version| match version {
+        HttpVersion::H1 => "h1".to_owned(),
+        HttpVersion::H2 => "h2".to_owned(),
+        HttpVersion::Auto => "auto".to_owned(),
+    });
+    super::tls::client(old.tls.as_ref(), tls.as_ref(), notes);
+    notes.field(touches, "proxy_protocol", &old.proxy_protocol, proxy_protocol, |version| match version {
+        None => "off".to_owned(),
+        Some(ProxyOut::V1) => "v1".to_owned(),
+        Some(ProxyOut::V2) => "v2".to_owned(),
+    });
     for pair in pairs(&old.endpoints, endpoints, |endpoint| endpoint.address.clone()) {
         endpoint(pair, &subject, notes);
     }

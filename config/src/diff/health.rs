@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{ChangeKind, Notes, Pair, Touches, show};
-use crate::model::{CheckKind, HealthCheck, HttpCheck};
+use crate::model::{CheckKind, Dialogue, GrpcCheck, HealthCheck, HttpCheck};
 
 /// A check is known by what it asks and where.
 pub(super) fn name(check: &HealthCheck) -> String {
@@ -48,10 +48,31 @@ fn check_fields(old: &HealthCheck, new: &HealthCheck, cluster: &str, notes: &mut
     notes.field(touches, "jitter", &old.jitter_percent, jitter_percent, show::plain);
     notes.field(touches, "unhealthy_threshold", &old.unhealthy_threshold, unhealthy_threshold, show::plain);
     notes.field(touches, "healthy_threshold", &old.healthy_threshold, healthy_threshold, show::plain);
-    // TCP and HTTP differ in their identity already.
-    if let (CheckKind::Http(old), CheckKind::Http(new)) = (&old.kind, kind) {
-        http_fields(old, new, notes);
+    // Kinds differ in their identity already.
+    match (&old.kind, kind) {
+        (CheckKind::Http(old), CheckKind::Http(new)) => http_fields(old, new, notes),
+        (CheckKind::Grpc(old), CheckKind::Grpc(new)) => {
+            // The service is part of its identity.
+            let GrpcCheck { service: _, authority } = new;
+            notes.field(touches, "authority", &old.authority, authority, show::or("the endpoint's address"));
+        }
+        (CheckKind::Tcp(old), CheckKind::Tcp(new)) | (CheckKind::Udp(old), CheckKind::Udp(new)) => {
+            dialogue(old, new, notes);
+        }
+        _ => {}
     }
+}
+
+/// What is sent may be a password.
+fn dialogue(old: &Dialogue, new: &Dialogue, notes: &mut Notes) {
+    let Dialogue { send, receive } = new;
+    if old.send != *send {
+        notes.push(ChangeKind::Changed, Touches::NewRequests, "what it sends");
+    }
+    let show = |bytes: &Vec<u8>| {
+        if bytes.is_empty() { "anything".to_owned() } else { format!("\"{}\"", bytes.escape_ascii()) }
+    };
+    notes.field(Touches::NewRequests, "receive", &old.receive, receive, show);
 }
 
 fn http_fields(old: &HttpCheck, new: &HttpCheck, notes: &mut Notes) {

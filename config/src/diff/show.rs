@@ -1,11 +1,11 @@
 //! Values as an operator would write them.
 
 use std::fmt::Display;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::actions;
 use crate::model::{
-    AccessLog, CheckKind, HeaderMatch, HeaderTest, HostPattern, LogFormat, LogTarget, PathMatch, Reply, RouteMatch,
-    Target,
+    AccessLog, CheckKind, HeaderMatch, HeaderTest, HostPattern, LogFormat, LogTarget, PathMatch, RouteMatch, Target,
 };
 
 pub(super) fn plain(value: &impl Display) -> String {
@@ -28,6 +28,14 @@ pub(crate) fn duration(value: &Duration) -> String {
         }
     }
     if out.is_empty() { "0s".to_owned() } else { out }
+}
+
+/// A day as `2026-11-05`, in UTC; what no calendar here has is far away.
+pub(crate) fn date(time: SystemTime) -> String {
+    match jiff::Timestamp::try_from(time) {
+        Ok(time) => time.strftime("%Y-%m-%d").to_string(),
+        Err(_) => "a time out of mind".to_owned(),
+    }
 }
 
 /// An optional duration, with a word for `None`.
@@ -89,20 +97,22 @@ pub(super) fn target(value: &Target) -> String {
     match value {
         Target::Cluster(name) => name.to_string(),
         Target::Release(name) => format!("release {name}"),
-        Target::Reply(Reply::Redirect(_)) => "a redirect".to_owned(),
-        Target::Reply(Reply::Fixed(fixed)) => format!("a fixed answer ({})", fixed.status),
+        Target::Reply(reply) => actions::reply(reply),
     }
 }
 
 /// A match as `GET shop.example /orders* x-canary=1`; `everything` if it has no condition.
 pub(crate) fn matches(value: &RouteMatch) -> String {
-    let RouteMatch { hosts, path, methods, headers, sni: _ } = value;
+    let RouteMatch { hosts, path, methods, headers, sni } = value;
     let mut parts = Vec::new();
     if !methods.is_empty() {
         parts.push(methods.join("|"));
     }
     if !hosts.is_empty() {
         parts.push(hosts.iter().map(host).collect::<Vec<_>>().join("|"));
+    }
+    if !sni.is_empty() {
+        parts.push(format!("sni {}", sni.iter().map(host).collect::<Vec<_>>().join("|")));
     }
     match path {
         PathMatch::Any => {}
@@ -145,6 +155,13 @@ mod tests {
         for text in ["0s", "500ms", "2s", "1m30s", "1h", "1h1ms", "5us"] {
             assert_eq!(duration(&crate::grammar::duration(text).unwrap()), text);
         }
+    }
+
+    #[test]
+    fn dates() {
+        let day = |days: u64| date(SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86_400));
+        assert_eq!([day(0), day(11_016), day(47_541)], ["1970-01-01", "2000-02-29", "2100-03-01"]);
+        assert_eq!(day(1 << 40), "a time out of mind");
     }
 
     #[test]

@@ -1,22 +1,22 @@
 //! What a route does besides sending a request on, and who may come: answers, changes, limits.
 
+use super::dial::once;
 use super::listener::scalar;
 use super::{Fields, non_zero};
 use crate::check;
 use crate::grammar;
 use crate::mistake::Mistake;
 use crate::model::{
-    Access, FixedReply, HeaderEdits, HeaderTemplate, PathMatch, PathRewrite, RateKey, RateLimit, Redirect, Reply,
-    Rewrite, RouteMatch,
+    Access, FixedReply, HeaderEdits, HeaderTemplate, PathRewrite, RateKey, RateLimit, Redirect, Reply, Rewrite,
 };
 use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::{Key, Node};
 
 /// The answer a route gives itself, if it does.
-pub(super) fn reply(route: &Fields<'_>, matches: &RouteMatch, path: &Path<'_>, report: &mut Report) -> Option<Reply> {
+pub(super) fn reply(route: &Fields<'_>, matched: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Option<Reply> {
     if let Some(node) = route.get("redirect") {
-        return redirect(route, node, matches, &path.key("redirect"), report).map(Reply::Redirect);
+        return redirect(route, node, matched, &path.key("redirect"), report).map(Reply::Redirect);
     }
     let fields = Fields::of(route.get("respond")?, &shape::RESPOND)?;
     let text = |name| fields.text(name).or_else(|| fields.default_text(name).map(str::to_owned)).unwrap_or_default();
@@ -37,7 +37,7 @@ pub(super) fn reply(route: &Fields<'_>, matches: &RouteMatch, path: &Path<'_>, r
 fn redirect(
     route: &Fields<'_>,
     node: &Node,
-    matches: &RouteMatch,
+    matched: &Fields<'_>,
     path: &Path<'_>,
     report: &mut Report,
 ) -> Option<Redirect> {
@@ -58,29 +58,47 @@ fn redirect(
         scheme: fields.word("scheme").map(str::to_owned),
         host: fields.text("host").and_then(|host| grammar::host(&host).ok()),
         port: fields.integer("port").map(|port| port as u16),
-        path: path_rewrite(&fields, matches, path, report),
+        path: path_rewrite(&fields, matched, path, report),
         strip_query: fields.bool("strip_query"),
     })
 }
 
-/// How a request is changed before it is sent on.
-pub(super) fn rewrite(route: &Fields<'_>, matches: &RouteMatch, path: &Path<'_>, report: &mut Report) -> Rewrite {
-    let fields = route.object("rewrite", &shape::REWRITE);
-    Rewrite { path: path_rewrite(&fields, matches, &path.key("rewrite"), report), host: fields.text("host") }
+/// Warns of keys that are about what is sent on, on a route that sends nothing on.
+pub(super) fn warn_of_reply(route: &Fields<'_>, path: &Path<'_>, report: &mut Report) {
+    let headers = route.object("headers", &shape::ROUTE_HEADERS);
+    let of_route =
+        ["timeout", "retry", "body_bytes", "rewrite", "upgrade"].map(|name| (route.get(name), path.key(name)));
+    let path = path.key("headers");
+    for (node, path) in of_route.into_iter().chain([(headers.get("request"), path.key("request"))]) {
+        if let (Some(node), Path::Key(_, name)) = (node, path) {
+            let message = format!("`{name}` has no effect: this route answers itself, and asks no endpoint");
+            report.push(Mistake::warning("no_effect", node.mark(), message).hint("remove it"), &path);
+        }
+    }
 }
 
-/// What becomes of the path, by the keys `path` and `path_prefix`.
-fn path_rewrite(fields: &Fields<'_>, matches: &RouteMatch, path: &Path<'_>, report: &mut Report) -> PathRewrite {
+/// How a request is changed before it is sent on.
+pub(super) fn rewrite(route: &Fields<'_>, matched: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Rewrite {
+    let fields = route.object("rewrite", &shape::REWRITE);
+    Rewrite { path: path_rewrite(&fields, matched, &path.key("rewrite"), report), host: fields.text("host") }
+}
+
+/// What becomes of the path, by the keys `path` and `path_prefix`, on a route that matches so.
+fn path_rewrite(fields: &Fields<'_>, matched: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> PathRewrite {
     if let Some(whole) = fields.text("path") {
         return PathRewrite::Whole(whole);
     }
     let (Some(node), Some(prefix)) = (fields.get("path_prefix"), fields.text("path_prefix")) else {
         return PathRewrite::Keep;
     };
-    if matches!(matches.path, PathMatch::Exact(_)) {
-        let message = "the route takes one path only, so there is no prefix to replace";
-        let mistake = Mistake::error("prefix_without_match", node.mark(), message);
-        report.push(mistake.hint("give `path` for the whole, or match a `path_prefix`"), &path.key("path_prefix"));
+    if matched.get("path_prefix").is_none() {
+        let (why, hint) = match matched.get("path") {
+            Some(_) => ("the route takes one path only", "give `path` for the whole, or match a `path_prefix`"),
+            None => ("the route matches no `path_prefix`", "match `path_prefix: /` to put it before every path"),
+        };
+        let mistake =
+            Mistake::error("prefix_without_match", node.mark(), format!("{why}, so there is no prefix to replace"));
+        report.push(mistake.hint(hint), &path.key("path_prefix"));
     }
     PathRewrite::Prefix(prefix)
 }
@@ -152,10 +170,9 @@ pub(super) fn rate_limit(owner: &Fields<'_>, path: &Path<'_>, report: &mut Repor
 }
 
 /// Which protocols a request may change to.
-pub(super) fn upgrades(route: &Fields<'_>) -> Vec<String> {
+pub(super) fn upgrades(route: &Fields<'_>, path: &Path<'_>, report: &mut Report) -> Vec<String> {
     if route.get("upgrade").is_none() {
         return vec!["websocket".to_owned()];
     }
-    let items = route.items("upgrade").iter().filter_map(scalar);
-    items.filter_map(|text| grammar::upgrade(text).ok()).collect()
+    once(route.items("upgrade"), grammar::upgrade, &path.key("upgrade"), report)
 }

@@ -76,6 +76,7 @@ fn lower(
 ) -> Option<Cluster> {
     let found = endpoints::lower(fields, path, report);
     let health_checks = health::lower_all(fields, path, report);
+    protocols::check_version(fields, path, report);
     let cluster = Cluster {
         balance: balancing::balance(fields),
         hash: balancing::hash(fields, path, report),

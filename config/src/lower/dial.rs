@@ -71,7 +71,7 @@ pub(super) fn resolve(cluster: &Fields<'_>, path: &Path<'_>, report: &mut Report
 }
 
 /// The values of a list in which none may stand twice.
-fn once<T: Clone + Eq + Hash>(
+pub(super) fn once<T: Clone + Eq + Hash>(
     items: &[Node],
     read: impl Fn(&str) -> Result<T, Wrong>,
     path: &Path<'_>,

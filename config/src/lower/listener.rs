@@ -2,7 +2,7 @@
 
 use super::cluster::Clusters;
 use super::release::Releases;
-use super::{Fields, Names, actions, meaning, protocols, route, shadow, tcp, tls};
+use super::{Fields, Names, actions, certificates, meaning, protocols, redirect, route, shadow, tcp, tls};
 use crate::files::Files;
 use crate::grammar;
 use crate::model::{
@@ -53,7 +53,7 @@ fn lower(fields: &Fields<'_>, targets: Targets<'_>, path: &Path<'_>, report: &mu
     meaning::check(fields, protocol, path, report);
     // Before the name, so that a listener without one has its routes looked at all the same.
     let routes = routes(fields, targets, path, report);
-    Some(Listener {
+    let listener = Listener {
         name: ListenerName::new(&fields.text("name")?).ok()?,
         bind: fields
             .items("bind")
@@ -79,7 +79,12 @@ fn lower(fields: &Fields<'_>, targets: Targets<'_>, path: &Path<'_>, report: &mu
         http2: protocols::http2(fields),
         on_unhealthy: protocols::on_sick(fields),
         udp: protocols::udp(fields),
-    })
+    };
+    // What could not be read must not be taken at its word.
+    if !report.has_errors() {
+        certificates::warn_of_names(&listener, fields, path, report);
+    }
+    Some(listener)
 }
 
 fn routes(fields: &Fields<'_>, targets: Targets<'_>, path: &Path<'_>, report: &mut Report) -> Vec<Route> {
@@ -91,17 +96,18 @@ fn routes(fields: &Fields<'_>, targets: Targets<'_>, path: &Path<'_>, report: &m
     let mut routes = Vec::new();
     for (at, node) in fields.items("routes").iter().enumerate() {
         let path = path.item(at);
-        let Some(fields) = Fields::of(node, &shape::ROUTE) else {
+        let Some(route) = Fields::of(node, &shape::ROUTE) else {
             continue;
         };
-        names.claim(fields.get("name"), "routes of this listener", &path, report);
-        if let Some(route) = route::lower(&fields, node, targets, &path, report) {
+        names.claim(route.get("name"), "routes of this listener", &path, report);
+        if let Some(route) = route::lower(&route, node, targets, &path, report) {
             routes.push((at, node.mark(), route));
         }
     }
     // A condition that could not be read counts as none; it must not be taken at its word.
     if !report.has_errors() {
         shadow::warn(&routes, &path, report);
+        redirect::check(&routes, &redirect::Here::of(fields), &path, report);
     }
     routes.into_iter().map(|(_, _, route)| route).collect()
 }

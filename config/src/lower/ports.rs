@@ -1,33 +1,33 @@
-//! No two sockets of ours may claim one address.
+//! No two sockets of ours may claim one address; those of TCP and UDP do not get in each other's way.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::Fields;
 use super::listener::scalar;
+use super::{Fields, protocols};
 use crate::grammar;
 use crate::mistake::Mistake;
-use crate::model::Address;
+use crate::model::{Address, Protocol};
 use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::Span;
 
 /// Reports an address that two listeners, or a listener and the admin API, claim.
 pub(super) fn check(fields: &Fields<'_>, report: &mut Report) {
-    let (root, mut ports) = (Path::Root, HashMap::<u16, Claims>::new());
+    let (root, mut ports) = (Path::Root, HashMap::<(bool, u16), Claims>::new());
     let mut sockets = HashMap::new();
     match fields.get("admin") {
         None => {
             let default = fields.default_text("admin").and_then(|text| text.parse().ok());
             if let Some(address) = default {
-                ports.entry(SocketAddr::port(&address)).or_default().claim(address, "the admin API", None);
+                ports.entry((false, SocketAddr::port(&address))).or_default().claim(address, "the admin API", None);
             }
         }
         Some(node) => {
             if let Some(address) = scalar(node).and_then(|text| grammar::address(text).ok()) {
-                ports.entry(address.port()).or_default().claim(address, "the admin API", Some(node.span));
+                ports.entry((false, address.port())).or_default().claim(address, "the admin API", Some(node.span));
             }
         }
     }
@@ -40,9 +40,17 @@ pub(super) fn check(fields: &Fields<'_>, report: &mut Report) {
             || format!("the listener on line {}", node.mark().line),
             |name| format!("the listener {name:?}"),
         );
+        let datagrams = protocols::protocol(&fields) == Protocol::Udp;
         for bind in fields.items("bind") {
             let address = match scalar(bind).and_then(|text| grammar::bind_address(text).ok()) {
                 Some(Address::Ip(address)) => address,
+                Some(Address::Unix(socket)) if datagrams => {
+                    let message =
+                        format!("{} is a socket of connections, and `protocol` is udp", Address::Unix(socket));
+                    let mistake = Mistake::error("wrong_protocol", bind.span, message);
+                    report.push(mistake.hint("give IP:port, as in 0.0.0.0:53"), &path.key("bind"));
+                    continue;
+                }
                 Some(Address::Unix(socket)) => {
                     let claim = Claim {
                         address: Address::Unix(Arc::clone(&socket)),
@@ -63,7 +71,7 @@ pub(super) fn check(fields: &Fields<'_>, report: &mut Report) {
             if address.port() == 0 {
                 continue;
             }
-            let claims = ports.entry(address.port()).or_default();
+            let claims = ports.entry((datagrams, address.port())).or_default();
             if let Some(other) = claims.overlapping(address.ip()) {
                 report.push(taken(&address.into(), bind.span, &owner, other), &path.key("bind"));
             } else {

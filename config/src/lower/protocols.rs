@@ -3,7 +3,9 @@
 use super::Fields;
 use super::listener::scalar;
 use crate::grammar;
+use crate::mistake::Mistake;
 use crate::model::{Http2, HttpVersion, OnSick, Protocol, ProxyIn, ProxyOut, UdpFlows};
+use crate::report::{Path, Report};
 use crate::shape;
 
 /// The table has refused all others.
@@ -54,6 +56,16 @@ pub(super) fn http_version(cluster: &Fields<'_>) -> HttpVersion {
         Some("h2") => HttpVersion::H2,
         Some("auto") => HttpVersion::Auto,
         _ => HttpVersion::H1,
+    }
+}
+
+/// Reports `auto` where there is nothing to choose by.
+pub(super) fn check_version(cluster: &Fields<'_>, path: &Path<'_>, report: &mut Report) {
+    if let (Some("auto"), true, Some(node)) = (cluster.word("protocol"), cluster.is_off("tls"), cluster.get("protocol"))
+    {
+        let message = "`auto` goes by what the endpoint chooses in its TLS handshake, and there is no `tls`";
+        let mistake = Mistake::error("auto_without_tls", node.mark(), message);
+        report.push(mistake.hint("give `tls: on`, or say which: `h1` or `h2`"), &path.key("protocol"));
     }
 }
 

@@ -16,16 +16,19 @@ pub(super) fn lower(
     path: &Path<'_>,
     report: &mut Report,
 ) -> Option<Route> {
-    let matches = matches(&fields.object("match", &shape::MATCH));
+    let matched = fields.object("match", &shape::MATCH);
     let timeout = fields.duration("timeout");
     let retry = retry::lower(fields, timeout, &path.key("retry"), report);
     let (rewrite, (request_headers, response_headers)) =
-        (actions::rewrite(fields, &matches, path, report), actions::header_edits(fields, path, report));
-    let reply = actions::reply(fields, &matches, path, report).map(Target::Reply);
+        (actions::rewrite(fields, &matched, path, report), actions::header_edits(fields, path, report));
+    let reply = actions::reply(fields, &matched, path, report).map(Target::Reply);
+    if reply.is_some() && !report.has_errors() {
+        actions::warn_of_reply(fields, path, report);
+    }
     let target = reply.or_else(|| targets.resolve(fields, path, report))?;
     Some(Route {
         name: fields.text("name").and_then(|name| RouteName::new(&name).ok()),
-        matches,
+        matches: matches(&matched),
         target,
         timeout,
         retry,
@@ -35,7 +38,7 @@ pub(super) fn lower(
         response_headers,
         access: actions::access(fields),
         rate_limit: actions::rate_limit(fields, path, report),
-        upgrades: actions::upgrades(fields),
+        upgrades: actions::upgrades(fields, path, report),
         line: node.mark().line,
     })
 }

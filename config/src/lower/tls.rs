@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::Fields;
+use super::dial::once;
 use super::listener::scalar;
+use super::{Fields, certificates};
 use crate::files::Files;
+use crate::grammar;
 use crate::mistake::Mistake;
 use crate::model::{
     Authorities, Certificate, ClientCertificates, ClientTls, Protocol, ServerTls, Tickets, TlsVersion, Trust,
@@ -24,12 +26,12 @@ pub(super) fn server(
 ) -> Option<ServerTls> {
     let path = path.key("tls");
     let fields = Fields::of(listener.get("tls")?, &shape::SERVER_TLS)?;
-    let certificates = certificates(&fields, files, &path, report);
+    let certificates = all_certificates(&fields, files, &path, report);
     let clients = clients(&fields, files, &path, report);
     let tickets = tickets(&fields, files, &path, report);
     (!certificates.is_empty()).then(|| ServerTls {
         certificates,
-        alpn: alpn(&fields, protocol),
+        alpn: alpn(&fields, protocol, &path, report),
         min_version: min_version(&fields),
         clients,
         tickets,
@@ -39,7 +41,12 @@ pub(super) fn server(
     })
 }
 
-fn certificates(fields: &Fields<'_>, files: &Files<'_>, path: &Path<'_>, report: &mut Report) -> Vec<Arc<Certificate>> {
+fn all_certificates(
+    fields: &Fields<'_>,
+    files: &Files<'_>,
+    path: &Path<'_>,
+    report: &mut Report,
+) -> Vec<Arc<Certificate>> {
     if fields.get("cert").is_some() {
         return certificate(fields, files, path, report).into_iter().collect();
     }
@@ -88,7 +95,13 @@ fn certificate(
         return None;
     }
     let (part, wrong) = match files.certificate(&parts) {
-        Ok(certificate) => return Some(certificate),
+        Ok(certificate) => {
+            if let Some(node) = fields.get("cert") {
+                certificates::warn_of_time(&certificate, node.mark(), files, &path.key("cert"), report);
+                certificates::warn_of_chain(&certificate, node.mark(), &path.key("cert"), report);
+            }
+            return Some(certificate);
+        }
         Err(wrong) => wrong,
     };
     let name = match part {
@@ -145,12 +158,23 @@ fn tickets(tls: &Fields<'_>, files: &Files<'_>, path: &Path<'_>, report: &mut Re
     }
 }
 
-fn alpn(fields: &Fields<'_>, protocol: Protocol) -> Vec<String> {
-    if fields.get("alpn").is_none() {
+fn alpn(tls: &Fields<'_>, protocol: Protocol, path: &Path<'_>, report: &mut Report) -> Vec<String> {
+    if tls.get("alpn").is_none() {
         let usual: &[&str] = if protocol == Protocol::Http { &["h2", "http/1.1"] } else { &[] };
         return usual.iter().map(|&name| name.to_owned()).collect();
     }
-    fields.items("alpn").iter().filter_map(scalar).map(str::to_owned).collect()
+    let (items, path) = (tls.items("alpn"), path.key("alpn"));
+    let read = |name: &str| grammar::alpn(name).map(|()| name.to_owned());
+    for (at, node) in items.iter().enumerate() {
+        if let Some(name) = scalar(node).filter(|name| protocol == Protocol::Http && grammar::alpn(name).is_ok())
+            && !["h2", "http/1.1"].contains(&name)
+        {
+            let message = format!("`{name}` is offered, and this listener does not speak it");
+            let mistake = Mistake::error("bad_alpn", node.mark(), message);
+            report.push(mistake.hint("h2 and http/1.1 are what it speaks"), &path.item(at));
+        }
+    }
+    once(items, read, &path, report)
 }
 
 fn min_version(fields: &Fields<'_>) -> TlsVersion {
@@ -175,9 +199,14 @@ pub(super) fn client(
         Some(authorities) => Trust::Authorities(authorities),
         None => Trust::System,
     };
+    if let (false, Some(node)) = (verified, fields.get("ca")) {
+        let message = "`ca` has no effect: with `verify: off` nobody has to vouch for an endpoint";
+        let mistake = Mistake::warning("no_effect", node.mark(), message);
+        report.push(mistake.hint("remove `verify: off`, so that it is asked"), &path.key("ca"));
+    }
     let own = fields.get("certificate").and_then(|node| Fields::of(node, &shape::CLIENT_CERTIFICATE));
     Some(ClientTls {
-        server_name: fields.text("server_name").and_then(|name| crate::grammar::host(&name).ok()),
+        server_name: fields.text("server_name").and_then(|name| grammar::host(&name).ok()),
         trust,
         certificate: own.and_then(|fields| certificate(&fields, files, &path.key("certificate"), report)),
         min_version: min_version(&fields),

@@ -206,6 +206,16 @@ fn no_key(file: &str) -> Wrong {
         .hint("PEM, as `-----BEGIN PRIVATE KEY-----`")
 }
 
+/// The first certificate of a chain that did not sign the one before it, and who did.
+pub(crate) fn stray(chain: &[Vec<u8>]) -> Option<(usize, String)> {
+    chain.windows(2).enumerate().find_map(|(at, pair)| {
+        let (_, signed) = X509Certificate::from_der(&pair[0]).ok()?;
+        let (_, signer) = X509Certificate::from_der(&pair[1]).ok()?;
+        let fits = signed.issuer().as_raw() == signer.subject().as_raw();
+        (!fits).then(|| (at + 1, signed.issuer().to_string()))
+    })
+}
+
 /// Whether the key is that of the first certificate, and both can be used.
 fn fits(
     chain: &[CertificateDer<'static>],

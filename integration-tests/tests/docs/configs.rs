@@ -4,13 +4,14 @@
 //! `in=route`, `in=health_check`, `in=releases` or `in=top`; the rest is put around it. `yaml wrong=CODE` is a
 //! mistake that is shown on purpose.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
 use weir_integration_tests::weir::binary;
 
 use crate::markdown::{Block, blocks};
-use crate::{pages, read, tree};
+use crate::{pages, read, root, tree};
 
 /// A whole config around a part of one.
 fn whole(block: &Block) -> String {
@@ -42,16 +43,19 @@ fn whole(block: &Block) -> String {
     }
 }
 
-/// Files that examples lead to.
-const FILES: [&str; 2] = ["beta.txt", "jwt.pem"];
+/// Files that examples lead to, beside those of the tested examples.
+fn files() -> Vec<PathBuf> {
+    let all = tree::files("config/examples");
+    all.into_iter().filter(|path| path.extension().is_some_and(|extension| extension != "yaml")).collect()
+}
 
 /// What `weir check --format json` says to `text`, and whether it exits with 0.
 pub(crate) fn check(text: &str) -> (Value, bool) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("weir.yaml");
     std::fs::write(&path, text).unwrap();
-    for beside in FILES {
-        std::fs::write(directory.path().join(beside), read(format!("config/examples/{beside}"))).unwrap();
+    for beside in files() {
+        std::fs::copy(root().join(&beside), directory.path().join(beside.file_name().unwrap())).unwrap();
     }
     let output =
         Command::new(binary()).args(["check", "--format", "json"]).arg(&path).output().expect("the binary starts");

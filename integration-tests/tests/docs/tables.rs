@@ -44,8 +44,10 @@ fn the_tables_of_keys_are_the_schemas() {
     let definitions = schema["$defs"].as_object().expect("the schema has definitions");
     for (name, definition) in definitions {
         let some = definition["properties"].as_object().is_some_and(|keys| !keys.is_empty());
-        // Explained where they are used: one key, or the same keys under a zone.
-        let told_elsewhere = ["header_test", "cookie_test", "status_range", "zoned_endpoint"].contains(&name.as_str());
+        // Explained where they are used: one key, or the same keys elsewhere.
+        let elsewhere =
+            ["header_test", "cookie_test", "status_range", "zoned_endpoint", "own_certificate", "rate_key", "hex"];
+        let told_elsewhere = elsewhere.contains(&name.as_str());
         if some && !told_elsewhere {
             expect_marked("docs/configuration.md", &format!("keys: {name}"), &keys(definition));
         }

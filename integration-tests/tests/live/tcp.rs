@@ -26,15 +26,15 @@ const SOON: Duration = Duration::from_secs(20);
 type Script = dyn Fn(TcpStream) + Send + Sync;
 
 /// An endpoint that does with each connection what its script says, on a thread of its own.
-struct Peer {
-    address: SocketAddr,
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
     /// Connections accepted so far.
     accepted: Arc<AtomicUsize>,
     listener: TcpListener,
 }
 
 impl Peer {
-    fn new(script: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(script: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(place::address()).unwrap();
         let address = listener.local_addr().unwrap();
         let (accepted, script): (Arc<AtomicUsize>, Arc<Script>) = (Arc::default(), Arc::new(script));
@@ -54,7 +54,7 @@ impl Peer {
     }
 
     /// Says its name, then says everything back.
-    fn echo(name: &'static str) -> Self {
+    pub(crate) fn echo(name: &'static str) -> Self {
         Self::new(move |mut stream| {
             let _ = stream.write_all(name.as_bytes());
             let mut piece = [0; 4096];
@@ -66,7 +66,7 @@ impl Peer {
         })
     }
 
-    fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
 }
@@ -132,7 +132,7 @@ impl Front {
     }
 }
 
-fn connect(to: SocketAddr) -> TcpStream {
+pub(crate) fn connect(to: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&to, wait::PATIENCE).unwrap();
     stream.set_read_timeout(Some(wait::PATIENCE)).unwrap();
     stream.set_write_timeout(Some(wait::PATIENCE)).unwrap();
@@ -141,7 +141,7 @@ fn connect(to: SocketAddr) -> TcpStream {
 }
 
 /// A connection from another address of ours.
-fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
+pub(crate) fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::new(from.parse().unwrap(), 0).into()).unwrap();
     socket.connect(&to.into()).unwrap();
@@ -149,20 +149,20 @@ fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-fn reads(stream: &mut TcpStream, count: usize) -> String {
+pub(crate) fn reads(stream: &mut TcpStream, count: usize) -> String {
     let mut bytes = vec![0; count];
     stream.read_exact(&mut bytes).unwrap();
     String::from_utf8(bytes).unwrap()
 }
 
-fn reads_to_end(stream: &mut TcpStream) -> String {
+pub(crate) fn reads_to_end(stream: &mut TcpStream) -> String {
     let mut bytes = String::new();
     stream.read_to_string(&mut bytes).unwrap();
     bytes
 }
 
 /// What a connection ends in, whatever comes before.
-fn is_reset(stream: &mut TcpStream) -> bool {
+pub(crate) fn is_reset(stream: &mut TcpStream) -> bool {
     let ended = io::copy(stream, &mut io::sink());
     matches!(ended, Err(error) if error.kind() == io::ErrorKind::ConnectionReset)
 }
@@ -175,7 +175,7 @@ fn is_reset_at_once(to: SocketAddr) -> bool {
     }
 }
 
-fn reset(stream: TcpStream) {
+pub(crate) fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
@@ -259,7 +259,7 @@ fn an_end_is_passed_on_and_the_other_direction_lasts() {
 }
 
 /// Pseudo-random bytes, and their sum.
-fn noise(stream: &mut TcpStream, total: usize) -> u64 {
+pub(crate) fn noise(stream: &mut TcpStream, total: usize) -> u64 {
     let (mut sum, mut state, mut piece) = (DefaultHasher::new(), 1_u64, vec![0; 64 * 1024]);
     for _ in 0..total / piece.len() {
         for word in piece.chunks_exact_mut(8) {
@@ -274,7 +274,7 @@ fn noise(stream: &mut TcpStream, total: usize) -> u64 {
 }
 
 /// The sum of what comes, to its end, and how much that was.
-fn sum(stream: &mut TcpStream) -> (u64, usize) {
+pub(crate) fn sum(stream: &mut TcpStream) -> (u64, usize) {
     let (mut sum, mut total, mut piece) = (DefaultHasher::new(), 0, vec![0; 64 * 1024]);
     let mut filled = 0;
     loop {

@@ -108,7 +108,9 @@ impl Outcome {
             Self::Answered(_) | Self::Connected => Class::Success,
             Self::Called(code) => Self::Answered(code.as_http()).class(),
             Self::Failed(reason) => match reason {
-                Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed => Class::Connect,
+                Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed | Reason::UpstreamTls => {
+                    Class::Connect
+                }
                 Reason::UpstreamTimeout | Reason::UpstreamStalled | Reason::PerTryTimeout => Class::Timeout,
                 Reason::UpstreamReset | Reason::UpstreamProtocol | Reason::UpstreamCut => Class::Reset,
                 _ => Class::Ours,

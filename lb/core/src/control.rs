@@ -144,6 +144,8 @@ pub struct ProbeOrder {
     pub cluster: Arc<model::Cluster>,
     /// The zone it stands in.
     pub zone: Option<ZoneName>,
+    /// The name it was found by, if it was.
+    pub host: Option<Arc<str>>,
     /// When it should have begun: if that is long ago, we are late, not the endpoint.
     pub due: Moment,
 }
@@ -332,10 +334,11 @@ impl Control {
             && let Some((due, slot)) = self.schedule.due_by(self.now)
         {
             // Only slots of endpoints that are known, and in the configuration, are ever planned.
-            let Some(Known { place: Some(place), zone, .. }) = self.known.get(&slot.endpoint) else {
+            let Some(Known { place: Some(place), zone, host, .. }) = self.known.get(&slot.endpoint) else {
                 return;
             };
-            let (cluster, zone) = (Arc::clone(&self.clusters[place.cluster].config), zone.clone());
+            let cluster = Arc::clone(&self.clusters[place.cluster].config);
+            let (zone, host) = (zone.clone(), host.clone());
             let Some((key, check)) = known_check(&mut self.known, slot) else {
                 return;
             };
@@ -352,6 +355,7 @@ impl Control {
                 check: Arc::clone(&check.definition),
                 cluster,
                 zone,
+                host,
                 due,
             }));
         }

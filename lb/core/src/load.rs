@@ -12,6 +12,7 @@ use crate::attempt::Class;
 use crate::grpc::Code;
 use crate::reason::Reason;
 use crate::time::Moment;
+use crate::tls::{Handshake, Unshaken};
 
 /// A number with one writer.
 #[derive(Debug, Default)]
@@ -230,8 +231,15 @@ pub struct ListenerLoad {
     pub bytes_received: Count,
     /// Bytes sent to clients.
     pub bytes_sent: Count,
-    /// Requests that ended in a reason, local answers and aborts.
+    /// Requests that ended in a reason, local answers and aborts; and connections that ended in one
+    /// before their first request.
     pub reasons: ByReason,
+    /// TLS handshakes under way (a gauge).
+    pub shaking: Count,
+    /// TLS handshakes that succeeded, by [`Handshake`].
+    pub shaken: [Count; Handshake::COUNT],
+    /// TLS handshakes that failed, by [`Unshaken`].
+    pub unshaken: [Count; Unshaken::COUNT],
     /// Tunnels open (a gauge).
     pub tunnels: Count,
     /// Tunnels opened.

@@ -39,7 +39,7 @@ impl RouteTable {
     /// The table of `routes`, in file order.
     #[must_use]
     pub fn new(routes: &[Route]) -> Self {
-        let matches: Box<[RouteMatch]> = routes.iter().map(|route| route.matches.clone()).collect();
+        let matches: Box<[RouteMatch]> = routes.iter().map(|route| by_host(route.matches.clone())).collect();
         let index = index::Index::new(&matches);
         Self { matches, index }
     }
@@ -122,6 +122,12 @@ pub fn verdict(route: &RouteMatch, request: &RequestView<'_>) -> Verdict {
         Some(failed) => Verdict::Header(failed.name.clone()),
         None => Verdict::Taken,
     }
+}
+
+/// To a session the name that its client asks for by SNI is what a host is to a request.
+fn by_host(mut matches: RouteMatch) -> RouteMatch {
+    matches.hosts.append(&mut matches.sni);
+    matches
 }
 
 fn host_matches(pattern: &HostPattern, host: &str) -> bool {

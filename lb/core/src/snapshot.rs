@@ -10,6 +10,7 @@ use weir_config::model::{self, Address, ClusterName, ListenerName, ReleaseName, 
 use crate::access::Access;
 use crate::availability::{self, Available};
 use crate::balance::Tables;
+use crate::clients::Clients;
 use crate::drill::Drill;
 use crate::endpoint::{ClusterId, EndpointId, EndpointKey, Status};
 use crate::live::{ClusterLive, EndpointLive, Trial};
@@ -73,6 +74,8 @@ pub struct Listener {
     pub targets: Vec<Target>,
     /// Counts of the listener itself.
     pub load: Arc<Shards<ListenerLoad>>,
+    /// The connections of each client, where they are limited.
+    pub clients: Arc<Clients>,
     /// Where requests are counted that never came to a cluster.
     pub unrouted: Arc<Shards<LaneLoad>>,
     /// The distinct lanes to clusters, for metrics; sorted by name.
@@ -197,6 +200,8 @@ pub struct Member {
     pub id: EndpointId,
     /// Where it stands.
     pub zone: Option<ZoneName>,
+    /// The name it was found by, if it was: what its certificate is for.
+    pub host: Option<Arc<str>>,
     /// Its share, as configured.
     pub weight: Weight,
     /// How much of that share it gets now, of 1 000: less while it ramps up or is reduced.

@@ -327,6 +327,7 @@ fn what_is_explained_is_what_is_done() {
             cursors: &cursors,
             dice: dice.clone(),
             worker: 0,
+            secure: false,
             now: NOW,
         };
         let before = state(&snapshot, &cursors);
@@ -451,7 +452,8 @@ fn as_if_a_canary_had_another_weight() {
     let version = |user: usize, at_weights: &[(ClusterName, Share)]| {
         let request = request(user);
         let (listener, cursors, dice) = (0, &Cursors::new(), Dice::new(1));
-        let asking = Asking { listener, asked: request.asked(), at_weights, cursors, dice, worker: 0, now: NOW };
+        let asking =
+            Asking { listener, asked: request.asked(), at_weights, cursors, dice, worker: 0, secure: false, now: NOW };
         explain(&snapshot, &asking).map(|way| way.gray.unwrap().decided.version)
     };
     let at = |name: &str, percent| [(ClusterName::new(name).unwrap(), Share::of_percent(percent).unwrap())];
@@ -490,8 +492,16 @@ fn x1_a_way_that_ends_says_why() {
     let ends = |snapshot: &Snapshot| {
         let request = Maker(Dice::new(1)).request(snapshot);
         let (cursors, dice) = (&Cursors::new(), Dice::new(1));
-        let asking =
-            Asking { listener: 0, asked: request.asked(), at_weights: &[], cursors, dice, worker: 0, now: NOW };
+        let asking = Asking {
+            listener: 0,
+            asked: request.asked(),
+            at_weights: &[],
+            cursors,
+            dice,
+            worker: 0,
+            secure: false,
+            now: NOW,
+        };
         explain(snapshot, &asking).unwrap().refused
     };
     let all = |status| members(&[status; 3]);

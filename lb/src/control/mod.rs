@@ -38,6 +38,7 @@ use crate::env::Env;
 use crate::observe::decision::Report;
 use crate::observe::journal::{Journal, Kind, Level};
 use crate::observe::metrics::control::ControlMetrics;
+use crate::tls::Book;
 use decisions::Decisions;
 use discover::Discoverer;
 use lag::Lag;
@@ -128,6 +129,8 @@ const TICK_MAX: Duration = TICK_AT_LEAST;
 struct Shared {
     control: RefCell<Control>,
     truth: Arc<ArcSwap<Snapshot>>,
+    /// Swapped before the truth that needs it.
+    book: Arc<ArcSwap<Book>>,
     source: Source,
     in_force: RefCell<InForce>,
     last_reload: RefCell<LastReload>,
@@ -194,6 +197,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         metrics: ControlMetrics,
     ) -> Result<Self, Rejection> {
         let config = Arc::new(config);
+        let book = Book::default().next(&config).map_err(|wrong| Rejection::of_book(&wrong))?;
         let reserved = sockets.reserve(&config).map_err(|errors| Rejection::of_sockets(&errors))?;
         let mut effects = Vec::new();
         let now = env.now();
@@ -212,6 +216,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             in_force: RefCell::new(InForce::new(Arc::clone(&text), snapshot.generation, env.wall())),
             last_reload: RefCell::new(LastReload::applied(Trigger::Start, env.wall())),
             truth: Arc::new(ArcSwap::new(snapshot)),
+            book: Arc::new(ArcSwap::from_pointee(book)),
             source,
             bound: RefCell::default(),
             phase: Cell::new(Phase::Starting),
@@ -220,7 +225,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             metrics,
             started: env.wall(),
         };
-        let prober = Prober::new(env.clone(), Rc::clone(&lag), report);
+        let prober = Prober::new(env.clone(), Arc::clone(&shared.book), Rc::clone(&lag), report);
         let (tell, found) = mpsc::unbounded_channel();
         let folder = shared.source.path().parent().unwrap_or_else(|| Path::new("/")).to_owned();
         let discoverer = Discoverer::new(env.clone(), folder, tell);
@@ -259,6 +264,12 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     #[must_use]
     pub fn truth(&self) -> Arc<ArcSwap<Snapshot>> {
         Arc::clone(&self.shared.truth)
+    }
+
+    /// The TLS that goes with it.
+    #[must_use]
+    pub fn book(&self) -> Arc<ArcSwap<Book>> {
+        Arc::clone(&self.shared.book)
     }
 
     /// How to talk to the loop.

@@ -14,6 +14,7 @@ use super::{Phase, ReserveError, Seen, Shell, Sockets};
 use crate::env::Env;
 use crate::observe::journal::{Kind, Level};
 use crate::observe::metrics::control::Reload;
+use crate::tls::Book;
 
 /// Who asked for a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +125,13 @@ impl Rejection {
         }
     }
 
+    /// TLS that was asked for cannot be had.
+    #[must_use]
+    pub(super) fn of_book(wrong: &[String]) -> Self {
+        let wrong: Vec<ReserveError> = wrong.iter().map(|why| ReserveError::file(why.clone())).collect();
+        Self::of_sockets(&wrong)
+    }
+
     pub(super) fn of_ourselves() -> Self {
         Self::plain("internal", "the core made no snapshot of the first configuration: a mistake of weir itself".into())
     }
@@ -232,8 +240,12 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             Err(mistakes) => return ReloadOutcome::Rejected(Rejection::of_text(&mistakes)),
         };
         let changes = weir_config::diff(&before.config, &config);
+        let book = match self.shared.book.load().next(&config) {
+            Ok(book) => book,
+            Err(wrong) => return ReloadOutcome::Rejected(Rejection::of_book(&wrong)),
+        };
         if changes.is_empty() {
-            return self.take_spelling(text, config);
+            return self.take_spelling(text, config, book);
         }
         let config = Arc::new(config);
         let reserved = match self.sockets.reserve(&config) {
@@ -241,6 +253,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             Err(errors) => return ReloadOutcome::Rejected(Rejection::of_sockets(&errors)),
         };
         // From here on nothing can fail.
+        self.shared.book.store(Arc::new(book));
         self.shared.metrics.adopt(Some(&before.config), &config);
         self.shared.show_canaries();
         self.step(Event::Configured(config));
@@ -260,9 +273,10 @@ impl<E: Env, S: Sockets> Shell<E, S> {
 
     /// Takes a configuration that means the same: what is shown is what was read, and lines count
     /// as they stand in it.
-    fn take_spelling(&mut self, text: Arc<str>, config: Config) -> ReloadOutcome {
+    fn take_spelling(&mut self, text: Arc<str>, config: Config, book: Book) -> ReloadOutcome {
         let before = self.shared.truth.load_full();
         if config != *before.config {
+            self.shared.book.store(Arc::new(book));
             self.step(Event::Configured(Arc::new(config)));
             self.publish();
         }

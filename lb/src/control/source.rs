@@ -1,7 +1,7 @@
 //! Where the configuration comes from: a file, and how a change of it is noticed.
 //!
-//! The file is read whole and bounded, and so are those it leads to: lists of users, keys of
-//! tokens, whose change is a change of the configuration too. What is watched are directories, not the file: editors and
+//! The file is read whole and bounded, and so are those it leads to: lists of users, certificates,
+//! keys, whose change is a change of the configuration too. What is watched are directories, not the file: editors and
 //! `mv` put a new file in its place, and a Kubernetes ConfigMap swaps a symbolic link two steps
 //! away from it. Whether its text really changed is for the reader to compare.
 
@@ -14,6 +14,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::watch::Sender;
 use weir_config::model::Share;
@@ -21,8 +22,8 @@ use weir_config::{Mistakes, Parsed, edit};
 
 pub use watch::watch;
 
-/// Longest file, in bytes: one more than the parser takes, so that it is the parser that says so.
-const MAX_TEXT: u64 = (8 << 20) + 1;
+/// Longest file, in bytes, as the parser has it.
+const MAX_TEXT: u64 = weir_config::MAX_TEXT as u64;
 
 /// Longest of the files that it leads to, in bytes: a million users with ids of 100 bytes and more.
 const MAX_BESIDE: u64 = 128 << 20;
@@ -132,7 +133,8 @@ impl Source {
 
     fn parse(&self, text: &str, files: weir_config::ReadFile<'_>) -> Result<Parsed, Mistakes> {
         let env = |name: &str| std::env::var(name).ok();
-        weir_config::parse(text, &weir_config::Source { name: &self.shown(), env: &env, files })
+        let source = weir_config::Source { name: &self.shown(), env: &env, files };
+        weir_config::parse_at(text, &source, Some(SystemTime::now()))
     }
 
     fn path_beside(&self, name: &str) -> PathBuf {

@@ -123,7 +123,7 @@ impl Fields {
         field.value.of(&self.bytes)
     }
 
-    pub(crate) fn all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn all(&self, known: Known) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.list.iter().filter(move |field| field.known == known).map(|field| self.value(field))
     }
 
@@ -205,6 +205,11 @@ impl RequestHead {
             b"CONNECT" => "",
             _ => "/",
         }
+    }
+
+    /// The host with its port, as sent; empty if there is none.
+    pub(crate) fn authority(&self) -> &[u8] {
+        self.fields.text(self.authority)
     }
 
     pub(crate) fn host(&self) -> &str {

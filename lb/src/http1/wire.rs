@@ -139,7 +139,8 @@ impl<S: Io> Wire<S> {
             self.sent += count as u64;
             self.outbox.consume(count);
         }
-        Poll::Ready(Ok(()))
+        // TLS holds back what the socket did not take; a socket has nothing to flush.
+        Pin::new(&mut self.io).poll_flush(context)
     }
 
     /// Writes `bytes` now as far as the socket takes them, if nothing is waiting before them; what

@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -24,8 +24,12 @@ pub(crate) struct Line<'a> {
     /// Until the head of the endpoint's answer; of a session, until it was connected.
     pub(crate) first_byte: Option<Duration>,
     pub(crate) peer: SocketAddr,
+    /// The client, if a trusted proxy tells another address than its own.
+    pub(crate) told: Option<IpAddr>,
     pub(crate) listener: &'a str,
     pub(crate) route: Option<&'a str>,
+    /// That a client asked for by SNI, of a session that is passed on unopened.
+    pub(crate) server_name: Option<&'a str>,
     pub(crate) cluster: Option<&'a str>,
     pub(crate) endpoint: Option<&'a Address>,
     pub(crate) gray: Option<Gray<'a>>,
@@ -79,7 +83,10 @@ impl Line<'_> {
         if let Some(id) = self.id {
             text(out, "request_id", id.as_bytes());
         }
-        put(out, format_args!(",\"client\":\"{}\"", self.peer));
+        match self.told {
+            Some(client) => put(out, format_args!(",\"client\":\"{client}\",\"peer\":\"{}\"", self.peer)),
+            None => put(out, format_args!(",\"client\":\"{}\"", self.peer)),
+        }
         let first = match &self.request {
             Some(request) => {
                 text(out, "method", request.method.as_bytes());
@@ -107,6 +114,9 @@ impl Line<'_> {
         text(out, "listener", self.listener.as_bytes());
         if let Some(route) = self.route {
             text(out, "route", route.as_bytes());
+        }
+        if let Some(name) = self.server_name {
+            text(out, "server_name", name.as_bytes());
         }
         if let Some(cluster) = self.cluster {
             text(out, "cluster", cluster.as_bytes());
@@ -136,7 +146,11 @@ impl Line<'_> {
     }
 
     fn text(&self, out: &mut Vec<u8>, clock: &mut Clock) {
-        put(out, format_args!("{} {} \"", clock.text(self.wall), self.peer));
+        put(out, format_args!("{} ", clock.text(self.wall)));
+        match self.told {
+            Some(client) => put(out, format_args!("{client} via {} \"", self.peer)),
+            None => put(out, format_args!("{} \"", self.peer)),
+        }
         match &self.request {
             Some(request) => {
                 escape(out, request.method.as_bytes());
@@ -434,8 +448,10 @@ mod tests {
             took: Duration::from_micros(1500),
             first_byte: None,
             peer: ([127, 0, 0, 1], 5).into(),
+            told: None,
             listener: "web",
             route: None,
+            server_name: None,
             cluster: Some("shop"),
             endpoint: None,
             gray: None,

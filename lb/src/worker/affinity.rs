@@ -1,17 +1,17 @@
 //! What keeps requests together on one endpoint: the hash key, and the cookie of a session.
 
 use std::io::Write;
+use std::net::IpAddr;
 
-use weir_config::model::{Listener, Sticky};
+use weir_config::model::Sticky;
 use weir_core::hash;
 use weir_core::release::Asked;
-use weir_core::route::{self, RequestView};
+use weir_core::route::RequestView;
 use weir_core::snapshot::{Cluster, Member};
 
 use super::forward::Inbound;
-use super::headers::Peer;
 use crate::env::Stream;
-use crate::http1::head::{Known, RequestHead};
+use crate::http1::head::RequestHead;
 
 /// What one request asks to be kept together by.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,11 +23,11 @@ pub(crate) struct Affinity {
 }
 
 impl Affinity {
-    pub(crate) fn of<S: Stream>(cluster: &Cluster, listener: &Listener, inbound: &Inbound<'_, S>) -> Self {
+    pub(crate) fn of<S: Stream>(cluster: &Cluster, inbound: &Inbound<'_, S>) -> Self {
         let request = &inbound.heads.request;
         let config = &cluster.config;
         let hash = if config.balance.hashes() {
-            let Asked { view, query, client } = asked(listener, request, &inbound.client.peer);
+            let Asked { view, query, client } = asked(request, inbound.client_address());
             hash::first_of(&config.hash.keys, &view, query, client)
         } else {
             None
@@ -44,12 +44,11 @@ impl Affinity {
 }
 
 /// All that may decide on where a request goes.
-pub(crate) fn asked<'r>(listener: &Listener, request: &'r RequestHead, peer: &Peer) -> Asked<'r> {
+pub(crate) fn asked(request: &RequestHead, client: IpAddr) -> Asked<'_> {
     let target = request.target();
     let query = memchr::memchr(b'?', target).and_then(|at| std::str::from_utf8(&target[at + 1..]).ok());
     let view =
         RequestView { method: request.method(), host: request.host(), path: request.path(), headers: &request.fields };
-    let client = route::client(listener, peer.address.ip(), request.fields.all(Known::XForwardedFor));
     Asked { view, query, client }
 }
 

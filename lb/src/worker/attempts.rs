@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir_config::model::Retry;
+use weir_config::model::{Retry, Route};
 use weir_core::attempt::Outcome;
 use weir_core::balance::{Refusal, Tried};
 use weir_core::dice::Dice;
@@ -168,6 +168,11 @@ enum Verdict<'w, E: Env> {
 }
 
 impl<'w> Tries<'w> {
+    /// The route that took the request.
+    pub(crate) fn route<'l>(&self, listener: &'l Listener) -> &'l Route {
+        &listener.config.routes[self.routed.index]
+    }
+
     fn new<S: Stream>(
         world: &'w World,
         listener: &'w Listener,
@@ -183,7 +188,7 @@ impl<'w> Tries<'w> {
             inbound.upload.keep(policy.body_bytes as usize);
         }
         let deadline = inbound.upload.is_whole().then(|| routed.answer_by(inbound.story.began));
-        let affinity = Affinity::of(routed.cluster, &listener.config, inbound);
+        let affinity = Affinity::of(routed.cluster, inbound);
         let (route_timeout, kept, tried) = (route.timeout, inbound.story.kept.is_some(), Tried::default());
         Self { world, routed, policy, route_timeout, repeatable, affinity, kept, tried, next: None, deadline }
     }
@@ -221,7 +226,7 @@ impl<'w> Tries<'w> {
             hash: self.affinity.hash,
             session: self.affinity.session,
             may_try: self.may_try(&mut worker.dice.borrow_mut()),
-            reuses: true,
+            reuses: self.routed.cluster.config.proxy_protocol.is_none(),
             kept: self.kept,
             now: worker.env.at(now),
         }

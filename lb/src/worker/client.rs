@@ -12,6 +12,7 @@ use tokio::io::AsyncWrite as _;
 use tokio::time::Instant;
 use weir_config::model::{Listener, ListenerLimits, ListenerTimeouts};
 use weir_core::reason::Reason;
+use weir_core::snapshot::Cluster;
 
 use super::Worker;
 use super::accept::Bound;
@@ -21,12 +22,16 @@ use crate::env::{Env, Stream};
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::http1::parse::{self, HeadEnd};
 use crate::http1::wire::{Buffer, Scratch, Wire};
+use crate::proxy::Ends;
+use crate::tls::Secure;
 use crate::transport::Transport;
 
 /// A client's connection.
 pub(crate) struct Client<S: Stream> {
     pub(crate) wire: Wire<Transport<S>>,
     pub(crate) peer: Peer,
+    /// Its TLS, if it came by TLS.
+    pub(crate) secure: Option<Rc<Secure>>,
     pub(crate) bound: Rc<Bound>,
     pub(crate) deadline: Deadline,
     /// Since when it has nothing to do.
@@ -93,6 +98,7 @@ impl<S: Stream> Client<S> {
         Self {
             wire: Wire::new(io),
             peer: Peer::new(peer),
+            secure: None,
             bound,
             deadline,
             since: now,
@@ -102,10 +108,28 @@ impl<S: Stream> Client<S> {
     }
 
     /// One stream of a connection, as if it were one.
-    pub(crate) fn stream(io: Transport<S>, peer: Peer, bound: &Rc<Bound>) -> Self {
+    pub(crate) fn stream(io: Transport<S>, peer: Peer, secure: Option<Rc<Secure>>, bound: &Rc<Bound>) -> Self {
         let now = Instant::now();
         let (deadline, bound) = (Deadline::new(now + LINGER), Rc::clone(bound));
-        Self { wire: Wire::new(io), peer, bound, deadline, since: now, busy: true, half_closed: false }
+        Self { wire: Wire::new(io), peer, secure, bound, deadline, since: now, busy: true, half_closed: false }
+    }
+
+    /// Whether it speaks over TLS.
+    pub(crate) const fn is_secure(&self) -> bool {
+        self.secure.is_some()
+    }
+
+    /// The name that was asked for by SNI.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.secure.as_ref()?.server_name.as_deref()
+    }
+
+    /// What endpoints of `cluster` are told of where this comes from, if they are.
+    pub(crate) fn ends(&self, cluster: &Cluster) -> Option<Ends> {
+        cluster.config.proxy_protocol?;
+        // Over a Unix socket, and with nobody to tell more, there are no such ends.
+        let to = self.peer.to.or_else(|| self.wire.io.local_addr().ok())?;
+        Some(Ends { from: self.peer.address, to })
     }
 
     /// The next request's head.
@@ -155,6 +179,16 @@ impl<S: Stream> Client<S> {
             }
         })
         .await;
+    }
+
+    /// Ends a connection on which nothing is under way: who speaks TLS is told so, for an end that is
+    /// not announced may be anybody's doing. A socket that is merely closed says as much by itself.
+    pub(crate) fn part(&mut self) {
+        if let Transport::Tls(stream) = &mut self.wire.io {
+            // What does not fit the socket now is not worth waiting for.
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            let _ = Pin::new(stream).poll_shutdown(&mut context);
+        }
     }
 
     /// Ends the connection so that nobody can take it for a complete answer.

@@ -7,7 +7,8 @@ use std::io::Write;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use weir_core::explain::{Explanation, Gray, Picked};
+use weir_core::explain::{Asks, Explanation, Gray, Picked, Treated};
+use weir_core::rewrite;
 use weir_core::snapshot::Listener;
 
 use super::affinity;
@@ -69,13 +70,16 @@ pub(crate) fn end<E: Env>(
     let Kept { id, gray, mut picks } = *kept;
     let index = listener;
     let listener = &*world.snapshot.listeners[index];
-    let asked = affinity::asked(&listener.config, request, &client.peer);
+    let asked = affinity::asked(request, story.client(client.peer.address.ip()));
+    let port = rewrite::port(request.authority());
+    let asks = Asks { asked: &asked, secure: story.secure, port, now: worker.env.now() };
     let way = Explanation {
         routes: listener.routes.explain(&asked.view),
         route: story.route,
         gray,
         cluster: story.towards(listener).map(|(cluster, _)| *cluster),
         picked: picks.pop(),
+        treated: Treated::of(listener, story.route, &asks),
         refused: story.reason,
     };
     let decision = Decision {

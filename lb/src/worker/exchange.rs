@@ -17,6 +17,7 @@ use super::Worker;
 use super::affinity::Affinity;
 use super::attempts::{Failure, GiveUp, Patience, Tries};
 use super::client::{Client, Heads};
+use super::edits::Facts;
 use super::forward::Inbound;
 use super::headers::{self, Backward, Onward};
 use super::lease::Leased;
@@ -77,6 +78,8 @@ pub(crate) async fn exchange<'w, E: Env>(
     let onward = Onward {
         head: request,
         policy: &listener.config.headers,
+        route: tries.route(listener),
+        facts: Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str()),
         peer: &client.peer,
         trusted: *trusted,
         endpoint: leased.member.address(),
@@ -393,6 +396,7 @@ impl<'l> Sending<'l> {
                 id: None,
                 fields: &[],
                 upgrade: None,
+                edits: None,
             };
             headers::response(client.wire.outbox.tail(), &backward);
         }

@@ -4,19 +4,24 @@
 //! an attempt ([`super::attempts`]). `Routed`, `Admitted`, `Picked`, `Leased` and `Answered` can
 //! only be made by their own step, so steps cannot be left out or swapped.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use weir_config::model::{self, Reply, Target};
 use weir_core::grpc;
 use weir_core::load::{LaneLoad, Shards};
 use weir_core::reason::Reason;
 use weir_core::route::{Headers as _, RequestView};
 use weir_core::snapshot::{Cluster, Listener};
+use weir_core::trust::{self, Chain};
 
+use super::answer;
 use super::attempts;
 use super::client::{Client, Heads};
 use super::decision;
+use super::gate;
 use super::headers::{self, RequestId};
 use super::mirror;
 use super::relay::{Outgoing, Relay};
@@ -28,7 +33,7 @@ use super::tunnel::{self, Tunnel, Wish};
 use super::{Worker, World};
 use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
-use crate::http1::head::Known;
+use crate::http1::head::{Known, RequestHead};
 
 /// A request as it came in, and its story so far.
 pub(crate) struct Inbound<'r, S: Stream> {
@@ -104,6 +109,19 @@ impl From<Reason> for Refused {
     }
 }
 
+/// What comes instead of an endpoint's answer.
+enum Instead<'w> {
+    Refused(Refused),
+    /// What its route answers itself.
+    Reply(&'w Reply),
+}
+
+impl<R: Into<Refused>> From<R> for Instead<'_> {
+    fn from(refused: R) -> Self {
+        Self::Refused(refused.into())
+    }
+}
+
 /// Takes one request from its head to the end of its answer.
 pub(crate) async fn forward<E: Env>(
     worker: &Rc<Worker<E>>,
@@ -118,8 +136,8 @@ pub(crate) async fn forward<E: Env>(
     let lane = inbound.story.towards(listener).map_or(&listener.unrouted, |(_, lane)| lane);
     let flight = LaneFlight::begin(lane, worker.index);
     let admitted = match routed {
-        Ok(routed) => room::admit(worker, world, listener, routed, &mut inbound).await,
-        Err(reason) => Err(reason.into()),
+        Ok(routed) => room::admit(worker, world, listener, routed, &mut inbound).await.map_err(Instead::from),
+        Err(instead) => Err(instead),
     };
     let fate = match admitted {
         Ok(admitted) => {
@@ -141,7 +159,8 @@ pub(crate) async fn forward<E: Env>(
                 }
             }
         }
-        Err(refused) => reply::refuse(worker, listener, refused, &mut inbound).await,
+        Err(Instead::Refused(refused)) => reply::refuse(worker, listener, refused, &mut inbound).await,
+        Err(Instead::Reply(with)) => answer::give(worker, listener, with, &mut inbound).await,
     };
     mirror::send(worker, world, listener, &inbound);
     let Inbound { mut story, upload, .. } = inbound;
@@ -188,6 +207,10 @@ impl<'r, S: Stream> Inbound<'r, S> {
         let request = &heads.request;
         let trusted = !config.trusted_proxies.is_empty() && config.trusts(client.peer.address.ip());
         let mut story = Story::begin(Instant::now());
+        story.secure = client.is_secure();
+        if trusted {
+            believe(config, client.peer.address.ip(), request, &mut story);
+        }
         if config.headers.request_id {
             let given = request.fields.all(Known::XRequestId).next().filter(|_| trusted);
             let id = given.and_then(RequestId::given);
@@ -199,31 +222,57 @@ impl<'r, S: Stream> Inbound<'r, S> {
         let upload = Relay::new(request.framing, outgoing, config.limits.body_bytes);
         Self { client, heads, upload, story, trusted, wish: Wish::Answer }
     }
+
+    /// Who asks, as trusted proxies tell it.
+    pub(crate) fn client_address(&self) -> IpAddr {
+        self.story.client(self.client.peer.address.ip())
+    }
+}
+
+/// Takes in what a trusted proxy says of the client.
+fn believe(listener: &model::Listener, peer: IpAddr, request: &RequestHead, story: &mut Story) {
+    let chain = match Chain::of(listener) {
+        Chain::XForwardedFor => Known::XForwardedFor,
+        Chain::Forwarded => Known::Forwarded,
+    };
+    let client = trust::client(listener, peer, request.fields.all(chain));
+    story.told = Some(client).filter(|client| *client != peer);
+    let mut told = request.fields.all(Known::XForwardedProto);
+    // Two would be two opinions.
+    if let (Some(scheme), None) = (told.next(), told.next()) {
+        let is = |its: &[u8]| scheme.eq_ignore_ascii_case(its);
+        story.secure = is(b"https") || (story.secure && !is(b"http"));
+    }
 }
 
 /// Step 5: the first route that matches, and the version of the release it may lead to.
 fn route<'w, E: Env>(
     worker: &Worker<E>,
     world: &'w World,
-    listener: &Listener,
+    listener: &'w Listener,
     inbound: &mut Inbound<'_, E::Stream>,
-) -> Result<Routed<'w>, Reason> {
+) -> Result<Routed<'w>, Instead<'w>> {
+    gate::request(worker, &listener.access, listener.limit.as_deref(), inbound)?;
     let request = &inbound.heads.request;
     let view =
         RequestView { method: request.method(), host: request.host(), path: request.path(), headers: &request.fields };
     let index = listener.routes.find(&view).ok_or(Reason::NoRoute)?;
     inbound.story.route = Some(index);
     let (route, target) = (&listener.config.routes[index], &listener.targets[index]);
-    inbound.wish = Wish::of(request, route)?;
+    gate::request(worker, &target.access, target.limit.as_deref(), inbound)?;
+    if let Target::Reply(with) = &route.target {
+        return Err(Instead::Reply(with));
+    }
+    inbound.wish = Wish::of(&inbound.heads.request, route)?;
     if let Some(release) = target.release {
-        release::decide(worker, world, listener, release, inbound);
+        release::decide(worker, world, release, inbound);
     }
     if let Some(most) = route.body_bytes {
         inbound.upload.allow(most);
     }
-    let Some((cluster, _)) = inbound.story.towards(listener) else { return Err(Reason::NoRoute) };
+    let Some((cluster, _)) = inbound.story.towards(listener) else { return Err(Reason::NoRoute.into()) };
     match inbound.heads.request.framing {
-        Framing::Length(length) if !inbound.upload.allows(length) => Err(Reason::BodyTooLarge),
+        Framing::Length(length) if !inbound.upload.allows(length) => Err(Reason::BodyTooLarge.into()),
         _ => {
             let cluster = &world.snapshot.clusters[*cluster];
             let told = if inbound.trusted { headers::deadline(&inbound.heads.request.fields) } else { None };

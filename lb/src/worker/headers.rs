@@ -6,10 +6,12 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use weir_config::model::{Address, HeaderPolicy};
+use weir_config::model::{Address, HeaderEdits, HeaderPolicy, PathRewrite, Route};
 use weir_core::dice::Dice;
 use weir_core::grpc;
+use weir_core::rewrite;
 
+use super::edits::{self, Facts};
 use crate::http1::framing::Framing;
 use crate::http1::head::{Field, Fields, Known, RequestHead, ResponseHead, Version};
 
@@ -63,6 +65,8 @@ impl RequestId {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    /// Where it came to, if another proxy told that.
+    pub(crate) to: Option<SocketAddr>,
     text: [u8; Self::MAX],
     len: u8,
 }
@@ -72,16 +76,20 @@ impl Peer {
     /// the form with an IPv4 address at its end.
     const MAX: usize = 45;
 
-    pub(crate) fn new(address: SocketAddr) -> Self {
+    pub(crate) fn new(mut address: SocketAddr) -> Self {
+        // One that came to a socket of both families is what it is.
+        if let IpAddr::V4(plain) = address.ip().to_canonical() {
+            address.set_ip(plain.into());
+        }
         let mut text = [0; Self::MAX];
         let mut rest = &mut text[..];
         // It fits; were it longer, it would be cut, not lost.
         let _ = write!(rest, "{}", address.ip());
         let len = (Self::MAX - rest.len()) as u8;
-        Self { address, text, len }
+        Self { address, to: None, text, len }
     }
 
-    fn text(&self) -> &[u8] {
+    pub(crate) fn text(&self) -> &[u8] {
         &self.text[..usize::from(self.len)]
     }
 }
@@ -93,6 +101,9 @@ const ADDED: usize = 320;
 pub(crate) struct Onward<'a> {
     pub(crate) head: &'a RequestHead,
     pub(crate) policy: &'a HeaderPolicy,
+    /// What it does to the request.
+    pub(crate) route: &'a Route,
+    pub(crate) facts: Facts<'a>,
     /// Where the request came from.
     pub(crate) peer: &'a Peer,
     /// Whether what `peer` says about those before it is believed.
@@ -111,11 +122,16 @@ pub(crate) struct Onward<'a> {
 
 /// Appends the request's head as the endpoint gets it.
 pub(crate) fn request(out: &mut Vec<u8>, onward: &Onward<'_>) {
-    let Onward { head, policy, id, .. } = *onward;
+    let Onward { head, policy, route, id, .. } = *onward;
     let fields = &head.fields;
     out.reserve(fields.bytes.len() + ADDED);
-    push(out, &[head.fields.text(head.method), b" ", head.target(), b" HTTP/1.1\r\nHost: "]);
-    if head.authority.is_empty() {
+    let start = out.len();
+    push(out, &[fields.text(head.method), b" "]);
+    push_target(out, head, route);
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    if let Some(host) = &route.rewrite.host {
+        out.extend_from_slice(host.as_bytes());
+    } else if head.authority.is_empty() {
         // An HTTP/1.0 client may leave it out; the endpoint speaks 1.1 and needs one.
         match onward.endpoint {
             Address::Ip(address) => push_display(out, address),
@@ -157,7 +173,22 @@ pub(crate) fn request(out: &mut Vec<u8>, onward: &Onward<'_>) {
     if onward.shadow {
         out.extend_from_slice(b"X-Shadow: 1\r\n");
     }
+    if !route.request_headers.is_empty() {
+        edits::apply(out, start, &route.request_headers, &onward.facts);
+    }
     out.extend_from_slice(b"\r\n");
+}
+
+/// The target that the route makes of the one that was asked for.
+fn push_target(out: &mut Vec<u8>, head: &RequestHead, route: &Route) {
+    let target = head.target();
+    if route.rewrite.path == PathRewrite::Keep {
+        return out.extend_from_slice(target);
+    }
+    let path = head.path();
+    let rewritten = rewrite::path(&route.rewrite.path, &route.matches.path, path);
+    let query = target.get(path.len()..).unwrap_or_default();
+    push(out, &[rewritten.before.as_bytes(), rewritten.after.as_bytes(), query]);
 }
 
 /// The time that whoever sent the request has left for its answer, if it says so.
@@ -215,7 +246,8 @@ fn x_forwarded(out: &mut Vec<u8>, onward: &Onward<'_>) {
     }
     push(out, &[onward.peer.text(), b"\r\n"]);
     if !has(Known::XForwardedProto) {
-        out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+        let scheme: &[u8] = if onward.facts.secure { b"https" } else { b"http" };
+        push(out, &[b"X-Forwarded-Proto: ", scheme, b"\r\n"]);
     }
     if !has(Known::XForwardedHost) && !onward.head.authority.is_empty() {
         push(out, &[b"X-Forwarded-Host: ", fields.text(onward.head.authority), b"\r\n"]);
@@ -253,6 +285,8 @@ pub(crate) struct Backward<'a> {
     pub(crate) fields: &'a [u8],
     /// The protocol that is spoken from here on.
     pub(crate) upgrade: Option<&'a [u8]>,
+    /// What the route does to it.
+    pub(crate) edits: Option<(&'a HeaderEdits, Facts<'a>)>,
 }
 
 /// Appends the answer's head as the client gets it.
@@ -261,6 +295,7 @@ pub(crate) fn response(out: &mut Vec<u8>, backward: &Backward<'_>) {
     let bodiless = matches!(head.status, 100..=199 | 204);
     let fields = &head.fields;
     out.reserve(fields.bytes.len() + ADDED);
+    let start = out.len();
     push_status(out, head.status);
     push(out, &[fields.text(head.phrase), b"\r\n"]);
     for field in &fields.list {
@@ -284,6 +319,9 @@ pub(crate) fn response(out: &mut Vec<u8>, backward: &Backward<'_>) {
             push(out, &[b"X-Request-Id: ", id.as_bytes(), b"\r\n"]);
         }
         out.extend_from_slice(backward.fields);
+        if let Some((edits, facts)) = &backward.edits {
+            edits::apply(out, start, edits, facts);
+        }
         match backward.upgrade {
             Some(protocol) => upgrade(out, protocol),
             None => connection(out, backward.version, backward.closing),
@@ -380,27 +418,29 @@ mod tests {
     };
 
     fn onward(text: &str, policy: &HeaderPolicy, trusted: bool) -> String {
+        by_route("", text, policy, trusted)
+    }
+
+    /// On a route with these keys.
+    fn by_route(route: &str, text: &str, policy: &HeaderPolicy, trusted: bool) -> String {
+        let config = format!(
+            "listeners: [{{name: web, bind: '127.0.0.1:80', routes: [{{cluster: shop{route}}}]}}]\n\
+             clusters: [{{name: shop, endpoints: ['127.0.0.1:1']}}]\n"
+        );
+        let config = weir_config::parse_str(&config).unwrap().config;
+        let route = &config.listeners[0].routes[0];
         let mut head = RequestHead::default();
         parse::request(text.as_bytes(), &LIMITS, &mut head).unwrap();
         let id = RequestId::given(b"id-1").unwrap();
         let (peer, endpoint) = (&Peer::new(([192, 0, 2, 7], 5).into()), &Address::Ip(([10, 0, 0, 1], 80).into()));
-        let mut out = Vec::new();
+        let (mut out, id) = (Vec::new(), Some(&id));
+        let facts =
+            Facts { request: &head, client: peer.address.ip(), id, secure: false, cluster: "shop", server_name: "" };
         let left = Duration::from_millis(1500);
-        request(
-            &mut out,
-            &Onward {
-                head: &head,
-                policy,
-                peer,
-                trusted,
-                endpoint,
-                id: Some(&id),
-                left,
-                shadow: false,
-                upgrade: None,
-                call_left: None,
-            },
-        );
+        let (head, upgrade, call_left, shadow) = (&head, None, None, false);
+        let onward =
+            Onward { head, policy, route, facts, peer, trusted, endpoint, id, left, shadow, upgrade, call_left };
+        request(&mut out, &onward);
         String::from_utf8(out).unwrap()
     }
 
@@ -419,6 +459,35 @@ mod tests {
             "POST /x HTTP/1.1\r\nHost: a\r\nX-Stay: 2\r\nX-Forwarded-Proto: https\r\nContent-Length: 3\r\n\
              X-Forwarded-For: 1.1.1.1, 192.0.2.7\r\nX-Forwarded-Host: a\r\nX-Request-Id: id-1\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_route_rewrites_what_endpoints_see() {
+        let path = ", match: {path_prefix: /api}, rewrite: {path_prefix: /v1}";
+        for (route, target, line) in [
+            (path, "/api/x?y=/api", "GET /v1/x?y=/api"),
+            (path, "/api?y", "GET /v1?y"),
+            (path, "http://a/api/x?y", "GET /v1/x?y"),
+            (", rewrite: {path: /whole}", "/api/x?y", "GET /whole?y"),
+            (", rewrite: {path: /whole}", "http://a", "GET /whole"),
+        ] {
+            let onward = by_route(route, &format!("GET {target} HTTP/1.1\r\nHost: a:80\r\n\r\n"), &POLICY, false);
+            assert!(onward.starts_with(&format!("{line} HTTP/1.1\r\nHost: a")), "{route} {target}: {onward}");
+        }
+        let star = by_route(", rewrite: {path: /w}", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", &POLICY, false);
+        assert!(star.starts_with("OPTIONS * HTTP/1.1\r\n"), "{star}");
+        let host = by_route(", rewrite: {host: b.internal}", "GET / HTTP/1.1\r\nHost: a:80\r\n\r\n", &POLICY, false);
+        assert!(host.starts_with("GET / HTTP/1.1\r\nHost: b.internal\r\n"), "{host}");
+        assert!(host.contains("\r\nX-Forwarded-Host: a:80\r\n"), "{host}");
+    }
+
+    #[test]
+    fn a_route_changes_what_we_write_too() {
+        let route = ", headers: {request: {remove: [x-forwarded-for, x-old], set: {x-request-id: '{cluster}'}}}";
+        let text = "GET / HTTP/1.1\r\nHost: a\r\nX-Old: 1\r\n\r\n";
+        let wanted = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n\
+                      x-request-id: shop\r\n\r\n";
+        assert_eq!(by_route(route, text, &POLICY, false), wanted);
     }
 
     #[test]
@@ -446,10 +515,9 @@ mod tests {
         let id = RequestId::given(b"id-1").unwrap();
         let render = |framing, version, closing| {
             let mut out = Vec::new();
-            response(
-                &mut out,
-                &Backward { head: &head, framing, version, closing, id: Some(&id), fields: &[], upgrade: None },
-            );
+            let (head, id) = (&head, Some(&id));
+            let (fields, upgrade, edits) = (&[][..], None, None);
+            response(&mut out, &Backward { head, framing, version, closing, id, fields, upgrade, edits });
             String::from_utf8(out).unwrap()
         };
         assert_eq!(

@@ -28,10 +28,11 @@ use super::headers::Peer;
 use super::reply::{self, Fate};
 use super::serve::{Guard, Slot};
 use super::tunnel::{self, Tunnel};
-use crate::env::Env;
+use crate::env::{Env, Stream as _};
 use crate::http1::parse;
 use crate::http1::wire::{Io, Wire};
 use crate::http2::server::{self, ServerStream};
+use crate::tls::Secure;
 use crate::transport::Transport;
 
 /// What a client may send of one stream before we have passed it on.
@@ -56,6 +57,7 @@ pub(super) fn is_preface(bytes: &[u8]) -> bool {
 struct Shared<E: Env> {
     worker: Rc<Worker<E>>,
     peer: Peer,
+    secure: Option<Rc<Secure>>,
     bound: Rc<Bound>,
     /// Streams under way.
     open: Cell<u32>,
@@ -72,9 +74,13 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
     let Some((world, index)) = client.bound.place_of(&*worker, Protocol::Http) else { return };
     let listener = std::sync::Arc::clone(&world.snapshot.listeners[index]);
     drop(world);
+    let mut peer = client.peer;
+    // A stream knows no address of ours.
+    peer.to = peer.to.or_else(|| client.wire.io.local_addr().ok());
     let shared = Rc::new(Shared {
         worker: Rc::clone(&worker),
-        peer: client.peer,
+        peer,
+        secure: client.secure.clone(),
         bound: Rc::clone(&client.bound),
         open: Cell::new(0),
         begun: Cell::new(0),
@@ -281,7 +287,8 @@ async fn stream<E: Env>(open: Open<E>, request: Request<RecvStream>, mut respond
         return;
     };
     let stream = ServerStream::new(request.into_body(), respond, asked, framing);
-    let mut client = Client::stream(Transport::Served(Box::new(stream)), shared.peer, &shared.bound);
+    let mut client =
+        Client::stream(Transport::Served(Box::new(stream)), shared.peer, shared.secure.clone(), &shared.bound);
     let busy = slot.busy();
     client.busy = true;
     let served = match parsed {

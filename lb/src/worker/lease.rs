@@ -22,6 +22,8 @@ use super::pool::{Counted, Upstream};
 use super::room;
 use super::sessions::Sessions;
 use crate::env::Env;
+use crate::proxy::Ends;
+use crate::tls::Use;
 use crate::transport::Transport;
 
 /// An attempt that has its connection.
@@ -63,18 +65,20 @@ pub(crate) async fn lease<'w, E: Env>(
         flight.failed(failure.outcome, &inbound.story, client);
         return Err(failure);
     }
+    let ends = inbound.client.ends(cluster);
     let idle = if fresh {
         None
     } else {
-        worker.pool.borrow_mut().take(member.id, inbound.story.tried, cluster.config.pool.idle_timeout)
+        let whose = ends.map(|ends| ends.from);
+        worker.pool.borrow_mut().take(member.id, &cluster.config, whose, inbound.story.tried)
     };
     let connection = match idle {
         Some(upstream) => {
             flight.load().reuses.add(1);
             Ok((upstream, true))
         }
-        None if speaks_http2(worker, cluster, member) => join(worker, cluster, index, fresh, tries, inbound).await,
-        None => dial(worker, cluster, index, tries, inbound).await.map(|upstream| (upstream, false)),
+        None if is_shared(worker, cluster, member) => join(worker, cluster, index, fresh, tries, inbound).await,
+        None => dial(worker, cluster, index, ends, tries, inbound).await.map(|upstream| (upstream, false)),
     };
     match connection {
         Ok((upstream, reused)) => Ok(Leased { upstream, reused, member, index, cluster, flight }),
@@ -88,7 +92,11 @@ pub(crate) async fn lease<'w, E: Env>(
 }
 
 /// Whether requests to the endpoint share connections, as far as is known.
-fn speaks_http2<E: Env>(worker: &Worker<E>, cluster: &Cluster, member: &Member) -> bool {
+fn is_shared<E: Env>(worker: &Worker<E>, cluster: &Cluster, member: &Member) -> bool {
+    if cluster.config.proxy_protocol.is_some() {
+        // One that tells of a client is that client's.
+        return false;
+    }
     match cluster.config.protocol {
         HttpVersion::H1 => false,
         HttpVersion::H2 => true,
@@ -109,7 +117,7 @@ async fn join<E: Env>(
     let member = &cluster.members[index];
     let patience = Instant::now() + cluster.config.connect.timeout.min(tries.left(Instant::now()));
     loop {
-        let found = if fresh { None } else { worker.pool.borrow_mut().sessions.stream(member.id) };
+        let found = if fresh { None } else { worker.pool.borrow_mut().sessions.stream(member.id, &cluster.config) };
         if let Some((stream, in_use)) = found {
             member.load.of(worker.index).reuses.add(1);
             return Ok((Upstream::stream(Transport::Asked(Box::new(stream)), in_use), true));
@@ -117,7 +125,7 @@ async fn join<E: Env>(
         let opening = worker.pool.borrow_mut().sessions.opening(member.id);
         let Err(opened) = opening else {
             let _opening = Opening { worker, endpoint: member.id };
-            return dial(worker, cluster, index, tries, inbound).await.map(|upstream| (upstream, false));
+            return dial(worker, cluster, index, None, tries, inbound).await.map(|upstream| (upstream, false));
         };
         if timeout_at(patience, opened.notified()).await.is_err() {
             return Err(Failure::new(Reason::ConnectTimeout, Safety::NothingSent));
@@ -142,6 +150,7 @@ async fn dial<E: Env>(
     worker: &Worker<E>,
     cluster: &Cluster,
     index: usize,
+    ends: Option<Ends>,
     tries: &mut Tries<'_>,
     inbound: &mut Inbound<'_, E::Stream>,
 ) -> Result<Box<Upstream<Transport<E::Stream>>>, Failure> {
@@ -150,7 +159,7 @@ async fn dial<E: Env>(
     let place = place(worker).ok_or(LOCAL_FAILURE)?;
     let how = &cluster.config.connect;
     let most = how.timeout.min(tries.left(Instant::now()));
-    let mut connecting = pin!(connect(worker, cluster, member, (place, permits)));
+    let mut connecting = pin!(connect(worker, cluster, member, ends, (place, permits)));
     let soon = tries.dial_patience(inbound.story.attempts).filter(|soon| *soon < most);
     let mut connected = timeout(soon.unwrap_or(most), &mut connecting).await;
     if let (Err(_), Some(soon)) = (&connected, soon)
@@ -173,11 +182,12 @@ pub(super) async fn connect<E: Env>(
     worker: &Worker<E>,
     cluster: &Cluster,
     member: &Member,
+    ends: Option<Ends>,
     room: (Place, [Permit; 2]),
 ) -> Result<Box<Upstream<Transport<E::Stream>>>, Reason> {
-    let transport = worker.connect(cluster, member).await.map_err(|unopened| unopened.reason())?;
+    let transport = worker.connect(cluster, member, ends, Use::Http).await.map_err(|unopened| unopened.reason())?;
     let (place, permits) = room;
-    let opened = Counted::new(Arc::clone(&member.load), worker.index, place, permits);
+    let opened = Counted::new(Arc::clone(&member.load), worker.index, &cluster.config, place, permits);
     let shared = match cluster.config.protocol {
         HttpVersion::H1 => false,
         HttpVersion::H2 => true,
@@ -187,12 +197,16 @@ pub(super) async fn connect<E: Env>(
         if cluster.config.protocol == HttpVersion::Auto {
             worker.pool.borrow_mut().sessions.declines(member.id);
         }
-        return Ok(Upstream::new(transport, opened));
+        let mut upstream = Upstream::new(transport, opened);
+        upstream.whose = ends.map(|ends| ends.from);
+        return Ok(upstream);
     }
     let secure = transport.is_secure();
     let begun = Sessions::begin(transport, secure, opened).await;
     let (session, (stream, in_use)) = begun.map_err(|_| Reason::UpstreamReset)?;
-    worker.pool.borrow_mut().sessions.keep(member.id, session);
+    if cluster.config.proxy_protocol.is_none() {
+        worker.pool.borrow_mut().sessions.keep(member.id, session);
+    }
     Ok(Upstream::stream(Transport::Asked(Box::new(stream)), in_use))
 }
 

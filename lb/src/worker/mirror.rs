@@ -17,6 +17,7 @@ use weir_core::release::Mirror;
 use weir_core::release::load::MirrorLoad;
 use weir_core::snapshot::{Breaker, Cluster, Listener};
 
+use super::edits::Facts;
 use super::exchange::poll_head;
 use super::flight::{ClusterFlight, Flight, Held};
 use super::forward::Inbound;
@@ -90,6 +91,8 @@ fn copy<E: Env>(
     let onward = Onward {
         head: &heads.request,
         policy: &listener.config.headers,
+        route: listener.config.routes.get(story.route?)?,
+        facts: Facts::of(&client.peer, &heads.request, story, cluster.config.name.as_str()),
         peer: &client.peer,
         trusted: *trusted,
         endpoint: cluster.members[member].address(),
@@ -155,7 +158,7 @@ async fn exchange<E: Env>(
     to_head: bool,
 ) -> Result<u16, Reason> {
     let id = cluster.members[member].id;
-    let idle = worker.pool.borrow_mut().take(id, Instant::now(), cluster.config.pool.idle_timeout);
+    let idle = worker.pool.borrow_mut().take(id, &cluster.config, None, Instant::now());
     if let Some(mut upstream) = idle {
         let answered = ask(worker, &mut upstream, bytes, to_head).await;
         // One that idled and had been closed says nothing of its endpoint.
@@ -220,13 +223,13 @@ async fn dial<E: Env>(
     member: usize,
 ) -> Result<Box<Upstream<Transport<E::Stream>>>, Reason> {
     let member = &cluster.members[member];
-    if let Some((stream, in_use)) = worker.pool.borrow_mut().sessions.stream(member.id) {
+    if let Some((stream, in_use)) = worker.pool.borrow_mut().sessions.stream(member.id, &cluster.config) {
         return Ok(Upstream::stream(Transport::Asked(Box::new(stream)), in_use));
     }
     let full = member.live.connections.is_full() || cluster.live.connections.is_full();
     let permits = if full { None } else { member.live.connections.take().zip(cluster.live.connections.take()) };
     let (own, shared) = permits.ok_or(Reason::QueueFull)?;
     let place = worker.budget.for_endpoint().ok_or(Reason::ConnectLocal)?;
-    let connecting = lease::connect(worker, cluster, member, (place, [own, shared]));
+    let connecting = lease::connect(worker, cluster, member, None, (place, [own, shared]));
     timeout(cluster.config.connect.timeout, connecting).await.unwrap_or(Err(Reason::ConnectTimeout))
 }

@@ -7,6 +7,7 @@
 
 pub(crate) mod accept;
 mod affinity;
+mod answer;
 mod arrive;
 mod attempts;
 pub(crate) mod budget;
@@ -14,9 +15,11 @@ mod choice;
 mod client;
 mod deadline;
 mod decision;
+mod edits;
 mod exchange;
 mod flight;
 mod forward;
+mod gate;
 mod headers;
 mod http2;
 mod lease;
@@ -56,12 +59,14 @@ use crate::http1::wire::Scratch;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
 use crate::observe::decision::Report;
+use crate::proxy::Ends;
+use crate::tls::{Book, Use};
 use crate::transport::{self, Transport, Unopened, Way};
 use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
 use pool::Pool;
-use tcp::Pipes;
+use tcp::{Pipes, Watches};
 
 /// What a worker is told to do.
 #[derive(Debug)]
@@ -74,6 +79,15 @@ pub(crate) enum Order<R> {
     Drain,
     /// Stop now.
     Cut,
+}
+
+/// What control publishes and workers read.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    /// For every request.
+    pub(crate) truth: Arc<ArcSwap<Snapshot>>,
+    /// For every connection with TLS.
+    pub(crate) book: Arc<ArcSwap<Book>>,
 }
 
 /// How a worker ended.
@@ -111,11 +125,13 @@ pub(crate) struct Worker<E: Env> {
     pub(crate) budget: Budget,
     pub(crate) scratch: Scratch,
     pipes: Pipes,
+    watches: Watches,
     pub(crate) dice: RefCell<Dice>,
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
     pub(crate) access: RefCell<AccessWriter>,
     truth: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    book: RefCell<Cache<Arc<ArcSwap<Book>>, Arc<Book>>>,
     world: RefCell<Rc<World>>,
     doors: RefCell<HashMap<(ListenerName, Address), Door>>,
     /// One for each connection, to wake the idle ones when they are to end.
@@ -146,7 +162,7 @@ impl<E: Env> Worker<E> {
     pub(crate) fn new(
         env: E,
         index: usize,
-        truth: Arc<ArcSwap<Snapshot>>,
+        Published { truth, book }: Published,
         counts: Arc<ProcessCounts>,
         reports: mpsc::Sender<Report>,
         access: AccessWriter,
@@ -163,6 +179,7 @@ impl<E: Env> Worker<E> {
             counts,
             reports,
             pipes: Pipes::new(budget.clone()),
+            watches: Watches::default(),
             budget,
             scratch: Scratch::new(),
             dice: RefCell::new(dice),
@@ -170,6 +187,7 @@ impl<E: Env> Worker<E> {
             pool: RefCell::new(Pool::new()),
             access: RefCell::new(access),
             truth: RefCell::new(truth),
+            book: RefCell::new(Cache::new(book)),
             world: RefCell::new(world),
             doors: RefCell::default(),
             connections: RefCell::default(),
@@ -246,6 +264,7 @@ impl<E: Env> Worker<E> {
         let changed = self.doors.borrow().values().filter(|door| door.bound.follow(&world, &newer)).count();
         drop(world);
         self.called.lend(self.index, &newer.snapshot);
+        self.watches.look(&newer.snapshot);
         *self.world.borrow_mut() = Rc::clone(&newer);
         if changed > 0 {
             self.wake_all();
@@ -284,8 +303,24 @@ impl<E: Env> Worker<E> {
     }
 
     /// A new connection to an endpoint; its timeout is the caller's to keep.
-    pub(crate) async fn connect(&self, cluster: &Cluster, member: &Member) -> Result<Transport<E::Stream>, Unopened> {
-        transport::open(&self.env, member.address(), Way { connect: &cluster.config.connect }).await
+    /// With PROXY protocol the endpoint is told of `ends`; without any, that it is for ourselves.
+    pub(crate) async fn connect(
+        &self,
+        cluster: &Cluster,
+        member: &Member,
+        ends: Option<Ends>,
+        for_what: Use,
+    ) -> Result<Transport<E::Stream>, Unopened> {
+        let config = &cluster.config;
+        let proxy = config.proxy_protocol.map(|version| (version, ends));
+        let tls = if config.tls.is_none() { None } else { transport::connector(&self.book(), config)? };
+        let (connect, tls, host) = (&config.connect, tls.as_deref(), member.host.as_deref());
+        transport::open(&self.env, member.address(), Way { connect, proxy, tls, host, for_what }).await
+    }
+
+    /// What TLS is spoken now.
+    pub(crate) fn book(&self) -> Arc<Book> {
+        Arc::clone(self.book.borrow_mut().load())
     }
 
     pub(crate) fn lend_heads(&self) -> Box<Heads> {

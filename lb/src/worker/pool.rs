@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
+use weir_config::model;
 use weir_core::endpoint::EndpointId;
 use weir_core::limits::Permit;
 use weir_core::load::{EndpointLoad, Shards};
@@ -25,13 +27,14 @@ use crate::http1::wire::{Io, Wire};
 #[derive(Debug)]
 pub(crate) struct Upstream<S> {
     pub(crate) wire: Wire<S>,
+    /// The client it told its endpoint of, if it did: it may carry nobody else's requests.
+    pub(crate) whose: Option<SocketAddr>,
     held: Held,
 }
 
 /// What a connection holds for as long as it is open.
 #[derive(Debug)]
 enum Held {
-    #[expect(dead_code, reason = "held, and given back by being dropped")]
     Own(Counted),
     /// A stream's part of a connection that others use too.
     Shared(InUse),
@@ -42,6 +45,8 @@ enum Held {
 pub(crate) struct Counted {
     load: Arc<Shards<EndpointLoad>>,
     worker: usize,
+    /// What it was opened by must still hold when it is used again.
+    cluster: Opened,
     _place: Place,
     /// Of what its endpoint and its cluster may have open.
     _permits: [Permit; 2],
@@ -49,10 +54,42 @@ pub(crate) struct Counted {
 
 impl Counted {
     /// One that was just opened in `place`.
-    pub(crate) fn new(load: Arc<Shards<EndpointLoad>>, worker: usize, place: Place, permits: [Permit; 2]) -> Self {
+    pub(crate) fn new(
+        load: Arc<Shards<EndpointLoad>>,
+        worker: usize,
+        cluster: &Arc<model::Cluster>,
+        place: Place,
+        permits: [Permit; 2],
+    ) -> Self {
         load.of(worker).connects.add(1);
         load.of(worker).connections.add(1);
-        Self { load, worker, _place: place, _permits: permits }
+        Self { load, worker, cluster: Opened(Arc::clone(cluster)), _place: place, _permits: permits }
+    }
+
+    /// By what it was opened.
+    pub(crate) fn opened(&self) -> Opened {
+        self.cluster.clone()
+    }
+}
+
+/// A cluster as it was when a connection was opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened(Arc<model::Cluster>);
+
+impl Opened {
+    /// Whether it would be opened the same way for `cluster` as it is now. One that was opened in the
+    /// clear, or verified by other authorities, is not what the operator wants any more.
+    pub(crate) fn is_for(&mut self, cluster: &Arc<model::Cluster>) -> bool {
+        if Arc::ptr_eq(&self.0, cluster) {
+            return true;
+        }
+        let (before, now) = (&*self.0, &**cluster);
+        let same =
+            before.tls == now.tls && before.protocol == now.protocol && before.proxy_protocol == now.proxy_protocol;
+        if same {
+            self.0 = Arc::clone(cluster);
+        }
+        same
     }
 }
 
@@ -65,12 +102,12 @@ impl Drop for Counted {
 impl<S: Io> Upstream<S> {
     /// A connection of its own, just opened.
     pub(crate) fn new(io: S, opened: Counted) -> Box<Self> {
-        Box::new(Self { wire: Wire::new(io), held: Held::Own(opened) })
+        Box::new(Self { wire: Wire::new(io), whose: None, held: Held::Own(opened) })
     }
 
     /// One stream of a connection.
     pub(crate) fn stream(io: S, in_use: InUse) -> Box<Self> {
-        Box::new(Self { wire: Wire::new(io), held: Held::Shared(in_use) })
+        Box::new(Self { wire: Wire::new(io), whose: None, held: Held::Shared(in_use) })
     }
 
     /// Its connection, should it be one that is shared, is given no more streams.
@@ -83,6 +120,14 @@ impl<S: Io> Upstream<S> {
     /// Whether nothing is left over in either direction.
     pub(crate) fn is_spent(&self) -> bool {
         self.wire.outbox.is_empty() && self.wire.inbox.is_empty()
+    }
+
+    /// Whether `cluster` as it is now would open it the same way.
+    fn is_for(&mut self, cluster: &Arc<model::Cluster>) -> bool {
+        match &mut self.held {
+            Held::Own(counted) => counted.cluster.is_for(cluster),
+            Held::Shared(_) => false,
+        }
     }
 
     /// Whether the endpoint has neither closed it nor sent what nobody asked for.
@@ -113,16 +158,20 @@ impl<S: Io> Pool<S> {
         Self { idle: HashMap::default(), sessions: Sessions::default() }
     }
 
-    /// The connection to `endpoint` that was used last, if one is left that still stands.
+    /// The connection to `endpoint` that was used last, if one is left that still stands; of those
+    /// that belong to a client, only `whose`.
     pub(crate) fn take(
         &mut self,
         endpoint: EndpointId,
+        cluster: &Arc<model::Cluster>,
+        whose: Option<SocketAddr>,
         now: Instant,
-        idle_timeout: Duration,
     ) -> Option<Box<Upstream<S>>> {
         let idle = self.idle.get_mut(&endpoint)?;
-        while let Some(Idle { mut upstream, since }) = idle.pop() {
-            if now.saturating_duration_since(since) < idle_timeout && upstream.is_quiet() {
+        while let Some(at) = idle.iter().rposition(|idle| idle.upstream.whose == whose) {
+            let Idle { mut upstream, since } = idle.remove(at);
+            let fresh = now.saturating_duration_since(since) < cluster.pool.idle_timeout;
+            if fresh && upstream.is_for(cluster) && upstream.is_quiet() {
                 return Some(upstream);
             }
         }
@@ -214,12 +263,46 @@ mod tests {
                 Counted::new(
                     Arc::clone(load),
                     0,
+                    &cluster(),
                     Budget::new(100, 1).for_endpoint().unwrap(),
                     [Permit::UNLIMITED, Permit::UNLIMITED],
                 ),
             ),
             theirs,
         )
+    }
+
+    fn cluster() -> Arc<model::Cluster> {
+        let text = "listeners: [{name: web, bind: '127.0.0.1:80', cluster: app}]\n\
+                    clusters: [{name: app, endpoints: ['10.0.0.1:80'], pool: {idle_timeout: 60s}}]";
+        Arc::clone(&weir_config::parse_str(text).unwrap().config.clusters[0])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_opened_another_way_is_not_used_again() {
+        let load = Arc::new(Shards::new(1));
+        let mut pool = Pool::new();
+        let now = Instant::now();
+        let ends: Vec<_> = (0..2)
+            .map(|_| {
+                let (upstream, end) = connection(&load);
+                pool.give(ENDPOINT, upstream, now, 10);
+                end
+            })
+            .collect();
+        let mut renamed = (*cluster()).clone();
+        renamed.pool.max_idle = 7;
+        assert!(pool.take(ENDPOINT, &Arc::new(renamed), None, now).is_some(), "it would be opened the same way");
+        let mut secured = (*cluster()).clone();
+        secured.tls = Some(model::ClientTls {
+            server_name: None,
+            trust: model::Trust::System,
+            certificate: None,
+            min_version: model::TlsVersion::V12,
+        });
+        assert!(pool.take(ENDPOINT, &Arc::new(secured), None, now).is_none());
+        assert_eq!(open(&load), 0);
+        drop(ends);
     }
 
     fn open(load: &Shards<EndpointLoad>) -> u64 {
@@ -240,9 +323,31 @@ mod tests {
         assert_eq!(open(&load), 3);
         drop(second_end);
         third_end.write_all(b"HTTP/1.1 408 Too late\r\n").await.unwrap();
-        assert!(pool.take(ENDPOINT, now, MINUTE).is_some());
-        assert!(pool.take(ENDPOINT, now, MINUTE).is_none());
+        assert!(pool.take(ENDPOINT, &cluster(), None, now).is_some());
+        assert!(pool.take(ENDPOINT, &cluster(), None, now).is_none());
         assert_eq!(open(&load), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_told_of_a_client_serves_no_other() {
+        let load = Arc::new(Shards::new(1));
+        let (mut pool, now) = (Pool::new(), Instant::now());
+        let whose = |port| Some(SocketAddr::from(([10, 0, 0, 1], port)));
+        let ends: Vec<_> = [whose(1), None, whose(2)]
+            .into_iter()
+            .map(|whose| {
+                let (mut upstream, end) = connection(&load);
+                upstream.whose = whose;
+                pool.give(ENDPOINT, upstream, now, 10);
+                end
+            })
+            .collect();
+        assert!(pool.take(ENDPOINT, &cluster(), whose(3), now).is_none());
+        for whose in [whose(1), whose(2), None] {
+            assert_eq!(pool.take(ENDPOINT, &cluster(), whose, now).unwrap().whose, whose);
+            assert!(pool.take(ENDPOINT, &cluster(), whose, now).is_none());
+        }
+        drop(ends);
     }
 
     #[tokio::test(start_paused = true)]

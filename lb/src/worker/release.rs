@@ -11,7 +11,6 @@ use weir_core::explain::{self, Heard};
 use weir_core::reason::Side;
 use weir_core::release::load::ArmLoad;
 use weir_core::release::{self, Decided, Handed, Release, Why};
-use weir_core::snapshot::Listener;
 
 use super::affinity;
 use super::forward::Inbound;
@@ -32,15 +31,9 @@ pub(crate) struct Gray {
 }
 
 /// Step 6: the version. Whoever is handed an id is handed it with the answer.
-pub(crate) fn decide<E: Env>(
-    worker: &Worker<E>,
-    world: &World,
-    listener: &Listener,
-    at: usize,
-    inbound: &mut Inbound<'_, E::Stream>,
-) {
+pub(crate) fn decide<E: Env>(worker: &Worker<E>, world: &World, at: usize, inbound: &mut Inbound<'_, E::Stream>) {
     let release = &world.snapshot.releases[at];
-    let asked = affinity::asked(&listener.config, &inbound.heads.request, &inbound.client.peer);
+    let asked = affinity::asked(&inbound.heads.request, inbound.client_address());
     let mut dice = worker.dice.borrow_mut();
     let clusters = &world.snapshot.clusters;
     let (decided, heard) = match inbound.story.kept {

@@ -1,6 +1,7 @@
 //! Step 12: what the client gets, an endpoint's answer or one of ours, and what is told of it.
 //!
-//! The only file that makes a local answer: a [`Reason`] gives status, header and body.
+//! A [`Reason`] gives status, header and body of a local answer; those that routes give because they
+//! were told to are [`super::answer`]'s.
 
 use std::future::poll_fn;
 use std::io::Write;
@@ -16,9 +17,10 @@ use weir_core::route::Headers;
 use weir_core::snapshot::{Listener, Member};
 
 use super::client::{Client, Heads};
+use super::edits::{self, Facts};
 use super::exchange::{Answered, upload_failure};
 use super::forward::{Inbound, Refused};
-use super::headers::{self, Backward};
+use super::headers::{self, Backward, Peer};
 use super::lease::Leased;
 use super::relay::{Broken, Outgoing, Relay};
 use super::release;
@@ -68,6 +70,8 @@ pub(crate) async fn finish<E: Env>(
         || framing == Framing::UntilClose
         || worker.is_draining()
         || client.bound.is_closed();
+    let edits = story.route.map(|at| &listener.config.routes[at].response_headers).filter(|edits| !edits.is_empty());
+    let facts = Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str());
     let backward = Backward {
         head: response,
         framing,
@@ -76,6 +80,7 @@ pub(crate) async fn finish<E: Env>(
         id: story.id.as_ref(),
         fields: &story.fields,
         upgrade: None,
+        edits: edits.map(|edits| (edits, facts)),
     };
     headers::response(client.wire.outbox.tail(), &backward);
     story.status = response.status;
@@ -197,18 +202,46 @@ pub(crate) async fn refuse<E: Env>(
     if meaning.status == 0 {
         return Fate::Abort;
     }
-    let unread = request.is_connect() || !take_body(client, request, upload);
-    let closing = unread || !request.keep_alive || worker.is_draining() || client.bound.is_closed();
+    let ending = ending(worker, client, request, upload);
     story.status = meaning.status;
     if story.grpc {
         // A call is answered by HTTP whatever becomes of it.
         story.status = 200;
         story.code = Some(status.map_or_else(|| Code::of(reason), Code::of_http));
     }
-    let says = Says { meaning, retry_after, closing };
+    let says = Says { meaning, retry_after, closing: ending.closing };
     story.body_out = local_answer(listener, client, request, &says, story) as u64;
-    let flushed = flush(client, listener).await;
-    match flushed {
+    end(listener, client, request, ending).await
+}
+
+/// How the connection goes on after an answer of our own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    /// Some of the request may still come.
+    unread: bool,
+    pub(super) closing: bool,
+}
+
+/// Skips the request's body if that can be done; how the connection goes on after the answer.
+pub(super) fn ending<E: Env>(
+    worker: &Worker<E>,
+    client: &mut Client<E::Stream>,
+    request: &RequestHead,
+    upload: &Relay,
+) -> Ending {
+    let unread = request.is_connect() || !take_body(client, request, upload);
+    let closing = unread || !request.keep_alive || worker.is_draining() || client.bound.is_closed();
+    Ending { unread, closing }
+}
+
+/// Sends the answer that is written.
+pub(super) async fn end<S: Stream>(
+    listener: &Listener,
+    client: &mut Client<S>,
+    request: &RequestHead,
+    Ending { unread, closing }: Ending,
+) -> Fate {
+    match flush(client, listener).await {
         Ok(()) if closing => Fate::Close { unread: unread || request.keep_alive },
         Ok(()) => Fate::Keep,
         Err(()) => Fate::Abort,
@@ -284,6 +317,7 @@ fn local_answer<S: Stream>(
     story: &Story,
 ) -> usize {
     let out = client.wire.outbox.tail();
+    let start = out.len();
     let body = match story.code {
         Some(code) => {
             call_head(out, code, says);
@@ -301,6 +335,7 @@ fn local_answer<S: Stream>(
     if let Some(kept) = &story.kept {
         kept.push_field(out);
     }
+    edit(out, start, listener, &client.peer, request, story);
     headers::connection(out, request.version, says.closing);
     out.extend_from_slice(b"\r\n");
     if request.is_head() {
@@ -352,6 +387,21 @@ fn answer_head(out: &mut Vec<u8>, request: &RequestHead, says: &Says, story: &St
     body
 }
 
+/// What the route changes in an answer of our own, the head of which `out` holds from `start` on.
+pub(super) fn edit(
+    out: &mut Vec<u8>,
+    start: usize,
+    listener: &Listener,
+    peer: &Peer,
+    request: &RequestHead,
+    story: &Story,
+) {
+    let Some(route) = story.route.map(|at| &listener.config.routes[at]) else { return };
+    if !route.response_headers.is_empty() {
+        edits::apply(out, start, &route.response_headers, &Facts::of(peer, request, story, ""));
+    }
+}
+
 /// Whether the client would rather read JSON.
 fn wants_json(request: &RequestHead) -> bool {
     request.fields.get("accept").is_some_and(|accept| accept.windows(4).any(|part| part.eq_ignore_ascii_case(b"json")))
@@ -379,8 +429,10 @@ pub(crate) fn tell<E: Env>(
             took: story.began.elapsed(),
             first_byte: story.answered.map(|answered| answered - story.began),
             peer: client.peer.address,
+            told: story.told,
             listener: listener.config.name.as_str(),
             route: route.and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
+            server_name: None,
             cluster: cluster.map(|cluster| cluster.config.name.as_str()),
             endpoint: story.endpoint.and_then(|at| cluster?.members.get(at)).map(Member::address),
             gray: story.gray.map(|gray| release::line(&world.snapshot.releases[gray.release], gray.decided)),

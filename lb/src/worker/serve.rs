@@ -2,13 +2,14 @@
 //! its one [session](super::tcp).
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::time::Instant;
 use weir_config::model::Protocol;
+use weir_core::clients::Seat;
 use weir_core::load::{ListenerLoad, Shards};
 use weir_core::reason::Reason;
 use weir_core::snapshot::Listener;
@@ -38,7 +39,18 @@ pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: Soc
         stream.abort_on_close();
         return;
     };
-    let guard = Guard::new(worker, Arc::clone(&listener.load), place);
+    let mut guard = Guard::new(worker, Arc::clone(&listener.load), place);
+    // Whose it is may be told only later.
+    if listener.config.proxy_protocol.is_none() {
+        match seat(listener, peer.ip()) {
+            Ok(seat) => guard.seat = seat,
+            Err(reason) => {
+                load.reasons[reason].add(1);
+                stream.abort_on_close();
+                return;
+            }
+        }
+    }
     if arrive::says_something(listener) {
         drop(tokio::task::spawn_local(arrive::arrive(guard, stream, peer, Rc::clone(bound))));
         return;
@@ -48,6 +60,16 @@ pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: Soc
         Protocol::Http => drop(tokio::task::spawn_local(connection(guard, client))),
         Protocol::Tcp | Protocol::Udp => drop(tokio::task::spawn_local(tcp::session(guard, client))),
     }
+}
+
+/// One more connection of `client`, if it may have one.
+pub(super) fn seat(listener: &Listener, client: IpAddr) -> Result<Option<Seat>, Reason> {
+    let config = &listener.config;
+    if config.protocol == Protocol::Tcp && !config.access.admits(client) {
+        return Err(Reason::AccessDenied);
+    }
+    let Some(most) = config.limits.connections_per_client else { return Ok(None) };
+    listener.clients.enter(client, most).map(Some).ok_or(Reason::TooManyConnections)
 }
 
 /// Whether the listener's own limit allows one more.
@@ -72,7 +94,7 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
         let next = client.next(worker, &patience).await;
         let Some((world, index)) = client.bound.place_of(&**worker, Protocol::Http) else { return };
         let (heads, served) = match next {
-            Next::Closed => break,
+            Next::Closed => return client.part(),
             Next::Request(mut heads) => {
                 let _busy = guard.busy();
                 client.busy = true;
@@ -111,13 +133,15 @@ pub(super) struct Guard<E: Env> {
     pub(super) worker: Rc<Worker<E>>,
     load: Arc<Shards<ListenerLoad>>,
     slot: Slot<E>,
+    /// Of what its client may have open.
+    pub(super) seat: Option<Seat>,
     _place: Place,
 }
 
 impl<E: Env> Guard<E> {
     fn new(worker: &Rc<Worker<E>>, load: Arc<Shards<ListenerLoad>>, place: Place) -> Self {
         load.of(worker.index).open.add(1);
-        Self { worker: Rc::clone(worker), load, slot: Slot::new(worker), _place: place }
+        Self { worker: Rc::clone(worker), load, slot: Slot::new(worker), seat: None, _place: place }
     }
 
     /// Leaves the task's waker with the worker, so that it can be woken to end.
@@ -197,6 +221,7 @@ mod tests {
     use crate::env::Os;
     use crate::observe::ProcessCounts;
     use crate::observe::access::AccessWriter;
+    use crate::worker::Published;
     use crate::worker::budget::Budget;
 
     const CONFIG: &str = "\
@@ -215,7 +240,8 @@ clusters: [{name: app, endpoints: ['127.0.0.1:81']}]
         let access = AccessWriter::nowhere(Arc::clone(&counts));
         let truth = Arc::new(ArcSwap::new(snapshot));
         let (reports, _heard) = tokio::sync::mpsc::channel(1);
-        let worker = Worker::new(Os::new(), 0, truth, Arc::clone(&counts), reports, access, Budget::new(100, 1));
+        let published = Published { truth, book: Arc::default() };
+        let worker = Worker::new(Os::new(), 0, published, Arc::clone(&counts), reports, access, Budget::new(100, 1));
         let guard = || Guard::new(&worker, Arc::clone(&load), worker.budget.for_client().unwrap());
         let (doomed, other) = (guard(), guard());
         let tasks = LocalSet::new();

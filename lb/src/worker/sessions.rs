@@ -6,6 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,10 +15,11 @@ use h2::client::{Builder, Connection, SendRequest};
 use h2::{Ping, PingPong};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use weir_config::model;
 use weir_core::endpoint::EndpointId;
 
 use super::deadline::Deadline;
-use super::pool::Counted;
+use super::pool::{Counted, Opened};
 use crate::http1::wire::Io;
 use crate::http2::client::ClientStream;
 
@@ -41,6 +43,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 struct Session {
     send: SendRequest<Bytes>,
     secure: bool,
+    opened: Opened,
     streams: Rc<Streams>,
 }
 
@@ -88,10 +91,15 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// A stream on a connection to `endpoint`, if one has room.
-    pub(crate) fn stream(&mut self, endpoint: EndpointId) -> Option<(ClientStream, InUse)> {
+    /// A stream on a connection to `endpoint`, if one has room that `cluster` as it is now would open
+    /// the same way; others are given no more streams.
+    pub(crate) fn stream(
+        &mut self,
+        endpoint: EndpointId,
+        cluster: &Arc<model::Cluster>,
+    ) -> Option<(ClientStream, InUse)> {
         let sessions = self.open.get_mut(&endpoint)?;
-        sessions.retain(|session| !session.streams.closed.get());
+        sessions.retain_mut(|session| !session.streams.closed.get() && session.opened.is_for(cluster));
         let session = sessions
             .iter()
             .find(|session| session.streams.open.get() < session.send.current_max_send_streams().min(STREAMS_MAX))?;
@@ -158,9 +166,9 @@ impl Sessions {
         let streams =
             Rc::new(Streams { open: Cell::new(0), closed: Cell::new(false), free_since: Cell::new(Instant::now()) });
         let first = (ClientStream::new(send.clone(), secure), InUse::begin(&streams));
-        let ping = connection.ping_pong();
+        let (ping, opened) = (connection.ping_pong(), counted.opened());
         tokio::task::spawn_local(drive(connection, ping, Rc::clone(&streams), counted));
-        Ok((NewSession(Session { send, secure, streams }), first))
+        Ok((NewSession(Session { send, secure, opened, streams }), first))
     }
 
     /// Keeps it for more streams.

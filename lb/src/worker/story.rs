@@ -1,5 +1,6 @@
 //! What happened to one request, from head to end: for the counters and for the access line.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -18,6 +19,10 @@ use super::release::Gray;
 #[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) began: Instant,
+    /// Who asks, if a trusted proxy tells another address than its own.
+    pub(crate) told: Option<IpAddr>,
+    /// It came over TLS, to us or to a proxy that is believed.
+    pub(crate) secure: bool,
     /// When the head of the endpoint's answer was there.
     pub(crate) answered: Option<Instant>,
     /// The index of its route, once found.
@@ -54,6 +59,8 @@ impl Story {
     pub(crate) const fn begin(now: Instant) -> Self {
         Self {
             began: now,
+            told: None,
+            secure: false,
             answered: None,
             route: None,
             endpoint: None,
@@ -72,6 +79,11 @@ impl Story {
             body_in: 0,
             body_out: 0,
         }
+    }
+
+    /// Who asks: `peer`, or whom a trusted one speaks for.
+    pub(crate) fn client(&self, peer: IpAddr) -> IpAddr {
+        self.told.unwrap_or(peer)
     }
 
     /// Which of its route's clusters served it.

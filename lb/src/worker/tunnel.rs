@@ -7,6 +7,7 @@
 //! for days, so it holds only what it needs: no heads, no buffers, no generation.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use weir_core::retry::Denied;
 use weir_core::snapshot::Listener;
 
 use super::client::{Client, Heads};
+use super::edits::Facts;
 use super::exchange::Answered;
 use super::forward::Inbound;
 use super::headers::{self, Backward, RequestId};
@@ -152,6 +154,8 @@ struct Told {
     denied: Option<Denied>,
     status: u16,
     id: Option<RequestId>,
+    /// The client's address, as a trusted proxy tells it.
+    client: Option<IpAddr>,
     /// Method, host and target, one after the other, and where the first two end.
     asked: Box<[u8]>,
     ends: [u32; 2],
@@ -185,6 +189,8 @@ pub(crate) fn agree<E: Env>(
     let (mut upstream, flight) = (leased.upstream, leased.flight);
     story.status = response.status;
     story.ended = story.answered;
+    let edits = story.route.map(|at| &listener.config.routes[at].response_headers).filter(|edits| !edits.is_empty());
+    let facts = Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str());
     let backward = Backward {
         head: response,
         // It has no body, and says nothing of one.
@@ -194,6 +200,7 @@ pub(crate) fn agree<E: Env>(
         id: story.id.as_ref(),
         fields: &story.fields,
         upgrade: wish.protocol(request),
+        edits: edits.map(|edits| (edits, facts)),
     };
     headers::response(client.wire.outbox.tail(), &backward);
     let take = |count: &mut u64| std::mem::take(count);
@@ -339,8 +346,10 @@ impl<S: Stream> Tunnel<S> {
             took: told.began.elapsed(),
             first_byte: told.opened.map(|opened| opened - told.began),
             peer: client.peer.address,
+            told: told.client,
             listener: told.listener.as_str(),
             route: told.route.as_ref().map(RouteName::as_str),
+            server_name: None,
             cluster: Some(told.cluster.as_str()),
             endpoint: Some(&told.endpoint.address),
             gray: told.release.as_ref().map(|(release, decided)| release::line(release, *decided)),
@@ -390,6 +399,7 @@ impl Told {
             denied: story.denied,
             status: story.status,
             id: story.id,
+            client: story.told,
             asked: [method.as_bytes(), host.as_bytes(), target].concat().into(),
             ends,
         }

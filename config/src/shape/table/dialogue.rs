@@ -1,6 +1,6 @@
 //! Probes that ask a service of their own, or say what is written and listen for an answer.
 
-use crate::shape::Need::{Default, Optional, Required};
+use crate::shape::Need::{Optional, Required};
 use crate::shape::{Key, Kind, Object};
 
 use super::rules::*;
@@ -14,7 +14,7 @@ pub(crate) static GRPC_CHECK: Object = Object {
             name: "service",
             doc: "The service that is asked for.",
             kind: Kind::Text(&GRPC_SERVICE),
-            need: Default("\"\""),
+            need: Optional("the whole server"),
             example: "shop.v1.Orders",
         },
         Key {

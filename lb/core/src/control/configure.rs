@@ -114,7 +114,7 @@ impl Control {
     fn adopt_endpoint(
         &mut self,
         cluster: &model::Cluster,
-        Wanted { endpoint: wanted, gone }: &Wanted,
+        Wanted { endpoint: wanted, host, gone }: &Wanted,
         fresh: &mut [Vec<EndpointId>],
         effects: &mut Vec<Effect>,
     ) -> EndpointId {
@@ -129,6 +129,7 @@ impl Control {
             return id;
         };
         known.zone.clone_from(&wanted.zone);
+        known.host.clone_from(host);
         known.weight = wanted.weight;
         known.priority = wanted.priority;
         if known.traffic.adopt(cluster.outlier.as_ref(), self.now) {
@@ -318,6 +319,7 @@ impl Control {
             limit: wanted.rate_limit.as_ref().map(|limit| limiter(limit, old.and_then(|old| old.limit.as_deref()))),
             targets: targets.iter().zip(&wanted.routes).map(target).collect(),
             load: old.map_or_else(|| Arc::new(Shards::new(self.workers)), |old| Arc::clone(&old.load)),
+            clients: old.map(|old| Arc::clone(&old.clients)).unwrap_or_default(),
             unrouted: old.map_or_else(|| Arc::new(Shards::new(self.workers)), |old| Arc::clone(&old.unrouted)),
             lanes: lanes.iter().map(|(name, lane)| ((*name).clone(), Arc::clone(lane))).collect(),
         }

@@ -61,6 +61,8 @@ pub struct Found {
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) endpoint: model::Endpoint,
+    /// The name it was found by.
+    pub(super) host: Option<Arc<str>>,
     /// Whether its source no longer tells it.
     pub(super) gone: bool,
 }
@@ -144,7 +146,7 @@ impl Sources {
     /// before a found one, and one that is told before one that is not any more.
     pub(super) fn members(&self, cluster: &model::Cluster) -> Vec<Wanted> {
         let mut members: Vec<Wanted> =
-            cluster.endpoints.iter().map(|fixed| Wanted { endpoint: fixed.clone(), gone: false }).collect();
+            cluster.endpoints.iter().map(|fixed| Wanted { endpoint: fixed.clone(), host: None, gone: false }).collect();
         if cluster.sources.is_empty() {
             return members;
         }
@@ -154,7 +156,7 @@ impl Sources {
             let key = SourceKey { cluster: cluster.name.clone(), kind: source.kind.clone() };
             let Some(known) = self.known.get(&key) else { continue };
             for (endpoint, told) in known.discovery.endpoints() {
-                let wanted = || Wanted { endpoint: endpoint.clone(), gone: !told };
+                let wanted = || Wanted { endpoint: endpoint.clone(), host: source.kind.host().cloned(), gone: !told };
                 match places.get(&endpoint.address) {
                     Some(&at) if members[at].gone && told => members[at] = wanted(),
                     Some(_) => {}

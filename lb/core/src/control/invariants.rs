@@ -62,10 +62,10 @@ impl Control {
                 let cluster = &self.clusters[place.cluster];
                 assert_eq!(cluster.endpoints[place.member], *id, "{}: stands in its place", known.key);
                 assert_eq!(cluster.config.name, known.key.cluster, "{}: in its own cluster", known.key);
-                let Wanted { endpoint: wanted, gone } = &members[place.cluster][place.member];
+                let Wanted { endpoint: wanted, gone, host } = &members[place.cluster][place.member];
                 assert_eq!(
-                    (&wanted.address, wanted.weight, &wanted.zone, *gone),
-                    (&known.key.address, known.weight, &known.zone, known.gone),
+                    (&wanted.address, wanted.weight, &wanted.zone, host, *gone),
+                    (&known.key.address, known.weight, &known.zone, &known.host, known.gone),
                     "{}: is what the configuration and its sources say",
                     known.key
                 );

@@ -22,6 +22,8 @@ pub(super) struct Known {
     pub(super) load: Arc<Shards<EndpointLoad>>,
     pub(super) live: Arc<EndpointLive>,
     pub(super) zone: Option<ZoneName>,
+    /// The name it was found by.
+    pub(super) host: Option<Arc<str>>,
     pub(super) weight: Weight,
     pub(super) priority: u8,
     /// Whether its source no longer tells it, and has not forgotten it yet.
@@ -97,6 +99,7 @@ impl Known {
             load: Arc::new(Shards::new(workers)),
             live,
             zone: None,
+            host: None,
             weight: Weight::ONE,
             priority: 0,
             gone: false,

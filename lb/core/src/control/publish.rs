@@ -107,6 +107,7 @@ fn member(id: EndpointId, known: &Known) -> Member {
         key: Arc::clone(&known.key),
         id,
         zone: known.zone.clone(),
+        host: known.host.clone(),
         weight: known.weight,
         permille: known.permille,
         priority: known.priority,

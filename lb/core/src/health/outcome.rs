@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::grpc::Code;
+use crate::tls::Untrusted;
 
 /// How one probe ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub enum ProbeFailure {
     ConnectTimeout,
     /// The endpoint cannot be reached: no route, network down.
     ConnectFailed,
+    /// There is no TLS with it.
+    Tls(Untrusted),
     /// The connection broke before the answer was there.
     Reset,
     /// Connected, but no answer in time.
@@ -116,6 +119,7 @@ impl ProbeFailure {
             Self::ConnectRefused => "connect_refused",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectFailed => "connect_failed",
+            Self::Tls(why) => why.as_str(),
             Self::Reset => "reset",
             Self::Timeout => "timeout",
             Self::Protocol => "protocol",
@@ -126,11 +130,12 @@ impl ProbeFailure {
         }
     }
 
-    /// The layer that spoke: `l4` for the connection, `l7` for what was said over it.
+    /// The layer that spoke: `l4` for the connection, `l6` for TLS on it, `l7` for what was said over it.
     #[must_use]
     pub const fn layer(self) -> &'static str {
         match self {
             Self::ConnectRefused | Self::ConnectTimeout | Self::ConnectFailed | Self::Reset => "l4",
+            Self::Tls(_) => "l6",
             Self::Timeout | Self::Protocol | Self::Status(_) | Self::Body | Self::Called(_) | Self::NotServing(_) => {
                 "l7"
             }
@@ -144,6 +149,7 @@ impl fmt::Display for ProbeFailure {
             Self::ConnectRefused => f.write_str("connection refused"),
             Self::ConnectTimeout => f.write_str("connection not taken in time"),
             Self::ConnectFailed => f.write_str("endpoint unreachable"),
+            Self::Tls(why) => why.fmt(f),
             Self::Reset => f.write_str("connection closed before the answer"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Protocol => f.write_str("answer not well-formed"),

@@ -83,12 +83,15 @@ fn bearer(value: &[u8]) -> &[u8] {
 
 fn canonical(form: Canonical, id: Cow<'_, [u8]>) -> Option<Cow<'_, [u8]>> {
     let id = match id {
-        id if !form.trim => id,
-        Cow::Borrowed(id) => Cow::Borrowed(id.trim_ascii()),
-        Cow::Owned(id) if id.trim_ascii().len() == id.len() => Cow::Owned(id),
-        Cow::Owned(id) => Cow::Owned(id.trim_ascii().to_vec()),
+        Cow::Borrowed(id) => form.of(id),
+        Cow::Owned(id) => {
+            let changed = match form.of(&id) {
+                Cow::Borrowed(same) if same.len() == id.len() => None,
+                changed => Some(changed.into_owned()),
+            };
+            Cow::Owned(changed.unwrap_or(id))
+        }
     };
-    let id = if form.lower && id.iter().any(u8::is_ascii_uppercase) { Cow::Owned(id.to_ascii_lowercase()) } else { id };
     (!id.is_empty()).then_some(id)
 }
 

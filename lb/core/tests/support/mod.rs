@@ -225,6 +225,7 @@ pub(crate) fn member(n: usize, status: Status) -> Member {
         key: Arc::new(EndpointKey { cluster: ClusterName::new("shop").expect("a name"), address: address(n) }),
         id: EndpointId(n as u32),
         zone: None,
+        host: None,
         weight: Weight::ONE,
         permille: 1000,
         reachable: true,

@@ -11,9 +11,10 @@ use weir_core::balance::Cursors;
 use weir_core::dice::Dice;
 use weir_core::explain::{self, Asking, Explanation};
 use weir_core::release::Asked;
-use weir_core::route::{self, Headers, RequestView};
+use weir_core::route::{Headers, RequestView};
 use weir_core::snapshot::Snapshot;
 use weir_core::time::Moment;
+use weir_core::trust::{self, Chain};
 
 use super::words::id_key;
 
@@ -121,8 +122,9 @@ impl Ask {
             })?;
             notes.extend(request.ask_as(user, &release.config, &mut peer)?);
         }
-        let told = request.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-for"));
-        let client = route::client(&listener.config, peer, told.map(|(_, value)| value.as_bytes()));
+        let chain = Chain::of(&listener.config).field();
+        let told = request.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(chain));
+        let client = trust::client(&listener.config, peer, told.map(|(_, value)| value.as_bytes()));
         let asking = Asking {
             listener: index,
             asked: Asked { view: request.view(), query: request.query.as_deref(), client },
@@ -131,6 +133,7 @@ impl Ask {
             dice: Dice::new(self.seed),
             worker: 0,
             now,
+            secure: uri.scheme_str() == Some("https"),
         };
         let way = explain::explain(snapshot, &asking)
             .map_err(|error| wrong("at_weight", error.to_string(), "say another canary or another weight"))?;

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -26,7 +27,8 @@ use weir_core::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
 
 use super::lag::Lag;
 use crate::env::{Env, Stream};
-use crate::transport::{self, Way};
+use crate::tls::{Book, Use};
+use crate::transport::{self, Unopened, Way};
 
 /// A probe that has ended.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ pub struct Finished {
 /// orders no more than may run.
 pub struct Prober<E: Env> {
     env: E,
+    book: Arc<ArcSwap<Book>>,
     lag: Rc<Lag>,
     results: mpsc::UnboundedSender<Finished>,
     dice: Dice,
@@ -55,9 +58,9 @@ pub struct Prober<E: Env> {
 impl<E: Env> Prober<E> {
     /// A prober that reports to `results`. That channel needs no bound: it holds at most one
     /// result for each probe that was ordered.
-    pub fn new(env: E, lag: Rc<Lag>, results: mpsc::UnboundedSender<Finished>) -> Self {
+    pub fn new(env: E, book: Arc<ArcSwap<Book>>, lag: Rc<Lag>, results: mpsc::UnboundedSender<Finished>) -> Self {
         let dice = env.dice("probes");
-        Self { env, lag, results, dice, tasks: JoinSet::new() }
+        Self { env, book, lag, results, dice, tasks: JoinSet::new() }
     }
 
     /// Probes as ordered, now; what is rehearsed befalls probes too. Should the probe panic, no
@@ -67,10 +70,23 @@ impl<E: Env> Prober<E> {
         while self.tasks.try_join_next().is_some() {}
         let injected = drill::at_probe(drills, &order.key, order.zone.as_ref(), &mut self.dice);
         let (env, lag, results) = (self.env.clone(), Rc::clone(&self.lag), self.results.clone());
+        let tls = transport::connector(&self.book.load(), &order.cluster);
         self.tasks.spawn_local(async move {
-            let ProbeOrder { id, key, address, check, cluster, .. } = order;
-            let way = Way { connect: &cluster.connect };
-            let outcome = rehearsed(&env, &lag, &address, way, cluster.protocol, &check, injected).await;
+            let ProbeOrder { id, key, address, check, cluster, host, .. } = order;
+            let proxy = cluster.proxy_protocol.map(|version| (version, None));
+            let outcome = match &tls {
+                Ok(tls) => {
+                    let for_what = match check.kind {
+                        CheckKind::Tcp(_) | CheckKind::Udp(_) => Use::Bytes,
+                        CheckKind::Http(_) => Use::Http,
+                        CheckKind::Grpc(_) => Use::Calls,
+                    };
+                    let (connect, tls, host) = (&cluster.connect, tls.as_deref(), host.as_deref());
+                    let way = Way { connect, proxy, tls, host, for_what };
+                    rehearsed(&env, &lag, &address, way, cluster.protocol, &check, injected).await
+                }
+                Err(unopened) => ProbeOutcome { result: Unopened::probed(unopened), took: Duration::ZERO },
+            };
             // Fails only when the loop has ended, and then nobody wants it.
             let _ = results.send(Finished { id, key, check, outcome });
         });

@@ -24,6 +24,10 @@ fn connect() -> Connect {
     weir_config::parse_str(&text).unwrap().config.clusters[0].connect.clone()
 }
 
+fn plain(connect: &Connect) -> Way<'_> {
+    Way { connect, proxy: None, tls: None, host: None, for_what: Use::Http }
+}
+
 /// What a probe of an endpoint of that manner says.
 async fn probe(yaml: &str, manner: Manner) -> ProbeOutcome {
     let world = World::new();
@@ -34,7 +38,7 @@ async fn probe(yaml: &str, manner: Manner) -> ProbeOutcome {
             &world,
             &Lag::default(),
             &Address::Ip(ADDRESS.parse().unwrap()),
-            Way { connect: &connect() },
+            plain(&connect()),
             HttpVersion::H1,
             &check,
         )
@@ -149,7 +153,7 @@ async fn a_real_endpoint_is_probed() {
     let check = check("http_health_check: {path: /healthz, host: shop.example, expected_body: up}");
     let (env, lag) = (crate::env::Os::new(), Lag::default());
     let connect = connect();
-    let how = Way { connect: &connect };
+    let how = plain(&connect);
     let (request, outcome) = tokio::join!(served, attempt(&env, &lag, &address, how, HttpVersion::H1, &check));
     assert!(request.starts_with("GET /healthz HTTP/1.1\r\nHost: shop.example\r\n"), "{request}");
     assert_eq!(outcome.result, ProbeResult::Passed);

@@ -84,8 +84,7 @@ mod tests {
     }
 
     async fn told(stream: &mut DuplexStream, peer: &str, optional: bool) -> Result<(String, String), Reason> {
-        let introduced =
-            introduction(stream, peer.parse().unwrap(), &rule(optional), Duration::from_secs(60)).await?;
+        let introduced = introduction(stream, peer.parse().unwrap(), &rule(optional), Duration::from_secs(60)).await?;
         Ok((introduced.peer.to_string(), String::from_utf8(introduced.early).unwrap()))
     }
 

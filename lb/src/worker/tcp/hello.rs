@@ -34,7 +34,9 @@ pub(super) fn read(bytes: &[u8]) -> Hello {
     loop {
         match record(rest) {
             None => return Hello::Other,
-            Some((_, whole)) if whole > rest.len() => return if bytes.len() < HELLO_MAX { Hello::Partial } else { Hello::Other },
+            Some((_, whole)) if whole > rest.len() => {
+                return if bytes.len() < HELLO_MAX { Hello::Partial } else { Hello::Other };
+            }
             Some((content, whole)) => {
                 message.extend_from_slice(content);
                 rest = &rest[whole..];

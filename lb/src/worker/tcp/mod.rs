@@ -5,18 +5,22 @@
 //! so from its first byte on it holds only what it needs, and no generation.
 
 mod both;
+mod hello;
+mod name;
 mod open;
 mod pipes;
+mod watch;
 mod way;
 
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir_config::model::{self, Protocol};
+use weir_config::model::{self, ListenerTimeouts, OnSick, Protocol};
 use weir_core::attempt::Outcome;
 use weir_core::dice::Dice;
 use weir_core::endpoint::EndpointKey;
@@ -39,6 +43,8 @@ use crate::transport::Transport;
 pub(super) use both::Both;
 use open::Opened;
 pub(super) use pipes::Pipes;
+use watch::Watch;
+pub(super) use watch::Watches;
 pub(super) use way::Tools;
 
 /// What a stream of bytes has for whoever looks at requests.
@@ -87,14 +93,28 @@ pub(super) async fn session<E: Env>(guard: Guard<E>, mut client: Client<E::Strea
     let _busy = guard.busy();
     // Until both sides have said their last word, whatever ends it must look like no end.
     client.busy = true;
-    let Some((world, index)) = client.bound.place_of(worker, Protocol::Tcp) else { return };
-    let (mut session, cluster) = Session::begin(worker, &world, index, &client);
-    let linked = session.link(worker, &world, &world.snapshot.clusters[cluster], &mut client).await;
+    let mut story = Story::begin(Instant::now());
+    let Some((mut world, mut index)) = client.bound.place_of(worker, Protocol::Tcp) else { return };
+    let mut named = Ok(None);
+    if name::is_wanted(&world.snapshot.listeners[index]) {
+        let patience = world.snapshot.listeners[index].config.timeouts.header;
+        drop(world);
+        named = name::asked(worker, &mut client, patience).await;
+        story.began = Instant::now();
+        let Some(place) = client.bound.place_of(worker, Protocol::Tcp) else { return };
+        (world, index) = place;
+    }
+    let (mut session, cluster) = Session::begin(worker, &world, index, named, story, &client);
+    let linked = match cluster {
+        Ok(cluster) => session.link(worker, &world, &world.snapshot.clusters[cluster], &mut client).await,
+        Err(reason) => Err(reason),
+    };
+    let watch = linked.as_ref().ok().and_then(|_| session.watch(worker, &world));
     // From here on an old generation is not needed.
     drop(world);
     let ended = match linked {
         Ok(mut link) => {
-            let ended = session.pass(worker, &mut client, &mut link).await;
+            let ended = session.pass(worker, &mut client, &mut link, watch.as_ref()).await;
             link.whole = ended.is_ok();
             ended
         }
@@ -107,7 +127,10 @@ pub(super) async fn session<E: Env>(guard: Guard<E>, mut client: Client<E::Strea
 /// What a session needs for as long as it lasts.
 struct Session {
     listener: Arc<Listener>,
-    cluster: Arc<model::Cluster>,
+    /// Where it goes; nowhere if no route takes it.
+    cluster: Option<Arc<model::Cluster>>,
+    /// That its client asked for by SNI.
+    name: Option<Box<str>>,
     release: Option<(Arc<Release>, Decided)>,
     endpoint: Option<Arc<EndpointKey>>,
     lane: UnderWay<LaneLoad>,
@@ -135,27 +158,63 @@ impl<S: Stream> Drop for Link<S> {
 }
 
 impl Session {
-    /// A session, and the index of the cluster it goes to.
-    fn begin<E: Env>(worker: &Worker<E>, world: &World, index: usize, client: &Client<E::Stream>) -> (Self, usize) {
+    /// A session of a client that asked for a name, or for none, or was not to be waited for; and
+    /// the index of the cluster it goes to.
+    fn begin<E: Env>(
+        worker: &Worker<E>,
+        world: &World,
+        index: usize,
+        named: Result<Option<Box<str>>, Reason>,
+        mut story: Story,
+        client: &Client<E::Stream>,
+    ) -> (Self, Result<usize, Reason>) {
         let listener = &world.snapshot.listeners[index];
-        // A TCP listener has one route.
-        let target = &listener.targets[0];
-        let release = target.release.map(|at| {
+        let address = client.peer.address.ip();
+        let routed = named.as_ref().map_err(|reason| *reason).and_then(|name| {
+            let asked = RequestView { host: name.as_deref().unwrap_or_default(), ..NOTHING };
+            listener.routes.find(&asked).ok_or(Reason::NoRoute)
+        });
+        story.route = routed.ok();
+        let target = routed.map(|route| &listener.targets[route]);
+        let release = target.ok().and_then(|target| target.release).map(|at| {
             let release = &world.snapshot.releases[at];
-            let address = client.peer.address.ip();
             (Arc::clone(release), decide(release, &world.snapshot.clusters, address, &mut worker.dice.borrow_mut()))
         });
         let version = release.as_ref().map_or(0, |(_, decided)| decided.version);
-        let (cluster, lane) = &target.to[version];
+        let to = target.and_then(|target| target.to.get(version).ok_or(Reason::NoRoute));
+        let lane = to.map_or(&listener.unrouted, |(_, lane)| lane);
         let session = Self {
             listener: Arc::clone(listener),
-            cluster: Arc::clone(&world.snapshot.clusters[*cluster].config),
+            cluster: to.ok().map(|(cluster, _)| Arc::clone(&world.snapshot.clusters[*cluster].config)),
+            name: named.ok().flatten(),
             release,
             endpoint: None,
             lane: UnderWay::begin(lane, worker.index, |lane| &lane.in_flight),
-            story: Story::begin(Instant::now()),
+            story,
         };
-        (session, *cluster)
+        let let_in = session.route().is_none_or(|route| route.access.admits(address));
+        (session, to.and_then(|(cluster, _)| if let_in { Ok(*cluster) } else { Err(Reason::AccessDenied) }))
+    }
+
+    fn route(&self) -> Option<&model::Route> {
+        self.story.route.map(|route| &self.listener.config.routes[route])
+    }
+
+    /// Watches its endpoint, where that is wanted.
+    fn watch<'w, E: Env>(&self, worker: &'w Worker<E>, world: &Rc<World>) -> Option<Watch<'w>> {
+        if self.listener.config.on_unhealthy == OnSick::Keep {
+            return None;
+        }
+        let key = self.endpoint.as_ref()?;
+        let mut members = world.snapshot.clusters.iter().flat_map(|cluster| &cluster.members);
+        let member = members.find(|member| Arc::ptr_eq(&member.key, key))?;
+        let watch = worker.watches.watch(member.id, member.status);
+        let newest = worker.world();
+        if !Rc::ptr_eq(&newest, world) {
+            // What came about while it was being connected.
+            worker.watches.look(&newest.snapshot);
+        }
+        Some(watch)
     }
 
     /// The connection to an endpoint, or why there is none.
@@ -166,7 +225,8 @@ impl Session {
         cluster: &Cluster,
         client: &mut Client<E::Stream>,
     ) -> Result<Link<E::Stream>, Reason> {
-        open::rehearse(worker, world, &self.listener, client).await?;
+        let route = self.story.route.unwrap_or_default();
+        open::rehearse(worker, world, &self.listener, route, client).await?;
         let entered = room::enter(worker, cluster, self.story.began, None, client).await;
         let (room, trial) = entered.map_err(|refused| refused.reason)?;
         let counted = UnderWay::begin(&cluster.load, worker.index, |load| &load.in_flight);
@@ -174,7 +234,7 @@ impl Session {
         if cluster.available.panic.is_some() {
             counted.load().panicked.add(1);
         }
-        let policy = &self.listener.config.routes[0].retry;
+        let policy = &self.listener.config.routes[route].retry;
         let opened = open::open(worker, world, policy, cluster, client, &mut self.story).await;
         let outcome = opened.as_ref().map_or_else(|reason| Outcome::Failed(*reason), |_| Outcome::Connected);
         open::tell_trial(worker, cluster, trial.as_ref(), outcome);
@@ -193,12 +253,18 @@ impl Session {
         worker: &Worker<E>,
         client: &mut Client<E::Stream>,
         link: &mut Link<E::Stream>,
+        watch: Option<&Watch<'_>>,
     ) -> Result<(), Reason> {
-        let idle = self.listener.config.timeouts.stream_idle;
+        let ListenerTimeouts { stream_idle: idle, max_session, .. } = self.listener.config.timeouts;
+        let last = max_session.map(|most| self.story.began + most);
+        let until = |patience| {
+            let idle_until = Instant::now() + patience;
+            last.map_or(idle_until, |last| last.min(idle_until))
+        };
         let mut both = Both::new(client.wire.io.splices() && link.upstream.wire.io.splices());
         let tools = Tools { scratch: &worker.scratch, pipes: &worker.pipes };
         let mut half_closed = false;
-        client.deadline.set_after(Instant::now(), idle);
+        client.deadline.set(until(idle));
         poll_fn(|context| {
             let wire = &mut link.upstream.wire;
             let over = both.poll(&mut client.wire, wire, tools, context);
@@ -209,15 +275,19 @@ impl Session {
             if worker.is_cutting() {
                 return Poll::Ready(Err(Reason::DrainDeadline));
             }
+            if watch.is_some_and(|watch| watch.is_sick(context.waker())) {
+                return Poll::Ready(Err(Reason::EndpointUnhealthy));
+            }
             if moved || half_closed != both.is_half_closed() {
                 half_closed = both.is_half_closed();
                 let patience = if half_closed { idle.min(HALF_CLOSED_IDLE) } else { idle };
-                client.deadline.set_after(Instant::now(), patience);
+                client.deadline.set(until(patience));
                 client.wire.outbox.release();
                 link.upstream.wire.outbox.release();
             }
             ready!(client.deadline.poll(context));
-            Poll::Ready(Err(Reason::IdleTimeout))
+            let over = last.is_some_and(|last| Instant::now() >= last);
+            Poll::Ready(Err(if over { Reason::SessionTimeout } else { Reason::IdleTimeout }))
         })
         .await
     }
@@ -280,9 +350,11 @@ impl Session {
             took: now - story.began,
             first_byte: story.answered.map(|connected| connected - story.began),
             peer: client.peer.address,
+            told: None,
             listener: self.listener.config.name.as_str(),
-            route: None,
-            cluster: Some(self.cluster.name.as_str()),
+            route: self.route().and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
+            server_name: self.name.as_deref(),
+            cluster: self.cluster.as_ref().map(|cluster| cluster.name.as_str()),
             endpoint: self.endpoint.as_ref().map(|key| &key.address),
             gray: self.release.as_ref().map(|(release, decided)| release::line(release, *decided)),
             attempts: story.attempts,

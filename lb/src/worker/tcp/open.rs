@@ -30,6 +30,7 @@ use super::super::story::Story;
 use super::super::{Worker, World};
 use super::{NOTHING, UnderWay};
 use crate::env::{Env, Stream};
+use crate::tls::Use;
 use crate::transport::Transport;
 
 /// A session's connection to its endpoint, and what is taken for as long as it lasts.
@@ -65,13 +66,15 @@ pub(super) async fn rehearse<E: Env>(
     worker: &Worker<E>,
     world: &World,
     listener: &Listener,
+    route: usize,
     client: &mut Client<E::Stream>,
 ) -> Result<(), Reason> {
     let drills = &world.snapshot.drills;
     if drills.is_empty() {
         return Ok(());
     }
-    let injected = drill::at_route(drills, &listener.config.name, 0, NOTHING.headers, &mut worker.dice.borrow_mut());
+    let injected =
+        drill::at_route(drills, &listener.config.name, route, NOTHING.headers, &mut worker.dice.borrow_mut());
     room::pause(worker, client, injected.delay).await?;
     // There is no answer to abort with: whatever it was to be, the connection is reset.
     injected.end.map_or(Ok(()), |_| Err(Reason::FaultInjected))
@@ -191,10 +194,12 @@ impl<'w> Tries<'w> {
         }
         let permits = lease::permits(worker, self.cluster, member, None, client).await?;
         let place = lease::place(worker).ok_or(lease::LOCAL_FAILURE)?;
-        let connecting = worker.connect(self.cluster, member);
+        let connecting = worker.connect(self.cluster, member, client.ends(self.cluster), Use::Bytes);
         match self.patiently(worker, index, story, connecting).await {
             Some(Ok(transport)) => {
-                Ok(Upstream::new(transport, Counted::new(Arc::clone(&member.load), worker.index, place, permits)))
+                let load = Arc::clone(&member.load);
+                let opened = Counted::new(load, worker.index, &self.cluster.config, place, permits);
+                Ok(Upstream::new(transport, opened))
             }
             Some(Err(unopened)) => Err(before(unopened.reason())),
             None => Err(before(Reason::ConnectTimeout)),

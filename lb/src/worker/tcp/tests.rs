@@ -25,6 +25,7 @@ use weir_core::time::Moment;
 use super::*;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
+use crate::worker::Published;
 use crate::worker::budget::Budget;
 use crate::worker::serve;
 
@@ -186,7 +187,8 @@ impl Stage {
         let access = AccessWriter::nowhere(Arc::clone(&counts));
         let (reports, heard) = tokio::sync::mpsc::channel(16);
         let budget = Budget::new(1000, 1);
-        let worker = Worker::new(env.clone(), 0, Arc::clone(&truth), counts, reports, access, budget);
+        let published = Published { truth: Arc::clone(&truth), book: Arc::default() };
+        let worker = Worker::new(env.clone(), 0, published, counts, reports, access, budget);
         worker.open(ListenerName::new("db").unwrap(), Address::Ip(HERE.parse().unwrap()), ());
         Self { control, truth, worker, env, _heard: heard }
     }
