@@ -90,7 +90,7 @@ fn each_name_gets_its_certificate() {
 fn endpoints_and_logs_hear_of_it() {
     let authority = Authority::new();
     let backend = Backend::scripted(|peer, request| {
-        let told = |name: &str| request.head.fields.get(name).unwrap_or("-").to_owned();
+        let told = |name: &str| request.fields.get(name).unwrap_or("-").to_owned();
         let body = format!("{} {}", told("x-forwarded-proto"), told("x-forwarded-client-cert"));
         peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
     });
@@ -109,7 +109,7 @@ fn endpoints_and_logs_hear_of_it() {
 fn clients_show_certificates() {
     let (authority, clients) = (Authority::new(), Authority::new());
     let backend = Backend::scripted(|peer, request| {
-        let told = request.head.fields.get("x-forwarded-client-cert").unwrap_or("nobody").to_owned();
+        let told = request.fields.get("x-forwarded-client-cert").unwrap_or("nobody").to_owned();
         peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{told}", told.len()));
     });
     let known = clients.issue(&["me.example"]);

@@ -1,4 +1,4 @@
-//! The access log: one line a request, or a TCP session.
+//! The access log: one line a request, a TCP session or a UDP flow.
 //!
 //! Workers format lines into a buffer of their own and hand it over by the batch; one thread
 //! writes. Nobody waits: when the writer cannot keep up, batches are dropped and counted.
@@ -38,8 +38,10 @@ pub(crate) struct Line<'a> {
     pub(crate) attempts: u16,
     /// Why there was no further attempt, if one had been wanted.
     pub(crate) denied: Option<&'static str>,
-    /// What was asked and answered; a TCP session has none of it.
+    /// What was asked and answered; a TCP session and a UDP flow have none of it.
     pub(crate) request: Option<Request<'a>>,
+    /// Of a UDP flow: how many came from the client, and from the endpoint.
+    pub(crate) datagrams: Option<(u64, u64)>,
     pub(crate) reason: Option<&'static str>,
     pub(crate) id: Option<&'a str>,
     pub(crate) body_in: u64,
@@ -98,8 +100,8 @@ impl Line<'_> {
             Some(client) => put(out, format_args!(",\"client\":\"{client}\",\"peer\":\"{}\"", self.peer)),
             None => put(out, format_args!(",\"client\":\"{}\"", self.peer)),
         }
-        let first = match &self.request {
-            Some(request) => {
+        let first = match (&self.request, self.datagrams) {
+            (Some(request), _) => {
                 text(out, "method", request.method.as_bytes());
                 text(out, "host", request.host.as_bytes());
                 text(out, "path", request.target);
@@ -112,7 +114,11 @@ impl Line<'_> {
                 }
                 "first_byte_ms"
             }
-            None => {
+            (None, Some((received, sent))) => {
+                put(out, format_args!(",\"version\":\"UDP\",\"datagrams_in\":{received},\"datagrams_out\":{sent}"));
+                "first_byte_ms"
+            }
+            (None, None) => {
                 put(out, format_args!(",\"version\":\"TCP\""));
                 "connected_ms"
             }
@@ -180,7 +186,7 @@ impl Line<'_> {
                 escape(out, request.target);
                 put(out, format_args!("\" {}", request.status));
             }
-            None => put(out, format_args!("TCP\" -")),
+            None => put(out, format_args!("{}\" -", if self.datagrams.is_some() { "UDP" } else { "TCP" })),
         }
         put(out, format_args!(" {}B {:.3}ms {}", self.body_out, millis(self.took), self.listener));
         put(out, format_args!(" -> {}", self.cluster.unwrap_or("-")));
@@ -485,6 +491,7 @@ mod tests {
                 grpc: Some(14),
                 tunnel: false,
             }),
+            datagrams: None,
             reason: Some("no_healthy_endpoint"),
             id: Some("id"),
             body_in: 0,
@@ -513,6 +520,21 @@ mod tests {
         let fields =
             ["release", "release_version", "bucket", "why", "moved_by_health"].map(|field| value[field].to_string());
         assert_eq!(fields, ["\"orders\"", "\"v2\"", "7", "\"bucket\"", "true"]);
+    }
+
+    #[test]
+    fn a_flow_tells_its_datagrams() {
+        let flow = Line { request: None, datagrams: Some((3, 2)), ..line() };
+        let mut out = Vec::new();
+        flow.json(&mut out, &mut Clock::default());
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(
+            (&value["version"], &value["datagrams_in"], &value["datagrams_out"]),
+            (&"UDP".into(), &3.into(), &2.into())
+        );
+        out.clear();
+        flow.text(&mut out, &mut Clock::default());
+        assert!(String::from_utf8(out).unwrap().contains(" \"UDP\" - 3B 1.500ms web -> shop/- "));
     }
 
     #[test]

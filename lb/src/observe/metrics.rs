@@ -8,6 +8,7 @@ mod clusters;
 pub mod control;
 mod discovery;
 mod family;
+mod limits;
 mod process;
 mod releases;
 mod snapshot;

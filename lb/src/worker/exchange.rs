@@ -150,6 +150,9 @@ pub(crate) async fn exchange<'w, E: Env>(
             if lost.is_of_all() {
                 leased.upstream.give_up_session();
             }
+            if lost == Lost::Unsayable {
+                return Err(Failure::new(Reason::BadRequest, Safety::Sent).not_telling());
+            }
             let is_reset = leased.reused && silent && reason == Reason::UpstreamReset;
             // An endpoint that ends one stream of many knows what it does.
             let stale = is_reset && lost != Lost::Stream && !lost.is_unseen();
@@ -338,7 +341,7 @@ impl<'l> Sending<'l> {
     }
 
     /// When this has taken too long, if nothing moves until then.
-    fn until<S>(&self, upstream: &Upstream<S>) -> Instant {
+    fn until<S: Stream>(&self, upstream: &Upstream<S>) -> Instant {
         if self.waits_for_endpoint() {
             return self.began + self.patience.map_or(self.timeout, |patience| patience.after.min(self.timeout));
         }
@@ -353,7 +356,7 @@ impl<'l> Sending<'l> {
 
     /// It took too long. What next: the endpoint has not answered, or not read; or the client has
     /// not sent. `elsewhere`: whether another endpoint is ready to be asked instead.
-    fn late<S>(&mut self, upstream: &Upstream<S>, elsewhere: impl FnOnce() -> GiveUp) -> Late {
+    fn late<S: Stream>(&mut self, upstream: &Upstream<S>, elsewhere: impl FnOnce() -> GiveUp) -> Late {
         let waits = self.waits_for_endpoint();
         if !self.over && !waits {
             let blocked = upstream.wire.is_blocked();

@@ -455,6 +455,7 @@ pub(crate) fn tell<E: Env>(
                 grpc: story.code.map(Code::get),
                 tunnel: false,
             }),
+            datagrams: None,
             reason: story.reason.map(Reason::as_str),
             id: story.id.as_ref().map(headers::RequestId::as_str),
             body_in: story.body_in,

@@ -15,7 +15,7 @@ use weir_core::time::Moment;
 use super::*;
 
 const CONFIG: &str = "\
-listeners: [{name: web, bind: '127.0.0.1:80', cluster: app}]
+listeners: [{name: web, bind: '127.0.0.1:80', cluster: app, rate_limit: {requests: 5}}]
 clusters:
   - name: app
     endpoints: [{address: '10.0.0.1:80', zone: az-a}, {address: '10.0.0.2:80', zone: az-a}, 'app.internal:80']
