@@ -18,7 +18,7 @@ use weir_core::snapshot::{Cluster, Listener, Member, Snapshot};
 use super::control::TransitionTimes;
 use super::family::{Family, describe};
 use super::table::{self, Metric};
-use super::{ENDPOINT_SERIES_MAX, clusters, releases};
+use super::{ENDPOINT_SERIES_MAX, clusters, limits, releases, tls};
 
 const OURS: &[Metric] = &[
     table::GENERATION,
@@ -31,6 +31,10 @@ const OURS: &[Metric] = &[
     table::TUNNELLED,
     table::DATAGRAMS_RECEIVED,
     table::DATAGRAMS_SENT,
+    table::TLS_UNDER_WAY,
+    table::TLS_HANDSHAKES,
+    table::TLS_FAILURES,
+    table::CERTIFICATE_UNTIL,
     table::RESPONSES,
     table::REQUESTS,
     table::CALLS,
@@ -72,7 +76,7 @@ impl SnapshotCollector {
         truth: Arc<ArcSwap<Snapshot>>,
         transitions_at: TransitionTimes,
     ) -> Result<Self, prometheus::Error> {
-        let ours = [OURS, clusters::OURS, releases::OURS].concat();
+        let ours = [OURS, limits::OURS, clusters::OURS, releases::OURS].concat();
         Ok(Self { truth, transitions_at, descs: describe(&ours)? })
     }
 }
@@ -88,7 +92,9 @@ impl Collector for SnapshotCollector {
         generation.count(&[], snapshot.generation);
         let mut families = vec![generation.finish(), drills(&snapshot.drills)];
         listeners(&snapshot.listeners, &mut families);
+        tls::collect(&snapshot.config, &snapshot.listeners, &mut families);
         lanes(&snapshot.listeners, &mut families);
+        limits::collect(&snapshot.listeners, &mut families);
         clusters::collect(&snapshot.clusters, &mut families);
         releases::collect(&snapshot.releases, &mut families);
         let crowded = crowded(&snapshot.clusters);
