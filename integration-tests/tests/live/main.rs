@@ -18,6 +18,7 @@ mod explain;
 mod forwarding;
 mod framing;
 mod gray;
+mod grpc;
 mod health;
 mod lifecycle;
 mod limits;

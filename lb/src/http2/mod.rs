@@ -11,6 +11,7 @@ pub(crate) mod client;
 pub(crate) mod server;
 mod sink;
 mod source;
+mod websocket;
 
 use std::fmt;
 use std::io;
