@@ -280,7 +280,7 @@ pub struct UdpFlows {
     pub idle: Duration,
     /// Flows at once over all workers; beyond it new ones are dropped. Default 65 536.
     pub max_flows: NonZeroU32,
-    /// A flow ends after so many answers: 1 for DNS. Default none.
+    /// A flow ends after so many answers to each of its client's datagrams: 1 for DNS. Default none.
     pub responses: Option<NonZeroU32>,
 }
 

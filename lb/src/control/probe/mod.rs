@@ -8,6 +8,7 @@ mod grpc;
 mod http;
 mod http2;
 mod tcp;
+mod udp;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -134,16 +135,20 @@ pub(crate) async fn attempt<E: Env>(
     check: &HealthCheck,
 ) -> ProbeOutcome {
     let (began, stalled_before) = (env.now(), lag.stalled());
-    let connected = Cell::new(false);
+    let (connected, heard) = (Cell::new(false), Cell::new(None));
     let asked = async {
+        if let CheckKind::Udp(dialogue) = &check.kind {
+            return udp::ask(env, address, way.connect, dialogue, &connected).await;
+        }
         let mut stream = match transport::open(env, address, way).await {
             Ok(stream) => stream,
             Err(unopened) => return unopened.probed(),
         };
         connected.set(true);
         let result = match &check.kind {
-            // Datagrams are asked by their own protocol; till then a connection is all that is looked at.
-            CheckKind::Tcp(_) | CheckKind::Udp(_) => tcp::judge(),
+            CheckKind::Tcp(dialogue) => tcp::ask(&mut stream, dialogue, &heard).await,
+            // Asked above, without a stream.
+            CheckKind::Udp(_) => ProbeResult::Passed,
             CheckKind::Grpc(grpc) => {
                 let secure = stream.is_secure();
                 grpc::ask(&mut stream, grpc, address, secure, check.timeout).await
@@ -163,6 +168,13 @@ pub(crate) async fn attempt<E: Env>(
     let result = result.unwrap_or_else(|_| {
         timed_out(check.timeout, took, lag.stalled().saturating_sub(stalled_before), connected.get())
     });
+    // Who said something else has answered.
+    let result = match (result, heard.get()) {
+        (ProbeResult::Failed(ProbeFailure::Timeout), Some(heard)) => {
+            ProbeResult::Failed(ProbeFailure::Unexpected(heard))
+        }
+        (result, _) => result,
+    };
     ProbeOutcome { result, took }
 }
 
