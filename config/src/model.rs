@@ -178,7 +178,7 @@ pub struct ListenerTimeouts {
     pub stream_idle: Duration,
     /// Without a byte in either direction of a tunnel (WebSocket, CONNECT). Default 1 h.
     pub tunnel_idle: Duration,
-    /// A TCP session is ended after this long, whatever it does. Default none.
+    /// A TCP session or a tunnel is ended after this long, whatever it does. Default none.
     pub max_session: Option<Duration>,
 }
 

@@ -271,7 +271,7 @@ fn what_is_no_tls_is_told_so() {
 fn who_it_is_comes_before_the_handshake() {
     let authority = Authority::new();
     let backend = Backend::scripted(|peer, request| {
-        let told = request.head.fields.get("x-forwarded-for").unwrap_or("nobody").to_owned();
+        let told = request.fields.get("x-forwarded-for").unwrap_or("nobody").to_owned();
         peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{told}", told.len()));
     });
     let tls = format!("{ONE}}}, proxy_protocol: {{mode: required, trusted: [127.0.0.0/8]");

@@ -111,6 +111,13 @@ pub(crate) struct Wire<S> {
     pub(crate) sent: u64,
 }
 
+impl<S> Wire<S> {
+    /// Whether the other side has not taken all that is there for it.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.held_back || !self.outbox.is_empty()
+    }
+}
+
 impl<S: Io> Wire<S> {
     pub(crate) fn new(io: S) -> Self {
         Self { io, inbox: Buffer::default(), outbox: Buffer::default(), held_back: false, received: 0, sent: 0 }
@@ -129,11 +136,6 @@ impl<S: Io> Wire<S> {
             *received += bytes.len() as u64;
             take(bytes, inbox, context)
         })
-    }
-
-    /// Whether the other side has not taken all that is there for it.
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.held_back || !self.outbox.is_empty()
     }
 
     /// Writes the outbox out.

@@ -368,7 +368,6 @@ impl<S: Stream> Tunnel<S> {
                 grpc: None,
                 tunnel: true,
             }),
-            datagrams: None,
             reason: reason.map(Reason::as_str),
             id: told.id.as_ref().map(RequestId::as_str),
             body_in: self.body_in,

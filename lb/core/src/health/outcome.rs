@@ -139,8 +139,13 @@ impl ProbeFailure {
         match self {
             Self::ConnectRefused | Self::ConnectTimeout | Self::ConnectFailed | Self::Reset => "l4",
             Self::Tls(_) => "l6",
-            Self::Timeout | Self::Protocol | Self::Status(_) | Self::Body | Self::Unexpected(_) => "l7",
-            Self::Called(_) | Self::NotServing(_) => "l7",
+            Self::Timeout
+            | Self::Protocol
+            | Self::Status(_)
+            | Self::Body
+            | Self::Unexpected(_)
+            | Self::Called(_)
+            | Self::NotServing(_) => "l7",
         }
     }
 }

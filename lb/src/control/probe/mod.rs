@@ -77,7 +77,11 @@ impl<E: Env> Prober<E> {
             let proxy = cluster.proxy_protocol.map(|version| (version, None));
             let outcome = match &tls {
                 Ok(tls) => {
-                    let for_what = if matches!(check.kind, CheckKind::Tcp(_)) { Use::Bytes } else { Use::Http };
+                    let for_what = match check.kind {
+                        CheckKind::Tcp(_) | CheckKind::Udp(_) => Use::Bytes,
+                        CheckKind::Http(_) => Use::Http,
+                        CheckKind::Grpc(_) => Use::Calls,
+                    };
                     let (connect, tls, host) = (&cluster.connect, tls.as_deref(), host.as_deref());
                     let way = Way { connect, proxy, tls, host, for_what };
                     rehearsed(&env, &lag, &address, way, cluster.protocol, &check, injected).await
