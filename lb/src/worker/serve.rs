@@ -20,6 +20,7 @@ use super::arrive;
 use super::budget::Place;
 use super::client::{Client, Next, Patience};
 use super::forward::{self, Served};
+use super::gate;
 use super::http2;
 use super::reply::{self, Fate};
 use super::tcp;
@@ -64,11 +65,10 @@ pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: Soc
 
 /// One more connection of `client`, if it may have one.
 pub(super) fn seat(listener: &Listener, client: IpAddr) -> Result<Option<Seat>, Reason> {
-    let config = &listener.config;
-    if config.protocol == Protocol::Tcp && !config.access.admits(client) {
+    if !gate::admits(listener, client) {
         return Err(Reason::AccessDenied);
     }
-    let Some(most) = config.limits.connections_per_client else { return Ok(None) };
+    let Some(most) = listener.config.limits.connections_per_client else { return Ok(None) };
     listener.clients.enter(client, most).map(Some).ok_or(Reason::TooManyConnections)
 }
 

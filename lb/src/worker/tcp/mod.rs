@@ -33,6 +33,7 @@ use weir_core::route::{Headers, RequestView};
 use weir_core::snapshot::{Cluster, Listener};
 
 use super::client::Client;
+use super::gate;
 use super::pool::Upstream;
 use super::serve::Guard;
 use super::story::Story;
@@ -192,8 +193,8 @@ impl Session {
             lane: UnderWay::begin(lane, worker.index, |lane| &lane.in_flight),
             story,
         };
-        let let_in = session.route().is_none_or(|route| route.access.admits(address));
-        (session, to.and_then(|(cluster, _)| if let_in { Ok(*cluster) } else { Err(Reason::AccessDenied) }))
+        let let_in = gate::session(worker, listener, session.story.route, address);
+        (session, to.and_then(|(cluster, _)| let_in.map(|()| *cluster)))
     }
 
     fn route(&self) -> Option<&model::Route> {
@@ -351,6 +352,7 @@ impl Session {
             first_byte: story.answered.map(|connected| connected - story.began),
             peer: client.peer.address,
             told: None,
+            tls: client.tls_line(),
             listener: self.listener.config.name.as_str(),
             route: self.route().and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
             server_name: self.name.as_deref(),
