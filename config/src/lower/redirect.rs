@@ -111,3 +111,56 @@ fn on_path(matched: &PathMatch, path: &str) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// Whether routes of a listener without TLS are refused for a redirect that comes back.
+    fn loops(routes: &str) -> bool {
+        let text = format!(
+            "listeners: [{{name: web, bind: '0.0.0.0:8080', routes: {routes}}}]\n\
+             clusters: [{{name: shop, endpoints: ['10.0.1.11:80']}}]\n"
+        );
+        match crate::parse_str(&text) {
+            Ok(_) => false,
+            Err(mistakes) => {
+                assert!(mistakes.iter().all(|it| it.code == "redirect_loop"), "{mistakes}");
+                true
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_back_is_refused_and_nothing_else() {
+        let table = [
+            ("[{redirect: {}}]", true),
+            ("[{redirect: {scheme: http}}]", true),
+            ("[{redirect: https}]", false),
+            ("[{redirect: {scheme: http, port: 8080}}]", true),
+            ("[{redirect: {port: 9090}}]", false),
+            ("[{redirect: {host: www.example}}]", true),
+            ("[{match: {host: www.example}, cluster: shop}, {redirect: {host: www.example}}]", false),
+            ("[{match: {host: '*.example'}, redirect: {host: a.b.example}}]", true),
+            ("[{match: {host: a.example}, redirect: {host: b.example}}]", false),
+            ("[{match: {path: /a}, redirect: {path: /a}}]", true),
+            ("[{match: {path: /a}, redirect: {path: '/a?again=1'}}]", true),
+            ("[{match: {path: /a}, redirect: {path: /b}}]", false),
+            ("[{redirect: {path: /b}}]", true),
+            ("[{match: {path: /b}, cluster: shop}, {redirect: {path: /b}}]", false),
+            ("[{match: {path_prefix: /b/c}, cluster: shop}, {redirect: {path: /b}}]", true),
+            ("[{match: {path_prefix: /a}, redirect: {path_prefix: /a/b}}]", true),
+            ("[{match: {path_prefix: /a}, redirect: {path_prefix: /ab}}]", false),
+            (
+                "[{match: {path_prefix: /a/b}, cluster: shop}, {match: {path_prefix: /a}, redirect: {path_prefix: /a/b}}]",
+                false,
+            ),
+            ("[{match: {path_prefix: /a}, redirect: {path_prefix: /}}]", false),
+            ("[{match: {method: POST}, redirect: {status: 303}}]", false),
+            ("[{match: {method: [GET, POST]}, redirect: {status: 303}}]", true),
+            ("[{match: {method: GET}, cluster: shop}, {redirect: {status: 303}}]", false),
+            ("[{match: {method: POST}, redirect: {status: 307}}]", true),
+        ];
+        for (routes, expected) in table {
+            assert_eq!(loops(routes), expected, "{routes}");
+        }
+    }
+}

@@ -141,12 +141,24 @@ impl Batch {
     /// # Errors
     /// When the system gives no socket to ask for what it can do.
     pub fn new() -> io::Result<Self> {
+        Self::with(MOST)
+    }
+
+    /// One that receives one at a time.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn small() -> io::Result<Self> {
+        Self::with(1)
+    }
+
+    fn with(rooms: usize) -> io::Result<Self> {
         // What it sets on this socket is not for ours: it forbids fragments, and large datagrams
         // with them. Sending and receiving go by what the state knows, on any socket.
         let probe = Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), Some(Protocol::UDP))?;
         let state = UdpSocketState::new(UdpSockRef::from(&probe))?;
         // Its pages cost nothing until something is received into them.
-        Ok(Self { state, buffer: vec![0; MOST * ROOM], metas: [RecvMeta::default(); MOST] })
+        Ok(Self { state, buffer: vec![0; rooms * ROOM], metas: [RecvMeta::default(); MOST] })
     }
 
     /// Receives what waits in `socket`, at the most `most` times; how often it did. After as many
@@ -155,7 +167,7 @@ impl Batch {
     /// # Errors
     /// `WouldBlock` where nothing waits; of a connected socket, what it heard of the other side.
     pub fn receive(&mut self, socket: &DatagramSocket, most: usize) -> io::Result<usize> {
-        let most = most.min(MOST);
+        let most = most.min(self.buffer.len() / ROOM);
         let mut rooms = self.buffer.chunks_exact_mut(ROOM);
         let mut rooms: [IoSliceMut<'_>; MOST] =
             std::array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));

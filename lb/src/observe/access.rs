@@ -26,6 +26,8 @@ pub(crate) struct Line<'a> {
     pub(crate) peer: SocketAddr,
     /// The client, if a trusted proxy tells another address than its own.
     pub(crate) told: Option<IpAddr>,
+    /// Its TLS with us.
+    pub(crate) tls: Option<Tls<'a>>,
     pub(crate) listener: &'a str,
     pub(crate) route: Option<&'a str>,
     /// That a client asked for by SNI, of a session that is passed on unopened.
@@ -44,6 +46,15 @@ pub(crate) struct Line<'a> {
     pub(crate) id: Option<&'a str>,
     pub(crate) body_in: u64,
     pub(crate) body_out: u64,
+}
+
+/// A client's TLS.
+#[derive(Debug)]
+pub(crate) struct Tls<'a> {
+    pub(crate) version: &'static str,
+    pub(crate) cipher: &'static str,
+    /// Asked for by SNI.
+    pub(crate) server_name: Option<&'a str>,
 }
 
 /// What only a request has.
@@ -117,6 +128,13 @@ impl Line<'_> {
             put(out, format_args!(",\"{first}\":{:.3}", millis(first_byte)));
         }
         put(out, format_args!(",\"bytes_in\":{},\"bytes_out\":{}", self.body_in, self.body_out));
+        if let Some(tls) = &self.tls {
+            // Both from tables of ours.
+            put(out, format_args!(",\"tls_version\":\"{}\",\"tls_cipher\":\"{}\"", tls.version, tls.cipher));
+            if let Some(name) = tls.server_name {
+                text(out, "server_name", name.as_bytes());
+            }
+        }
         text(out, "listener", self.listener.as_bytes());
         if let Some(route) = self.route {
             text(out, "route", route.as_bytes());
@@ -455,6 +473,7 @@ mod tests {
             first_byte: None,
             peer: ([127, 0, 0, 1], 5).into(),
             told: None,
+            tls: None,
             listener: "web",
             route: None,
             server_name: None,
@@ -516,6 +535,16 @@ mod tests {
         out.clear();
         flow.text(&mut out, &mut Clock::default());
         assert!(String::from_utf8(out).unwrap().contains(" \"UDP\" - 3B 1.500ms web -> shop/- "));
+    }
+
+    #[test]
+    fn a_line_says_what_hid_it() {
+        let tls = Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", server_name: Some("a.example") };
+        let mut out = Vec::new();
+        Line { tls: Some(tls), ..line() }.json(&mut out, &mut Clock::default());
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let fields = ["tls_version", "tls_cipher", "server_name"].map(|field| value[field].to_string());
+        assert_eq!(fields, ["\"TLSv1.3\"", "\"TLS_AES_128_GCM_SHA256\"", "\"a.example\""]);
     }
 
     #[test]

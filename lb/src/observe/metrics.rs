@@ -13,6 +13,7 @@ mod process;
 mod releases;
 mod snapshot;
 pub mod table;
+mod tls;
 
 use std::sync::Arc;
 

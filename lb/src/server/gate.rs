@@ -14,6 +14,7 @@ use super::cannot_bind;
 use crate::control::{BoundListener, ReserveError, Sockets};
 use crate::env::{Env, ReservedDatagrams};
 use crate::observe::access::{AccessLog, AccessRemote};
+use crate::process::ports;
 use crate::worker::Order;
 
 /// Holds the list of what is served; the sockets themselves are the workers'.
@@ -38,6 +39,13 @@ impl Kind {
         match protocol {
             Protocol::Http | Protocol::Tcp => Self::Streams,
             Protocol::Udp => Self::Datagrams,
+        }
+    }
+
+    const fn port(self) -> ports::Kind {
+        match self {
+            Self::Streams => ports::Kind::Tcp,
+            Self::Datagrams => ports::Kind::Udp,
         }
     }
 }
@@ -96,7 +104,9 @@ impl<E: Env> Gate<E> {
                 let served = Served { kind, opened_for: listener.clone(), listener, configured, actual };
                 Ok((served, sockets))
             }
-            Err(error) => Err(ReserveError::address(listener.clone(), address.clone(), cannot_bind(address, &error))),
+            Err(error) => {
+                Err(ReserveError::address(listener.clone(), address.clone(), cannot_bind(kind.port(), address, &error)))
+            }
         }
     }
 

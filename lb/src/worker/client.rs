@@ -22,6 +22,7 @@ use crate::env::{Env, Stream};
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::http1::parse::{self, HeadEnd};
 use crate::http1::wire::{Buffer, Scratch, Wire};
+use crate::observe::access::Tls;
 use crate::proxy::Ends;
 use crate::tls::Secure;
 use crate::transport::Transport;
@@ -41,11 +42,6 @@ pub(crate) struct Client<S: Stream> {
     pub(crate) busy: bool,
     /// It has sent its last byte; it may still be waiting for an answer.
     half_closed: bool,
-}
-
-/// The name that was asked for by SNI.
-pub(crate) fn server_name(secure: Option<&Rc<Secure>>) -> Option<&str> {
-    secure?.server_name.as_deref()
 }
 
 impl<S: Stream> Drop for Client<S> {
@@ -122,6 +118,17 @@ impl<S: Stream> Client<S> {
     /// Whether it speaks over TLS.
     pub(crate) const fn is_secure(&self) -> bool {
         self.secure.is_some()
+    }
+
+    /// Its TLS, for the access log.
+    pub(crate) fn tls_line(&self) -> Option<Tls<'_>> {
+        let Secure { version, cipher, server_name, .. } = self.secure.as_deref()?;
+        Some(Tls { version, cipher, server_name: server_name.as_deref() })
+    }
+
+    /// Its certificate, as endpoints are told of it.
+    pub(crate) fn certificate(&self) -> Option<&str> {
+        self.secure.as_ref()?.certificate.as_deref()
     }
 
     /// What endpoints of `cluster` are told of where this comes from, if they are.

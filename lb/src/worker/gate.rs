@@ -9,16 +9,17 @@ use weir_config::model::Protocol;
 use weir_core::access::Access;
 use weir_core::rate::Limiter;
 use weir_core::reason::Reason;
+use weir_core::snapshot::Listener;
 
 use super::Worker;
 use super::forward::{Inbound, Refused};
 use super::tcp::NOTHING;
 use crate::env::Env;
 
-/// Whether a connection from `peer` is let in at all. One from a proxy that may speak for others is:
-/// its requests are asked one by one.
+/// Whether a connection from `peer` is let in at all. Where HTTP is spoken each is: its requests are
+/// asked one by one, and whoever is kept out is told so.
 pub(super) fn admits(listener: &Listener, peer: IpAddr) -> bool {
-    listener.access.admits(peer) || (listener.config.protocol == Protocol::Http && listener.config.trusts(peer))
+    listener.config.protocol == Protocol::Http || listener.access.admits(peer)
 }
 
 /// Whether a session of `client` passes the listener's limit and that of its route.

@@ -17,7 +17,6 @@ use weir_core::release::Mirror;
 use weir_core::release::load::MirrorLoad;
 use weir_core::snapshot::{Breaker, Cluster, Listener};
 
-use super::client::server_name;
 use super::edits::Facts;
 use super::exchange::poll_head;
 use super::flight::{ClusterFlight, Flight, Held};
@@ -94,8 +93,9 @@ fn copy<E: Env>(
         policy: &listener.config.headers,
         route: listener.config.routes.get(story.route?)?,
         facts: Facts::of(&client.peer, &heads.request, story, cluster.config.name.as_str())
-            .named(server_name(client.secure.as_ref())),
+            .of_tls(client.secure.as_deref()),
         peer: &client.peer,
+        certificate: client.certificate(),
         trusted: *trusted,
         endpoint: cluster.members[member].address(),
         id: story.id.as_ref(),

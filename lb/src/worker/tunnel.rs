@@ -22,7 +22,7 @@ use weir_core::release::{Decided, Release};
 use weir_core::retry::Denied;
 use weir_core::snapshot::Listener;
 
-use super::client::{Client, Heads, server_name};
+use super::client::{Client, Heads};
 use super::edits::Facts;
 use super::exchange::Answered;
 use super::forward::Inbound;
@@ -190,8 +190,8 @@ pub(crate) fn agree<E: Env>(
     story.status = response.status;
     story.ended = story.answered;
     let edits = story.route.map(|at| &listener.config.routes[at].response_headers).filter(|edits| !edits.is_empty());
-    let facts = Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str())
-        .named(server_name(client.secure.as_ref()));
+    let facts =
+        Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str()).of_tls(client.secure.as_deref());
     let backward = Backward {
         head: response,
         // It has no body, and says nothing of one.
@@ -348,9 +348,10 @@ impl<S: Stream> Tunnel<S> {
             first_byte: told.opened.map(|opened| opened - told.began),
             peer: client.peer.address,
             told: told.client,
+            tls: client.tls_line(),
             listener: told.listener.as_str(),
             route: told.route.as_ref().map(RouteName::as_str),
-            server_name: server_name(client.secure.as_ref()),
+            server_name: None,
             datagrams: None,
             cluster: Some(told.cluster.as_str()),
             endpoint: Some(&told.endpoint.address),

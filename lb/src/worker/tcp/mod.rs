@@ -352,6 +352,7 @@ impl Session {
             first_byte: story.answered.map(|connected| connected - story.began),
             peer: client.peer.address,
             told: None,
+            tls: client.tls_line(),
             listener: self.listener.config.name.as_str(),
             route: self.route().and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
             server_name: self.name.as_deref(),

@@ -10,7 +10,7 @@ mod open;
 mod pass;
 mod session;
 
-use std::cell::{Cell, OnceCell, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use weir_config::model::{Address, ListenerName, OnSick, Protocol};
 use weir_core::endpoint::{EndpointId, Status};
 use weir_core::load::ListenerLoad;
@@ -97,7 +97,7 @@ pub(crate) fn serve<E: Env>(
         name: listener,
         address,
         socket,
-        listener: OnceCell::new(),
+        listener: RefCell::default(),
         generation: Cell::new(None),
         table: RefCell::default(),
         open: Cell::new(0),
@@ -116,7 +116,7 @@ struct Door {
     address: Address,
     socket: DatagramSocket,
     /// As the last generation that knew it has it.
-    listener: OnceCell<RefCell<Arc<Listener>>>,
+    listener: RefCell<Option<Arc<Listener>>>,
     /// The generation that was looked at last.
     generation: Cell<Option<u64>>,
     table: RefCell<Table<Kept>>,
@@ -161,7 +161,7 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 async fn live<E: Env>(accepting: Accepting<E>, worker: Rc<Worker<E>>, door: Rc<Door>) {
     door.follow(&worker);
     let mut pause = door.pause();
-    let mut look = interval(pause);
+    let mut look = looks(pause);
     let mut turn = 0;
     while !door.is_over(&worker) {
         tokio::select! {
@@ -171,9 +171,8 @@ async fn live<E: Env>(accepting: Accepting<E>, worker: Rc<Worker<E>>, door: Rc<D
                 door.look(&worker);
                 if pause != door.pause() {
                     pause = door.pause();
-                    look = interval(pause);
+                    look = looks(pause);
                 }
-                look.set_missed_tick_behavior(MissedTickBehavior::Delay);
             }
             ready = door.socket.ready() => {
                 if let Err(error) = ready.and_then(|()| door.receive(&worker)) {
@@ -193,6 +192,13 @@ async fn live<E: Env>(accepting: Accepting<E>, worker: Rc<Worker<E>>, door: Rc<D
     drop(accepting);
 }
 
+fn looks(pause: Duration) -> Interval {
+    let mut looks = interval(pause);
+    // While there are no flows nobody looks, and nobody has to make up for it.
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
+}
+
 impl Door {
     fn is_for(&self, listener: &ListenerName, address: &Address) -> bool {
         self.address == *address && (!is_any_port(address) || self.name == *listener)
@@ -207,9 +213,10 @@ impl Door {
         self.closed.get() && (self.open.get() == 0 || worker.is_cutting())
     }
 
-    /// The listener, unless no generation ever knew it.
-    fn listener(&self) -> Option<Arc<Listener>> {
-        self.listener.get().map(|listener| Arc::clone(&listener.borrow()))
+    /// The listener, unless no generation ever knew it. Borrowed: a count of its holders would be
+    /// one cache line for all workers to fight over.
+    fn listener(&self) -> Option<Ref<'_, Arc<Listener>>> {
+        Ref::filter_map(self.listener.borrow(), Option::as_ref).ok()
     }
 
     fn pause(&self) -> Duration {
@@ -225,8 +232,7 @@ impl Door {
         }
         let ours = world.snapshot.listeners.iter().find(|listener| self.is_of(listener));
         if let Some(listener) = ours {
-            let kept = self.listener.get_or_init(|| RefCell::new(Arc::clone(listener)));
-            *kept.borrow_mut() = Arc::clone(listener);
+            *self.listener.borrow_mut() = Some(Arc::clone(listener));
         }
         if self.listener().is_some_and(|listener| listener.config.on_unhealthy == OnSick::Close) {
             self.close_sick(worker, &world.snapshot);

@@ -104,6 +104,7 @@ impl Session {
         }
         let line = Line {
             server_name: None,
+            tls: None,
             wall: worker.env.wall(),
             took: now - self.began,
             first_byte: self.answered.map(|answered| answered - self.began),
