@@ -139,7 +139,7 @@ impl Reason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in order.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::BadRequest,
         Self::AmbiguousFraming,
         Self::BadHost,
