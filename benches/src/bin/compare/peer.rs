@@ -50,7 +50,10 @@ pub(crate) enum Front {
         resume: bool,
     },
     /// Bytes, passed on as they are.
-    Tcp,
+    Tcp {
+        /// Whether there are many in a row.
+        bulk: bool,
+    },
 }
 
 /// A balancer that runs.

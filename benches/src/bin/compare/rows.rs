@@ -70,11 +70,14 @@ pub(crate) const H2: Row = Row {
     ..SMALL
 };
 
+const TCP: Front = Front::Tcp { bulk: false };
+
 pub(crate) const TCP_KEEP_ALIVE: Row =
-    Row { title: "TCP, small exchanges on kept-open sessions", front: Front::Tcp, aim: THE_BEST, ..SMALL };
+    Row { title: "TCP, small exchanges on kept-open sessions", front: TCP, aim: THE_BEST, ..SMALL };
 pub(crate) const TCP_CONNECTIONS: Row =
-    Row { title: "TCP, a new session for each small exchange", front: Front::Tcp, close: true, aim: THE_BEST, ..SMALL };
-pub(crate) const TCP_BODIES: Row = Row { title: "TCP, 1 MiB answer", front: Front::Tcp, aim: HAPROXY, ..LARGE };
+    Row { title: "TCP, a new session for each small exchange", front: TCP, close: true, aim: THE_BEST, ..SMALL };
+pub(crate) const TCP_BODIES: Row =
+    Row { title: "TCP, 1 MiB answer", front: Front::Tcp { bulk: true }, aim: HAPROXY, ..LARGE };
 
 /// Requests for the many routes of [`Front::Routes`], which a script makes.
 pub(crate) const ROUTES: Row = Row { title: "H1 keep-alive, 10 000 routes against 10", ..SMALL };
