@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir_config::model::{Retry, Route};
+use weir_config::model::{HttpVersion, Retry, Route};
 use weir_core::attempt::Outcome;
 use weir_core::balance::{Refusal, Tried};
 use weir_core::dice::Dice;

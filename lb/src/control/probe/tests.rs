@@ -224,7 +224,7 @@ async fn probe_http2(check: &HealthCheck, version: HttpVersion, says: Says) -> (
             while let Some(Ok(piece)) = body.data().await {
                 asked.extend_from_slice(&piece);
             }
-            let mut response = http::Response::builder().status(says.0);
+            let mut response = ::http::Response::builder().status(says.0);
             for (name, value) in says.1 {
                 response = response.header(*name, *value);
             }
@@ -234,7 +234,7 @@ async fn probe_http2(check: &HealthCheck, version: HttpVersion, says: Says) -> (
                 sending.send_data(bytes::Bytes::from_static(says.2), says.3.is_none()).unwrap();
             }
             if let Some(code) = says.3 {
-                let mut trailers = http::HeaderMap::new();
+                let mut trailers = ::http::HeaderMap::new();
                 trailers.insert("grpc-status", code.parse().unwrap());
                 sending.send_trailers(trailers).unwrap();
             }
