@@ -4,9 +4,9 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# What the tests and the comparison use: the program that shows it is there, and its Debian package.
+# What the tests and the comparison use: the program (or file) that shows it is there, and its Debian package.
 TEST_PROGRAMS := nginx:nginx-light redis-server:redis-server redis-cli:redis-tools promtool:prometheus curl:curl systemd-analyze:systemd \
-	ip:iproute2 ss:iproute2 nft:nftables openssl:openssl
+	ip:iproute2 ss:iproute2 nft:nftables openssl:openssl haproxy:haproxy /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
 BENCH_PROGRAMS := nginx:nginx-light haproxy:haproxy wrk:wrk taskset:util-linux valgrind:valgrind
 
 # Debian's daemons stand where a user's PATH may not look.
@@ -17,7 +17,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 define install
 	missing=(); \
 	for pair in $1; do \
-		command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); \
+		command -v "$${pair%%:*}" >/dev/null || test -e "$${pair%%:*}" || missing+=("$${pair##*:}"); \
 	done; \
 	if (( $${#missing[@]} )); then \
 		echo "installing $${missing[*]}"; \

@@ -28,7 +28,7 @@ pub(crate) struct Line<'a> {
     pub(crate) told: Option<IpAddr>,
     pub(crate) listener: &'a str,
     pub(crate) route: Option<&'a str>,
-    /// That a client asked for by SNI, of a session that is passed on unopened.
+    /// That the client asked for by SNI.
     pub(crate) server_name: Option<&'a str>,
     pub(crate) cluster: Option<&'a str>,
     pub(crate) endpoint: Option<&'a Address>,

@@ -12,12 +12,16 @@ use weir_core::snapshot::Listener;
 
 use super::Worker;
 use super::forward::{Inbound, Refused};
+use super::tcp::NOTHING;
 use crate::env::Env;
 
-/// Whether a connection from `peer` is let in at all. One from a proxy that may speak for others is:
-/// its requests are asked one by one.
-pub(super) fn admits(listener: &Listener, peer: IpAddr) -> bool {
-    listener.access.admits(peer) || listener.config.trusts(peer)
+/// Whether a connection of bytes from `client` passes the listener's access list and limit.
+pub(super) fn connection<E: Env>(worker: &Worker<E>, listener: &Listener, client: IpAddr) -> Result<(), Reason> {
+    if !listener.access.admits(client) {
+        return Err(Reason::AccessDenied);
+    }
+    let Some(limit) = &listener.limit else { return Ok(()) };
+    limit.take(client, NOTHING.headers, worker.env.now()).map_err(|_| Reason::RateLimited)
 }
 
 /// Whether a request passes an access list and a limit.

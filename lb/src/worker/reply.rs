@@ -432,7 +432,7 @@ pub(crate) fn tell<E: Env>(
             told: story.told,
             listener: listener.config.name.as_str(),
             route: route.and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
-            server_name: None,
+            server_name: client.server_name(),
             cluster: cluster.map(|cluster| cluster.config.name.as_str()),
             endpoint: story.endpoint.and_then(|at| cluster?.members.get(at)).map(Member::address),
             gray: story.gray.map(|gray| release::line(&world.snapshot.releases[gray.release], gray.decided)),

@@ -20,6 +20,7 @@ use super::arrive;
 use super::budget::Place;
 use super::client::{Client, Next, Patience};
 use super::forward::{self, Served};
+use super::gate;
 use super::http2;
 use super::reply::{self, Fate};
 use super::tcp;
@@ -42,7 +43,7 @@ pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: Soc
     let mut guard = Guard::new(worker, Arc::clone(&listener.load), place);
     // Whose it is may be told only later.
     if listener.config.proxy_protocol.is_none() {
-        match seat(listener, peer.ip()) {
+        match seat(worker, listener, peer.ip()) {
             Ok(seat) => guard.seat = seat,
             Err(reason) => {
                 load.reasons[reason].add(1);
@@ -62,13 +63,12 @@ pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: Soc
     }
 }
 
-/// One more connection of `client`, if it may have one.
-pub(super) fn seat(listener: &Listener, client: IpAddr) -> Result<Option<Seat>, Reason> {
-    let config = &listener.config;
-    if config.protocol == Protocol::Tcp && !config.access.admits(client) {
-        return Err(Reason::AccessDenied);
+/// One more connection of `client`, if it may have one. Who speaks HTTP is let in and told no.
+pub(super) fn seat<E: Env>(worker: &Worker<E>, listener: &Listener, client: IpAddr) -> Result<Option<Seat>, Reason> {
+    if listener.config.protocol == Protocol::Tcp {
+        gate::connection(worker, listener, client)?;
     }
-    let Some(most) = config.limits.connections_per_client else { return Ok(None) };
+    let Some(most) = listener.config.limits.connections_per_client else { return Ok(None) };
     listener.clients.enter(client, most).map(Some).ok_or(Reason::TooManyConnections)
 }
 

@@ -48,7 +48,7 @@ pub(super) use watch::Watches;
 pub(super) use way::Tools;
 
 /// What a stream of bytes has for whoever looks at requests.
-const NOTHING: RequestView<'static> = RequestView { method: "", host: "", path: "", headers: &NoHeaders };
+pub(super) const NOTHING: RequestView<'static> = RequestView { method: "", host: "", path: "", headers: &NoHeaders };
 
 struct NoHeaders;
 
@@ -192,7 +192,7 @@ impl Session {
             lane: UnderWay::begin(lane, worker.index, |lane| &lane.in_flight),
             story,
         };
-        let let_in = session.route().is_none_or(|route| route.access.admits(address));
+        let let_in = target.is_ok_and(|target| target.access.admits(address));
         (session, to.and_then(|(cluster, _)| if let_in { Ok(*cluster) } else { Err(Reason::AccessDenied) }))
     }
 
@@ -353,7 +353,7 @@ impl Session {
             told: None,
             listener: self.listener.config.name.as_str(),
             route: self.route().and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
-            server_name: self.name.as_deref(),
+            server_name: self.name.as_deref().or(client.server_name()),
             cluster: self.cluster.as_ref().map(|cluster| cluster.name.as_str()),
             endpoint: self.endpoint.as_ref().map(|key| &key.address),
             gray: self.release.as_ref().map(|(release, decided)| release::line(release, *decided)),
