@@ -6,7 +6,8 @@ SHELL := bash
 
 # What the tests and the comparison use: the program (or file) that shows it is there, and its Debian package.
 TEST_PROGRAMS := nginx:nginx-light redis-server:redis-server redis-cli:redis-tools promtool:prometheus curl:curl systemd-analyze:systemd \
-	ip:iproute2 ss:iproute2 nft:nftables openssl:openssl haproxy:haproxy /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
+	dnsmasq:dnsmasq-base dig:bind9-dnsutils ip:iproute2 ss:iproute2 nft:nftables openssl:openssl haproxy:haproxy \
+	/usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
 BENCH_PROGRAMS := nginx:nginx-light haproxy:haproxy wrk:wrk taskset:util-linux valgrind:valgrind
 
 # Debian's daemons stand where a user's PATH may not look.

@@ -392,8 +392,11 @@ pub(crate) fn word(node: &Node, words: &'static Words) -> Result<&'static str, W
     if let Some(word) = word_of(node, words) {
         return Ok(word);
     }
-    let Value::Text(Text { text, .. }) = &node.value else {
-        return Err(wrong_type(node, &Kind::Word(words)));
+    let version = |words: &Words| words.known.iter().any(|(word, _)| word.parse::<f64>().is_ok());
+    let text = match &node.value {
+        Value::Text(Text { text, .. }) => text,
+        Value::Float(value) if version(words) => &value.to_string(),
+        _ => return Err(wrong_type(node, &Kind::Word(words))),
     };
     let known = shape::list_words(words);
     if words.later.contains(&text.as_str()) {

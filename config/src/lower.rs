@@ -21,6 +21,7 @@ mod release;
 mod resilience;
 mod retry;
 mod route;
+mod serving;
 mod shadow;
 mod tcp;
 mod tls;
@@ -72,6 +73,7 @@ pub(crate) fn lower(root: &Node, files: &Files<'_>, report: &mut Report) -> Opti
     };
     if !report.has_errors() {
         tcp::warn(&config, &fields, report);
+        serving::warn(&config, &fields, report);
     }
     Some(config)
 }

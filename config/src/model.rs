@@ -178,7 +178,7 @@ pub struct ListenerTimeouts {
     pub stream_idle: Duration,
     /// Without a byte in either direction of a tunnel (WebSocket, CONNECT). Default 1 h.
     pub tunnel_idle: Duration,
-    /// A TCP session is ended after this long, whatever it does. Default none.
+    /// A TCP session or a tunnel is ended after this long, whatever it does. Default none.
     pub max_session: Option<Duration>,
 }
 
@@ -280,7 +280,7 @@ pub struct UdpFlows {
     pub idle: Duration,
     /// Flows at once over all workers; beyond it new ones are dropped. Default 65 536.
     pub max_flows: NonZeroU32,
-    /// A flow ends after so many answers: 1 for DNS. Default none.
+    /// A flow ends after so many answers to each of its client's datagrams: 1 for DNS. Default none.
     pub responses: Option<NonZeroU32>,
 }
 

@@ -161,7 +161,7 @@ const TABLE: &[(&str, &str, Touches, &str)] = &[
     ("on_unhealthy: close", "on_unhealthy: keep", NewConnections, "listener databases: on_unhealthy close -> keep"),
     (
         "      idle: 60s                   # a flow",
-        "      idle: 5s",
+        "      idle: 5s #",
         NewConnections,
         "listener names: udp: idle 1m -> 5s",
     ),

@@ -13,7 +13,9 @@
 //! - [`replica`]: an endpoint whose behaviour a test switches, and that remembers what it executed.
 //! - [`netns`]: places whose network can be cut.
 //! - [`dns`]: a name server whose answers a test switches.
+//! - [`tls`]: authorities, a client and an endpoint that speak TLS.
 //! - [`client`]: one connection, strictly read.
+//! - [`http2`]: HTTP/2 frame by frame, on either side.
 //! - [`load`]: many kept-open connections that count each way to fail.
 //! - [`pace`]: an open-loop load that writes down what became of each request, and when.
 //! - [`place`]: loopback addresses nobody else uses.
@@ -25,6 +27,8 @@ pub mod backend;
 pub mod client;
 pub mod daemon;
 pub mod dns;
+pub mod dnsmasq;
+pub mod http2;
 pub mod load;
 pub mod message;
 pub mod netns;
@@ -33,5 +37,6 @@ pub mod pace;
 pub mod place;
 pub mod redis;
 pub mod replica;
+pub mod tls;
 pub mod wait;
 pub mod weir;

@@ -13,7 +13,7 @@ use crate::wait;
 #[derive(Debug)]
 pub struct Nginx {
     directory: TempDir,
-    servers: Vec<Server>,
+    addresses: Vec<SocketAddr>,
     child: Option<Child>,
 }
 
@@ -34,9 +34,27 @@ impl Nginx {
     #[must_use]
     pub fn start(servers: Vec<Server>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let config = config(directory.path().to_str().expect("a readable path"), &servers);
+        let mut blocks = String::new();
+        for Server { address, text } in &servers {
+            let _ = writeln!(
+                blocks,
+                "  server {{ listen {address}; location = /healthz {{ return 200 \"ok\"; }} \
+                 location / {{ return 200 \"{text}\"; }} }}"
+            );
+        }
+        Self::start_in(directory, &blocks, servers.into_iter().map(|server| server.address).collect())
+    }
+
+    /// Starts one process with these server blocks, which listen on these addresses; files they name
+    /// lie in `directory`.
+    ///
+    /// # Panics
+    /// When nginx is not installed or does not start.
+    #[must_use]
+    pub fn start_in(directory: TempDir, blocks: &str, addresses: Vec<SocketAddr>) -> Self {
+        let config = config(directory.path().to_str().expect("a readable path"), blocks);
         fs::write(directory.path().join("nginx.conf"), config).expect("the config is written");
-        let mut nginx = Self { directory, servers, child: None };
+        let mut nginx = Self { directory, addresses, child: None };
         nginx.revive();
         nginx
     }
@@ -56,11 +74,11 @@ impl Nginx {
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start nginx ({error}); `make test` installs it"));
         let child = self.child.insert(child);
-        for server in &self.servers {
-            wait::until(&format!("nginx at {}", server.address), || {
+        for address in &self.addresses {
+            wait::until(&format!("nginx at {address}"), || {
                 let log = || fs::read_to_string(path.join("error.log")).unwrap_or_default();
                 assert!(matches!(child.try_wait(), Ok(None)), "nginx ended at once:\n{}", log());
-                TcpStream::connect(server.address).ok()
+                TcpStream::connect(address).ok()
             });
         }
     }
@@ -85,7 +103,7 @@ fn binary() -> &'static str {
     if fs::exists("/usr/sbin/nginx").unwrap_or(false) { "/usr/sbin/nginx" } else { "nginx" }
 }
 
-fn config(directory: &str, servers: &[Server]) -> String {
+fn config(directory: &str, blocks: &str) -> String {
     let mut text = format!(
         "daemon off; master_process off; worker_processes 1; pid {directory}/nginx.pid;\n\
          error_log {directory}/error.log;\n\
@@ -94,13 +112,7 @@ fn config(directory: &str, servers: &[Server]) -> String {
          client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; \
          fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;\n"
     );
-    for Server { address, text: answer } in servers {
-        let _ = writeln!(
-            text,
-            "  server {{ listen {address}; location = /healthz {{ return 200 \"ok\"; }} \
-             location / {{ return 200 \"{answer}\"; }} }}"
-        );
-    }
+    text.push_str(blocks);
     text.push_str("}\n");
     text
 }

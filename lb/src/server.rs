@@ -387,7 +387,7 @@ fn reserve_admin<E: Env>(env: &E, address: SocketAddr) -> Result<E::Reserved, St
     match reserved {
         Ok(Some(reserved)) => Ok(reserved),
         Ok(None) => Err(StartError::Admin { address, message: "the system gave no socket".into() }),
-        Err(error) => Err(StartError::Admin { address, message: cannot_bind(&at, &error) }),
+        Err(error) => Err(StartError::Admin { address, message: cannot_bind(ports::Kind::Tcp, &at, &error) }),
     }
 }
 
@@ -400,11 +400,12 @@ fn spawn_admin<E: Env>(env: &E, admin: Option<(Admin, E::Reserved)>) {
 }
 
 /// Why an address cannot be bound, and what to do about it.
-fn cannot_bind(address: &Address, error: &io::Error) -> String {
+fn cannot_bind(kind: ports::Kind, address: &Address, error: &io::Error) -> String {
     let Address::Ip(address) = *address else { return cannot_bind_socket(error) };
     match error.kind() {
-        io::ErrorKind::AddrInUse => match ports::holder(address) {
+        io::ErrorKind::AddrInUse => match ports::holder(kind, address) {
             Some(holder) => format!("the port is taken by {holder}; stop it or choose another port"),
+            None if kind == ports::Kind::Udp => "the port is taken by another process; `ss -lunp` shows which".into(),
             None => "the port is taken by another process; `ss -ltnp` shows which".into(),
         },
         io::ErrorKind::PermissionDenied => {

@@ -83,6 +83,7 @@ fn lower(fields: &Fields<'_>, targets: Targets<'_>, path: &Path<'_>, report: &mu
     // What could not be read must not be taken at its word.
     if !report.has_errors() {
         certificates::warn_of_names(&listener, fields, path, report);
+        protocols::warn_of_http2(&listener, fields, path, report);
     }
     Some(listener)
 }

@@ -31,7 +31,7 @@ const TIMEOUTS: [Row; 5] = [
     ("idle", &[Http], "a session without a byte in either direction ends after `stream_idle`"),
     ("stream_idle", &[Http, Tcp], "a flow without a datagram ends after `udp: {idle: ...}`"),
     ("tunnel_idle", &[Http], "a session without a byte in either direction ends after `stream_idle`"),
-    ("max_session", &[Tcp], "it ends sessions of tcp; HTTP/2 has `http2: {max_connection_age: ...}`"),
+    ("max_session", &[Http, Tcp], "a flow without a datagram ends after `udp: {idle: ...}`"),
 ];
 
 const LIMITS: [Row; 7] = [

@@ -4,7 +4,7 @@ use super::Fields;
 use super::listener::scalar;
 use crate::grammar;
 use crate::mistake::Mistake;
-use crate::model::{Http2, HttpVersion, OnSick, Protocol, ProxyIn, ProxyOut, UdpFlows};
+use crate::model::{Http2, HttpVersion, Listener, OnSick, Protocol, ProxyIn, ProxyOut, UdpFlows};
 use crate::report::{Path, Report};
 use crate::shape;
 
@@ -34,6 +34,17 @@ pub(super) fn http2(listener: &Fields<'_>) -> Http2 {
         ping_interval: (!fields.is_off("ping_interval")).then(|| fields.duration("ping_interval")),
         ping_timeout: fields.duration("ping_timeout"),
         max_connection_age: fields.duration_if("max_connection_age"),
+    }
+}
+
+/// Warns of settings of HTTP/2 where no client will speak it.
+pub(super) fn warn_of_http2(listener: &Listener, fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) {
+    if let (Some(tls), Some(node)) = (&listener.tls, fields.get("http2"))
+        && !tls.alpn.iter().any(|name| name == "h2")
+    {
+        let message = "`http2` has no effect: `tls: {alpn: ...}` does not offer h2";
+        let mistake = Mistake::warning("no_effect", node.mark(), message);
+        report.push(mistake.hint("add h2 there, or remove `http2`"), &path.key("http2"));
     }
 }
 

@@ -62,21 +62,33 @@ fn comes_back(redirect: &Redirect, matches: &RouteMatch, here: &Here) -> bool {
     scheme && port && host && path && method
 }
 
-/// Whether a route may take something of where the redirect leads to. What keeps host and path was not
-/// taken by it before.
+/// Whether a route before may take something of where the redirect leads to.
 fn may_take(earlier: &RouteMatch, redirect: &Redirect) -> bool {
-    if redirect.host.is_none() && redirect.path == PathRewrite::Keep && redirect.status != Some(303) {
+    let (any_host, any_method) = (earlier.hosts.is_empty(), earlier.methods.is_empty());
+    let same_host = redirect.host.is_none() || any_host;
+    let same_path = redirect.path == PathRewrite::Keep || earlier.path == PathMatch::Any;
+    let same_method = redirect.status != Some(303) || any_method;
+    if same_host && same_path && same_method {
+        // What is all the same to it, it would have taken before.
         return false;
     }
-    let host = redirect
-        .host
-        .as_ref()
-        .is_none_or(|host| earlier.hosts.is_empty() || earlier.hosts.iter().any(|it| takes(it, host)));
+    let host = redirect.host.as_ref().is_none_or(|host| any_host || earlier.hosts.iter().any(|it| takes(it, host)));
     let path = match &redirect.path {
+        PathRewrite::Keep => true,
         PathRewrite::Whole(path) => on_path(&earlier.path, without_query(path)),
-        PathRewrite::Keep | PathRewrite::Prefix(_) => true,
+        PathRewrite::Prefix(prefix) => meets(&earlier.path, prefix),
     };
     host && path
+}
+
+/// Whether some path under `prefix` is taken.
+fn meets(matched: &PathMatch, prefix: &str) -> bool {
+    let under = PathMatch::Prefix(prefix.trim_end_matches('/').to_owned());
+    match matched {
+        PathMatch::Any => true,
+        PathMatch::Exact(path) => on_path(&under, path),
+        PathMatch::Prefix(path) => on_path(&under, path) || on_path(matched, prefix),
+    }
 }
 
 fn without_query(path: &str) -> &str {
@@ -96,6 +108,59 @@ fn on_path(matched: &PathMatch, path: &str) -> bool {
         PathMatch::Exact(exact) => exact == path,
         PathMatch::Prefix(prefix) => {
             path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// Whether routes of a listener without TLS are refused for a redirect that comes back.
+    fn loops(routes: &str) -> bool {
+        let text = format!(
+            "listeners: [{{name: web, bind: '0.0.0.0:8080', routes: {routes}}}]\n\
+             clusters: [{{name: shop, endpoints: ['10.0.1.11:80']}}]\n"
+        );
+        match crate::parse_str(&text) {
+            Ok(_) => false,
+            Err(mistakes) => {
+                assert!(mistakes.iter().all(|it| it.code == "redirect_loop"), "{mistakes}");
+                true
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_back_is_refused_and_nothing_else() {
+        let table = [
+            ("[{redirect: {}}]", true),
+            ("[{redirect: {scheme: http}}]", true),
+            ("[{redirect: https}]", false),
+            ("[{redirect: {scheme: http, port: 8080}}]", true),
+            ("[{redirect: {port: 9090}}]", false),
+            ("[{redirect: {host: www.example}}]", true),
+            ("[{match: {host: www.example}, cluster: shop}, {redirect: {host: www.example}}]", false),
+            ("[{match: {host: '*.example'}, redirect: {host: a.b.example}}]", true),
+            ("[{match: {host: a.example}, redirect: {host: b.example}}]", false),
+            ("[{match: {path: /a}, redirect: {path: /a}}]", true),
+            ("[{match: {path: /a}, redirect: {path: '/a?again=1'}}]", true),
+            ("[{match: {path: /a}, redirect: {path: /b}}]", false),
+            ("[{redirect: {path: /b}}]", true),
+            ("[{match: {path: /b}, cluster: shop}, {redirect: {path: /b}}]", false),
+            ("[{match: {path_prefix: /b/c}, cluster: shop}, {redirect: {path: /b}}]", true),
+            ("[{match: {path_prefix: /a}, redirect: {path_prefix: /a/b}}]", true),
+            ("[{match: {path_prefix: /a}, redirect: {path_prefix: /ab}}]", false),
+            (
+                "[{match: {path_prefix: /a/b}, cluster: shop}, {match: {path_prefix: /a}, redirect: {path_prefix: /a/b}}]",
+                false,
+            ),
+            ("[{match: {path_prefix: /a}, redirect: {path_prefix: /}}]", false),
+            ("[{match: {method: POST}, redirect: {status: 303}}]", false),
+            ("[{match: {method: [GET, POST]}, redirect: {status: 303}}]", true),
+            ("[{match: {method: GET}, cluster: shop}, {redirect: {status: 303}}]", false),
+            ("[{match: {method: POST}, redirect: {status: 307}}]", true),
+        ];
+        for (routes, expected) in table {
+            assert_eq!(loops(routes), expected, "{routes}");
         }
     }
 }

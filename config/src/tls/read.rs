@@ -52,7 +52,8 @@ pub(crate) type Read<'a> = &'a dyn Fn(&str) -> Result<Rc<[u8]>, Wrong>;
 pub(crate) fn certificate(parts: &Parts, read: Read<'_>) -> Result<Certificate, (Part, Wrong)> {
     let file = &parts.cert;
     let text = read(file).map_err(|wrong| (Part::Cert, wrong))?;
-    let chain = certificates(file, &text).map_err(|wrong| (Part::Cert, wrong))?;
+    let chain =
+        certificates(file, &text, "are `cert` and `key` the wrong way round?").map_err(|wrong| (Part::Cert, wrong))?;
     if chain.len() > MAX_CHAIN {
         let message = format!("{file} holds {} certificates; a chain has at most {MAX_CHAIN}", chain.len());
         let hint = "give the certificate and those that lead from it to an authority";
@@ -122,8 +123,8 @@ fn time(time: ASN1Time) -> SystemTime {
     time.unwrap_or(epoch)
 }
 
-/// The certificates of a file, at least one.
-fn certificates(file: &str, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Wrong> {
+/// The certificates of a file, at least one; and what to do if it is a key instead.
+fn certificates(file: &str, text: &[u8], no_key: &str) -> Result<Vec<CertificateDer<'static>>, Wrong> {
     let list: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     let list = list.map_err(|error| not_pem(file, &error))?;
     if !list.is_empty() {
@@ -136,7 +137,7 @@ fn certificates(file: &str, text: &[u8]) -> Result<Vec<CertificateDer<'static>>,
             wrong(" in PEM form").hint(format!("turn it: `openssl x509 -inform der -in {file} -out {file}.pem`"))
         }
         Looks::Request => wrong(", but a request for one").hint("give what the authority sent back"),
-        Looks::Key => wrong(", but a key").hint("are `cert` and `key` the wrong way round?"),
+        Looks::Key => wrong(", but a key").hint(no_key),
         Looks::Other => wrong("").hint("PEM, as `-----BEGIN CERTIFICATE-----`"),
     })
 }
@@ -273,7 +274,7 @@ fn ocsp(file: &str, bytes: &[u8]) -> Result<Vec<u8>, Wrong> {
 
 /// The authorities in a file.
 pub(crate) fn authorities(file: &str, text: &[u8]) -> Result<Authorities, Wrong> {
-    let list = certificates(file, text)?;
+    let list = certificates(file, text, "give the certificates of those who vouch")?;
     if list.len() > MAX_AUTHORITIES {
         let message = format!("{file} holds {} certificates; at most {MAX_AUTHORITIES} are taken", list.len());
         return Err(Wrong::new("bad_certificate", message));

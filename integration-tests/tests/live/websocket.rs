@@ -259,7 +259,7 @@ fn who_says_nothing_for_too_long_is_cut() {
 
 #[test]
 fn a_drain_leaves_tunnels_open_until_its_deadline() {
-    let mut front = Front::with(echo(), |scene| scene.top("shutdown: {drain_timeout: 2s}"));
+    let mut front = Front::with(echo(), |scene| scene.top("shutdown: {timeout: 2s}"));
     let mut socket = open(front.web);
     front.weir.signal(Signal::TERM);
     wait::until_true("no new connections", || RawClient::try_connect(front.web).is_err());

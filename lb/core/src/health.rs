@@ -10,7 +10,7 @@ pub mod outlier;
 pub mod slow_start;
 
 pub use active::{Heard, Opinion};
-pub use outcome::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult, Serving};
+pub use outcome::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult, Said, Serving};
 
 use std::fmt;
 

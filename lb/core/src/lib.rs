@@ -28,6 +28,7 @@ pub mod health;
 pub mod limits;
 pub mod live;
 pub mod load;
+pub mod percent;
 pub mod rate;
 pub mod reason;
 pub mod release;

@@ -231,6 +231,10 @@ pub struct ListenerLoad {
     pub bytes_received: Count,
     /// Bytes sent to clients.
     pub bytes_sent: Count,
+    /// Datagrams received from clients.
+    pub datagrams_received: Count,
+    /// Datagrams sent to clients.
+    pub datagrams_sent: Count,
     /// Requests that ended in a reason, local answers and aborts; and connections that ended in one
     /// before their first request.
     pub reasons: ByReason,

@@ -101,6 +101,9 @@ pub enum Reason {
     EndpointUnhealthy,
     /// As many UDP flows are open as may be.
     TooManyFlows,
+    /// A datagram could not be sent for a cause on this host: no room in a buffer, too long for the
+    /// way, a packet filter.
+    NotSent,
     /// A mistake of ours, caught.
     Internal,
 }
@@ -134,7 +137,7 @@ impl Reason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in order.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::BadRequest,
         Self::AmbiguousFraming,
         Self::BadHost,
@@ -182,6 +185,7 @@ impl Reason {
         Self::SessionTimeout,
         Self::EndpointUnhealthy,
         Self::TooManyFlows,
+        Self::NotSent,
         Self::Internal,
     ];
 
@@ -312,6 +316,9 @@ impl Reason {
                 ("endpoint_unhealthy", 0, Upstream, "The endpoint became unhealthy while the session was open.")
             }
             Self::TooManyFlows => ("too_many_flows", 0, Here, "As many UDP flows are open as this listener allows."),
+            Self::NotSent => {
+                ("not_sent", 0, Here, "This host could not send a datagram: no room, too long, or not allowed.")
+            }
             Self::Internal => ("internal", 500, Here, "An error of the load balancer itself."),
         };
         Meaning { name, status, side, help }

@@ -10,9 +10,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use weir_config::model::{Access, UdpFlows};
+use weir_config::model::UdpFlows;
 
+use crate::access::Access;
+use crate::rate::Limiter;
 use crate::reason::Reason;
+use crate::route::Headers;
 use crate::time::Moment;
 
 /// Who talks, and to which of our addresses. Our port is the listener's, so this is the 5-tuple.
@@ -32,15 +35,34 @@ pub struct FlowId {
     life: u32,
 }
 
-/// Whether a client that is not known yet may open a flow.
+/// Whether a client that is not known yet may open a flow, by the access lists and limits of its
+/// listener and route, of which it takes what it needs.
 ///
 /// # Errors
 /// Why its datagram is dropped. `open` are the flows of the listener over all workers.
-pub fn may_open(client: SocketAddr, access: &Access, flows: &UdpFlows, open: u64) -> Result<(), Reason> {
-    if !access.admits(client.ip()) {
+pub fn may_open(
+    client: IpAddr,
+    gates: &[(&Access, Option<&Limiter>)],
+    flows: &UdpFlows,
+    open: u64,
+    now: Moment,
+) -> Result<(), Reason> {
+    if gates.iter().any(|(access, _)| !access.admits(client)) {
         return Err(Reason::AccessDenied);
     }
-    if open >= u64::from(flows.max_flows.get()) { Err(Reason::TooManyFlows) } else { Ok(()) }
+    if open >= u64::from(flows.max_flows.get()) {
+        return Err(Reason::TooManyFlows);
+    }
+    let mut limits = gates.iter().filter_map(|(_, limit)| *limit);
+    limits.try_for_each(|limit| limit.take(client, &NoHeaders, now)).map_err(|_| Reason::RateLimited)
+}
+
+struct NoHeaders;
+
+impl Headers for NoHeaders {
+    fn get(&self, _name: &str) -> Option<&[u8]> {
+        None
+    }
 }
 
 /// What one flow is, and what its worker keeps with it.

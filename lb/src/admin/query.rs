@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use weir_config::words;
+use weir_core::percent::decoded;
 
 /// Parameters, percent-decoded, in order.
 pub(super) struct Query(Vec<(String, String)>);
@@ -29,7 +30,7 @@ impl Query {
     pub(super) fn of(uri: &http::Uri) -> Self {
         let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        Self(pairs.map(|(name, value)| (decoded(name), decoded(value))).collect())
+        Self(pairs.map(|(name, value)| (text(name), text(value))).collect())
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
@@ -87,24 +88,9 @@ impl Query {
     }
 }
 
-/// `%41` is `A`; what is no such sequence stays as it is, and so does `+`.
-fn decoded(text: &str) -> String {
-    let digit = |byte: Option<&u8>| byte.and_then(|byte| (*byte as char).to_digit(16));
-    let mut rest = text.as_bytes();
-    let mut bytes = Vec::with_capacity(rest.len());
-    while let [first, after @ ..] = rest {
-        rest = match (first, digit(after.first()), digit(after.get(1))) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                &after[2..]
-            }
-            _ => {
-                bytes.push(*first);
-                after
-            }
-        };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+/// Decoded; what is no text then is shown as such. `+` stays.
+fn text(encoded: &str) -> String {
+    String::from_utf8_lossy(&decoded(encoded)).into_owned()
 }
 
 #[cfg(test)]

@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
+use weir_config::model::Certificate;
 use weir_config::{Config, Parsed, Style};
 
 use super::{Format, emit, failed};
 use crate::cli::paint::Paint;
 use crate::control::in_numbers;
 use crate::control::source::Source;
+use crate::observe::journal::{rfc3339, timestamp};
 
 /// `weir check`.
 #[derive(Debug, Args)]
@@ -44,7 +47,8 @@ impl Check {
             }
             (Format::Text, Ok(Parsed { config, warnings })) => {
                 let warnings = if warnings.is_empty() { String::new() } else { warnings.render(style()) };
-                emit(&format!("{warnings}{} is valid: {}\n", source.shown(), summary(&config)))
+                let certificates = certificates(&config);
+                emit(&format!("{warnings}{} is valid: {}\n{certificates}", source.shown(), summary(&config)))
             }
             (Format::Text, Err(mistakes)) => {
                 eprint!("{}", mistakes.render(style_of(Paint::for_stderr())));
@@ -67,6 +71,30 @@ fn summary(config: &Config) -> String {
         .sum();
     let cost = if probes > 0.0 { format!("; about {probes:.1} health probes a second") } else { String::new() };
     format!("{}{cost}", in_numbers(config))
+}
+
+/// A line for each certificate: whose, the file, its subject, its names, its last day.
+fn certificates(config: &Config) -> String {
+    const NAMES_MAX: usize = 4;
+    let listeners = config.listeners.iter().flat_map(|listener| {
+        let certificates = listener.tls.iter().flat_map(|tls| &tls.certificates);
+        certificates.map(move |certificate| (format!("listener {}", listener.name), certificate))
+    });
+    let clusters = config
+        .clusters
+        .iter()
+        .filter_map(|cluster| Some((format!("cluster {}", cluster.name), cluster.tls.as_ref()?.certificate.as_ref()?)));
+    let line = |(whose, certificate): (String, &Arc<Certificate>)| {
+        let Certificate { file, subject, names, not_after, .. } = &**certificate;
+        let shown = names.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = match names.len().saturating_sub(NAMES_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let until: String = rfc3339(timestamp(*not_after)).chars().take(10).collect();
+        format!("  {whose}: {file} ({subject}) for {shown}{more}, until {until}\n")
+    };
+    listeners.chain(clusters).map(line).collect()
 }
 
 fn style() -> Style {

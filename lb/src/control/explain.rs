@@ -18,8 +18,8 @@ use weir_core::time::Moment;
 
 pub use ask::{Ask, WrongAsk, at_weight};
 pub use shape::{
-    Attempt, Breaker, Cluster, Endpoint, Explained, Key, Level, Pick, Refused, Release, Request, Route, Rule, Served,
-    Version, Zone,
+    Attempt, Breaker, Cluster, Endpoint, Explained, Key, Level, Limit, Pick, Refused, Release, Reply, Request,
+    Rewritten, Route, Rule, Served, Version, Zone,
 };
 
 use crate::observe::decision::Decision;

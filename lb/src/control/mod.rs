@@ -4,6 +4,7 @@
 //! file, runs the probes, keeps the journal, and is the only one that stores a new truth.
 //! Everything here lives on one thread; [`Handle`] is how the rest of that thread talks to it.
 
+mod certificates;
 mod decisions;
 pub mod discover;
 pub mod explain;
@@ -30,6 +31,7 @@ use weir_config::model::{Address, Config, ListenerName};
 use weir_core::control::orders::{Done, Refused};
 use weir_core::control::{Control, Effect, Event, Found, Order, Probed, TICK_AT_LEAST};
 use weir_core::snapshot::Snapshot;
+use weir_core::time::Moment;
 
 pub use handle::{Handle, Phase};
 pub use reload::{Applied, InForce, LastReload, Rejection, ReloadOutcome, Trigger, in_numbers};
@@ -119,6 +121,8 @@ enum Command {
 const COMMANDS_MAX: usize = 32;
 /// Results of probes taken in before what they come to is published.
 const BATCH_MAX: usize = 1024;
+/// Between two looks at when certificates expire.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Between two ticks: the grain of the timers underneath.
 const TICK_MIN: Duration = Duration::from_millis(1);
 /// Between two ticks when the core wants none.
@@ -171,6 +175,8 @@ pub struct Shell<E: Env, S: Sockets> {
     /// Where what outlives the process is kept, if anywhere.
     keeper: Option<Keeper>,
     effects: Vec<Effect>,
+    /// What was told of the certificates in force, and when they are looked at again.
+    certificates: (certificates::Told, Moment),
     /// The text last looked at, in force or refused: what a file event is compared with.
     seen: Seen,
 }
@@ -246,6 +252,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             sender,
             keeper: None,
             effects,
+            certificates: (certificates::Told::default(), Moment::ZERO),
             seen,
         })
     }
@@ -343,6 +350,17 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                 () = sleep(pause) => self.step(Event::Tick),
             }
             self.publish();
+            self.look_at_certificates();
+        }
+    }
+
+    /// Tells of certificates whose end is near; days matter, so an hour is soon enough.
+    fn look_at_certificates(&mut self) {
+        let now = self.env.now();
+        let (told, next) = &mut self.certificates;
+        if now >= *next {
+            *next = now + CERTIFICATES_EVERY;
+            told.look(&self.shared.truth.load().config, self.env.wall(), &self.shared.journal);
         }
     }
 

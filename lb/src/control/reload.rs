@@ -8,7 +8,9 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 use weir_config::{Changes, Config, Mistakes, Style};
 use weir_core::control::Event;
+use weir_core::time::Moment;
 
+use super::certificates;
 use super::source::{SourceError, fingerprint};
 use super::{Phase, ReserveError, Seen, Shell, Sockets};
 use crate::env::Env;
@@ -259,6 +261,9 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         self.step(Event::Configured(config));
         self.publish();
         let snapshot = self.shared.truth.load_full();
+        certificates::tell_new(&before.config, &snapshot.config, &self.shared.journal);
+        // Among them may be one that has not long to live.
+        self.certificates.1 = Moment::ZERO;
         self.sockets.open(reserved, &snapshot);
         self.shared.in_force.replace(InForce::new(text, snapshot.generation, self.env.wall()));
         ReloadOutcome::Applied(Applied {

@@ -4,6 +4,7 @@
 //! for all its sockets. Where the kernel joined datagrams of one sender (GRO), they are sent on
 //! joined (GSO), with as many system calls as it took to receive them.
 
+use std::cell::Cell;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 
@@ -140,12 +141,24 @@ impl Batch {
     /// # Errors
     /// When the system gives no socket to ask for what it can do.
     pub fn new() -> io::Result<Self> {
+        Self::with(MOST)
+    }
+
+    /// One that receives one at a time.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn small() -> io::Result<Self> {
+        Self::with(1)
+    }
+
+    fn with(rooms: usize) -> io::Result<Self> {
         // What it sets on this socket is not for ours: it forbids fragments, and large datagrams
         // with them. Sending and receiving go by what the state knows, on any socket.
         let probe = Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), Some(Protocol::UDP))?;
         let state = UdpSocketState::new(UdpSockRef::from(&probe))?;
         // Its pages cost nothing until something is received into them.
-        Ok(Self { state, buffer: vec![0; MOST * ROOM], metas: [RecvMeta::default(); MOST] })
+        Ok(Self { state, buffer: vec![0; rooms * ROOM], metas: [RecvMeta::default(); MOST] })
     }
 
     /// Receives what waits in `socket`, at the most `most` times; how often it did. After as many
@@ -154,17 +167,22 @@ impl Batch {
     /// # Errors
     /// `WouldBlock` where nothing waits; of a connected socket, what it heard of the other side.
     pub fn receive(&mut self, socket: &DatagramSocket, most: usize) -> io::Result<usize> {
-        let most = most.min(MOST);
+        let most = most.min(self.buffer.len() / ROOM);
         let mut rooms = self.buffer.chunks_exact_mut(ROOM);
         let mut rooms: [IoSliceMut<'_>; MOST] =
             std::array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));
-        let mut count = 0;
-        let received = socket.io.try_io(HEARD, || {
-            count = self.state.recv(UdpSockRef::from(&socket.io), &mut rooms[..most], &mut self.metas)?;
+        let count = Cell::new(0);
+        let mut receive = || {
+            count.set(self.state.recv(UdpSockRef::from(&socket.io), &mut rooms[..most], &mut self.metas)?);
             // Fewer than asked for were there: what comes later is told. Saves asking once more.
-            if count < most { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-        });
-        if count > 0 { Ok(count) } else { received.map(|()| 0) }
+            if count.get() < most { Err(io::Error::from(io::ErrorKind::WouldBlock)) } else { Ok(()) }
+        };
+        // One after the other: of two at once the runtime knows nothing here.
+        let mut received = socket.io.try_io(Interest::READABLE, &mut receive);
+        if count.get() == 0 && received.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            received = socket.io.try_io(Interest::ERROR, receive);
+        }
+        if count.get() > 0 { Ok(count.get()) } else { received.map(|()| 0) }
     }
 
     /// What was received last, at a place among as many as [`Self::receive`] said.

@@ -49,6 +49,7 @@ pub(crate) enum Known {
     TransferEncoding,
     /// Hop-by-hop too, but a tunnel may come of it.
     Upgrade,
+    XForwardedClientCert,
     XForwardedFor,
     XForwardedHost,
     XForwardedProto,
@@ -82,6 +83,7 @@ impl Known {
             17 if is(b"transfer-encoding") => Self::TransferEncoding,
             17 if is(b"x-forwarded-proto") => Self::XForwardedProto,
             21 if is(b"x-request-deadline-ms") => Self::XRequestDeadline,
+            23 if is(b"x-forwarded-client-cert") => Self::XForwardedClientCert,
             _ => Self::Other,
         }
     }

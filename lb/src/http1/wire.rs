@@ -104,14 +104,23 @@ pub(crate) struct Wire<S> {
     pub(crate) inbox: Buffer,
     /// Written and not taken by the socket yet.
     pub(crate) outbox: Buffer,
+    /// What was written has not all been taken by the socket beneath.
+    held_back: bool,
     /// Bytes read and written since they were last asked for.
     pub(crate) received: u64,
     pub(crate) sent: u64,
 }
 
+impl<S> Wire<S> {
+    /// Whether the other side has not taken all that is there for it.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.held_back || !self.outbox.is_empty()
+    }
+}
+
 impl<S: Io> Wire<S> {
     pub(crate) fn new(io: S) -> Self {
-        Self { io, inbox: Buffer::default(), outbox: Buffer::default(), received: 0, sent: 0 }
+        Self { io, inbox: Buffer::default(), outbox: Buffer::default(), held_back: false, received: 0, sent: 0 }
     }
 
     /// Reads once and gives what came to `take`, with the inbox for what it
@@ -140,7 +149,9 @@ impl<S: Io> Wire<S> {
             self.outbox.consume(count);
         }
         // TLS holds back what the socket did not take; a socket has nothing to flush.
-        Pin::new(&mut self.io).poll_flush(context)
+        let flushed = Pin::new(&mut self.io).poll_flush(context);
+        self.held_back = flushed.is_pending();
+        flushed
     }
 
     /// Writes `bytes` now as far as the socket takes them, if nothing is waiting before them; what

@@ -9,13 +9,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header, uri};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri};
 use tokio::io::ReadBuf;
 use weir_config::model::ListenerLimits;
 
 use super::sink::Sink;
 use super::source::Source;
-use super::{Form, Lost, Malformed, broken, is_value, push};
+use super::{Form, Lost, Malformed, broken, push};
 use crate::http1::framing::Framing;
 use crate::http1::head::{Known, RequestHead};
 use crate::http1::parse::{self, HeadEnd};
@@ -40,6 +40,8 @@ enum State {
         tunnel: bool,
     },
     Answered,
+    /// It could not be asked.
+    Failed,
 }
 
 struct Asking {
@@ -75,10 +77,13 @@ impl ClientStream {
     }
 
     pub(crate) fn poll_read(&mut self, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.head.is_empty()
-            && let State::Asked { .. } = self.state
-        {
-            ready!(self.poll_head(context)).map_err(|error| self.lose(error))?;
+        match self.state {
+            State::Asked { .. } if self.head.is_empty() => {
+                ready!(self.poll_head(context)).map_err(|error| self.lose(error))?;
+            }
+            // Whoever could not write may still wait for what there is to read: there is nothing.
+            State::Failed => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            _ => {}
         }
         if !self.head.is_empty() {
             let count = self.head.len().min(into.remaining());
@@ -110,17 +115,23 @@ impl ClientStream {
         match &mut self.state {
             State::Asking(asking) => {
                 let ready = ready!(asking.send.poll_ready(context));
-                if let Err(error) = ready {
-                    return Poll::Ready(Err(self.lose(error)));
-                }
-                Poll::Ready(self.take_head(bytes))
+                let taken = ready.map_err(|error| self.lose(error)).and_then(|()| self.take_head(bytes));
+                Poll::Ready(taken.inspect_err(|_| self.fail()))
             }
+            State::Failed => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
             State::Asked { .. } | State::Answered => Poll::Ready(Ok(bytes.len())),
         }
     }
 
     pub(crate) fn shut(&mut self) -> io::Result<()> {
         self.sink.as_mut().map_or(Ok(()), Sink::shut)
+    }
+
+    fn fail(&mut self) {
+        self.state = State::Failed;
+        if self.lost.get() == Lost::Nothing {
+            self.lost.set(Lost::Unsayable);
+        }
     }
 
     fn lose(&self, error: h2::Error) -> io::Error {
@@ -154,7 +165,12 @@ impl ClientStream {
     fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         let State::Asked { response, to_head, tunnel } = &mut self.state else { return Poll::Ready(Ok(())) };
         if let Poll::Ready(Some(informational)) = response.poll_informational(context) {
-            head_text(&informational?, Framing::None, &mut self.head);
+            let informational = informational?;
+            // Nothing is switched to by it here (RFC 9113 8.6), and nobody may think so.
+            if informational.status() == StatusCode::SWITCHING_PROTOCOLS {
+                return Poll::Ready(Err(h2::Reason::PROTOCOL_ERROR.into()));
+            }
+            head_text(&informational, Framing::None, &mut self.head);
             return Poll::Ready(Ok(()));
         }
         let response = ready!(Pin::new(response).poll(context))?;
@@ -172,12 +188,13 @@ impl ClientStream {
         };
         let response = Response::from_parts(parts, ());
         head_text(&response, framing, &mut self.head);
-        self.source = match framing {
+        let form = match framing {
             Framing::None => None,
-            Framing::Chunked => Some(Source::new(body, Form::Chunked)),
-            Framing::Length(_) => Some(Source::new(body, Form::Sized)),
-            Framing::UntilClose => Some(Source::new(body, Form::Raw)),
+            Framing::Chunked => Some(Form::Chunked),
+            Framing::Length(_) => Some(Form::Sized),
+            Framing::UntilClose => Some(Form::Raw),
         };
+        self.source = form.map(|form| Source::new(body, form).may_need_no_more());
         Poll::Ready(Ok(()))
     }
 }
@@ -208,7 +225,7 @@ fn request(head: &RequestHead, scheme: &uri::Scheme) -> Result<(Request<()>, boo
     parts.authority = Some(uri::Authority::try_from(fields.text(head.authority)).map_err(|_| Malformed)?);
     if !is_connect {
         parts.scheme = Some(scheme.clone());
-        parts.path_and_query = Some(uri::PathAndQuery::try_from(head.target()).map_err(|_| Malformed)?);
+        parts.path_and_query = Some(path_and_query(head.target())?);
     }
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Malformed)?;
     if let Some(upgrade) = upgrade {
@@ -240,6 +257,25 @@ fn request(head: &RequestHead, scheme: &uri::Scheme) -> Result<(Request<()>, boo
     Ok((request, is_connect || upgrade.is_some()))
 }
 
+/// A target as `:path`. HTTP/1 lets pass what stands in no URI; here it is encoded (RFC 3986 2.1), for
+/// no stream takes it as it is.
+fn path_and_query(target: &[u8]) -> Result<uri::PathAndQuery, Malformed> {
+    const NEVER: &[u8] = b"\"<>\\^`{|}";
+    if !target.iter().any(|byte| NEVER.contains(byte)) {
+        return uri::PathAndQuery::try_from(target).map_err(|_| Malformed);
+    }
+    let mut encoded = Vec::with_capacity(target.len() + 16);
+    for byte in target {
+        if NEVER.contains(byte) {
+            let digit = |half: u8| b"0123456789ABCDEF"[usize::from(half)];
+            encoded.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+        } else {
+            encoded.push(*byte);
+        }
+    }
+    uri::PathAndQuery::try_from(encoded).map_err(|_| Malformed)
+}
+
 /// Writes an answer's head out as HTTP/1.1 text.
 fn head_text(response: &Response<()>, framing: Framing, out: &mut Vec<u8>) {
     let status = response.status();
@@ -249,7 +285,8 @@ fn head_text(response: &Response<()>, framing: Framing, out: &mut Vec<u8>) {
         let is_sent = match *name {
             header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE => false,
             header::CONTENT_LENGTH => framing != Framing::Chunked && framing != Framing::UntilClose,
-            _ => is_value(value.as_bytes()),
+            // Space at its ends is not part of it to HTTP/1, and is left out there.
+            _ => true,
         };
         if is_sent {
             push(out, &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);

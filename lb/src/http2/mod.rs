@@ -4,10 +4,11 @@
 //!
 //! Frames, HPACK and flow control are the `h2` crate's; here is what messages mean. RFC 9113 8.
 //! [`server`] is a client's stream, [`client`] one to an endpoint; a body comes in by [`source`]
-//! and goes out by [`sink`]. Who serves a connection and keeps those to endpoints is the
+//! and goes out by [`sink`]; [`frames`] looks at what comes and is part of neither. Who serves a connection and keeps those to endpoints is the
 //! worker's business.
 
 pub(crate) mod client;
+pub(crate) mod frames;
 pub(crate) mod server;
 mod sink;
 mod source;
@@ -40,6 +41,8 @@ pub(crate) enum Lost {
     Stream,
     /// The connection is gone.
     Connection,
+    /// Nothing: the request cannot be said in HTTP/2, and was not sent.
+    Unsayable,
 }
 
 impl Lost {

@@ -21,11 +21,20 @@ pub(super) struct Source {
     /// Text that did not fit where it was to be read to.
     text: Vec<u8>,
     ended: bool,
+    /// A reset may say that the body is whole, and that no more of the other one is wanted.
+    may_need_no_more: bool,
 }
 
 impl Source {
     pub(super) fn new(stream: RecvStream, form: Form) -> Self {
-        Self { stream, form, data: Bytes::new(), text: Vec::new(), ended: false }
+        Self { stream, form, data: Bytes::new(), text: Vec::new(), ended: false, may_need_no_more: false }
+    }
+
+    /// Of an answer: who gives a whole one before it has the request may reset the stream with NO_ERROR
+    /// behind it (RFC 9113 8.1).
+    pub(super) fn may_need_no_more(mut self) -> Self {
+        self.may_need_no_more = true;
+        self
     }
 
     /// From now on what comes is no body, but a tunnel's bytes.
@@ -76,9 +85,18 @@ impl Source {
 
     /// The next frame's worth of body, or its end.
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        if let Some(data) = ready!(self.stream.poll_data(context)) {
-            self.data = data?;
-            return Poll::Ready(Ok(()));
+        match ready!(self.stream.poll_data(context)) {
+            Some(Ok(data)) => {
+                self.data = data;
+                return Poll::Ready(Ok(()));
+            }
+            Some(Err(error)) if self.is_end(&error) => {
+                self.ended = true;
+                last_chunk(&mut self.text, None);
+                return Poll::Ready(Ok(()));
+            }
+            Some(Err(error)) => return Poll::Ready(Err(error)),
+            None => {}
         }
         let trailers = ready!(self.stream.poll_trailers(context))?;
         self.ended = true;
@@ -86,6 +104,12 @@ impl Source {
             last_chunk(&mut self.text, trailers.as_ref());
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether a body ends by this; one whose length was told is whole by that alone.
+    fn is_end(&self, error: &h2::Error) -> bool {
+        let no_more = error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+        no_more && self.may_need_no_more && self.form == Form::Chunked
     }
 
     fn take_data(&mut self, into: &mut ReadBuf<'_>) {

@@ -1,4 +1,4 @@
-//! The access log: one line a request, or a TCP session.
+//! The access log: one line a request, a TCP session or a UDP flow.
 //!
 //! Workers format lines into a buffer of their own and hand it over by the batch; one thread
 //! writes. Nobody waits: when the writer cannot keep up, batches are dropped and counted.
@@ -26,9 +26,11 @@ pub(crate) struct Line<'a> {
     pub(crate) peer: SocketAddr,
     /// The client, if a trusted proxy tells another address than its own.
     pub(crate) told: Option<IpAddr>,
+    /// Its TLS with us.
+    pub(crate) tls: Option<Tls<'a>>,
     pub(crate) listener: &'a str,
     pub(crate) route: Option<&'a str>,
-    /// That the client asked for by SNI.
+    /// That a client asked for by SNI, of a session that is passed on unopened.
     pub(crate) server_name: Option<&'a str>,
     pub(crate) cluster: Option<&'a str>,
     pub(crate) endpoint: Option<&'a Address>,
@@ -36,12 +38,23 @@ pub(crate) struct Line<'a> {
     pub(crate) attempts: u16,
     /// Why there was no further attempt, if one had been wanted.
     pub(crate) denied: Option<&'static str>,
-    /// What was asked and answered; a TCP session has none of it.
+    /// What was asked and answered; a TCP session and a UDP flow have none of it.
     pub(crate) request: Option<Request<'a>>,
+    /// Of a UDP flow: how many came from the client, and from the endpoint.
+    pub(crate) datagrams: Option<(u64, u64)>,
     pub(crate) reason: Option<&'static str>,
     pub(crate) id: Option<&'a str>,
     pub(crate) body_in: u64,
     pub(crate) body_out: u64,
+}
+
+/// A client's TLS.
+#[derive(Debug)]
+pub(crate) struct Tls<'a> {
+    pub(crate) version: &'static str,
+    pub(crate) cipher: &'static str,
+    /// Asked for by SNI.
+    pub(crate) server_name: Option<&'a str>,
 }
 
 /// What only a request has.
@@ -87,8 +100,8 @@ impl Line<'_> {
             Some(client) => put(out, format_args!(",\"client\":\"{client}\",\"peer\":\"{}\"", self.peer)),
             None => put(out, format_args!(",\"client\":\"{}\"", self.peer)),
         }
-        let first = match &self.request {
-            Some(request) => {
+        let first = match (&self.request, self.datagrams) {
+            (Some(request), _) => {
                 text(out, "method", request.method.as_bytes());
                 text(out, "host", request.host.as_bytes());
                 text(out, "path", request.target);
@@ -101,7 +114,11 @@ impl Line<'_> {
                 }
                 "first_byte_ms"
             }
-            None => {
+            (None, Some((received, sent))) => {
+                put(out, format_args!(",\"version\":\"UDP\",\"datagrams_in\":{received},\"datagrams_out\":{sent}"));
+                "first_byte_ms"
+            }
+            (None, None) => {
                 put(out, format_args!(",\"version\":\"TCP\""));
                 "connected_ms"
             }
@@ -111,6 +128,13 @@ impl Line<'_> {
             put(out, format_args!(",\"{first}\":{:.3}", millis(first_byte)));
         }
         put(out, format_args!(",\"bytes_in\":{},\"bytes_out\":{}", self.body_in, self.body_out));
+        if let Some(tls) = &self.tls {
+            // Both from tables of ours.
+            put(out, format_args!(",\"tls_version\":\"{}\",\"tls_cipher\":\"{}\"", tls.version, tls.cipher));
+            if let Some(name) = tls.server_name {
+                text(out, "server_name", name.as_bytes());
+            }
+        }
         text(out, "listener", self.listener.as_bytes());
         if let Some(route) = self.route {
             text(out, "route", route.as_bytes());
@@ -162,7 +186,7 @@ impl Line<'_> {
                 escape(out, request.target);
                 put(out, format_args!("\" {}", request.status));
             }
-            None => put(out, format_args!("TCP\" -")),
+            None => put(out, format_args!("{}\" -", if self.datagrams.is_some() { "UDP" } else { "TCP" })),
         }
         put(out, format_args!(" {}B {:.3}ms {}", self.body_out, millis(self.took), self.listener));
         put(out, format_args!(" -> {}", self.cluster.unwrap_or("-")));
@@ -449,6 +473,7 @@ mod tests {
             first_byte: None,
             peer: ([127, 0, 0, 1], 5).into(),
             told: None,
+            tls: None,
             listener: "web",
             route: None,
             server_name: None,
@@ -466,6 +491,7 @@ mod tests {
                 grpc: Some(14),
                 tunnel: false,
             }),
+            datagrams: None,
             reason: Some("no_healthy_endpoint"),
             id: Some("id"),
             body_in: 0,
@@ -494,6 +520,31 @@ mod tests {
         let fields =
             ["release", "release_version", "bucket", "why", "moved_by_health"].map(|field| value[field].to_string());
         assert_eq!(fields, ["\"orders\"", "\"v2\"", "7", "\"bucket\"", "true"]);
+    }
+
+    #[test]
+    fn a_flow_tells_its_datagrams() {
+        let flow = Line { request: None, datagrams: Some((3, 2)), ..line() };
+        let mut out = Vec::new();
+        flow.json(&mut out, &mut Clock::default());
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(
+            (&value["version"], &value["datagrams_in"], &value["datagrams_out"]),
+            (&"UDP".into(), &3.into(), &2.into())
+        );
+        out.clear();
+        flow.text(&mut out, &mut Clock::default());
+        assert!(String::from_utf8(out).unwrap().contains(" \"UDP\" - 3B 1.500ms web -> shop/- "));
+    }
+
+    #[test]
+    fn a_line_says_what_hid_it() {
+        let tls = Tls { version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", server_name: Some("a.example") };
+        let mut out = Vec::new();
+        Line { tls: Some(tls), ..line() }.json(&mut out, &mut Clock::default());
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let fields = ["tls_version", "tls_cipher", "server_name"].map(|field| value[field].to_string());
+        assert_eq!(fields, ["\"TLSv1.3\"", "\"TLS_AES_128_GCM_SHA256\"", "\"a.example\""]);
     }
 
     #[test]

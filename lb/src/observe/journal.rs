@@ -41,6 +41,8 @@ pub enum Kind {
     Drill,
     /// What is judged of a canary changed, or its rollout took a turn.
     Release,
+    /// Certificates came into force, or one of them will not be valid for much longer.
+    Certificate,
     /// What an earlier process left cannot be used.
     State,
     /// A new configuration is in force.
@@ -78,6 +80,7 @@ impl Kind {
             Self::Drain => "drain",
             Self::Drill => "drill",
             Self::Release => "release",
+            Self::Certificate => "certificate",
             Self::State => "state",
             Self::ConfigApplied => "config_applied",
             Self::ConfigUnchanged => "config_unchanged",

@@ -8,10 +8,12 @@ mod clusters;
 pub mod control;
 mod discovery;
 mod family;
+mod limits;
 mod process;
 mod releases;
 mod snapshot;
 pub mod table;
+mod tls;
 
 use std::sync::Arc;
 

@@ -2,17 +2,19 @@
 //! after. What stays in the configuration keeps its socket, whatever else changes.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
-use weir_config::model::{Address, Config, ListenerName};
+use weir_config::model::{Address, Config, ListenerName, Protocol};
 use weir_core::snapshot::Snapshot;
 
 use super::cannot_bind;
 use crate::control::{BoundListener, ReserveError, Sockets};
-use crate::env::Env;
+use crate::env::{Env, ReservedDatagrams};
 use crate::observe::access::{AccessLog, AccessRemote};
+use crate::process::ports;
 use crate::worker::Order;
 
 /// Holds the list of what is served; the sockets themselves are the workers'.
@@ -21,13 +23,37 @@ pub(crate) struct Gate<E: Env> {
     workers: Vec<UnboundedSender<Order<E::Reserved>>>,
     served: Vec<Served>,
     /// Addresses given up, perhaps a moment ago: a worker may not have closed its socket yet.
-    retired: BTreeSet<Address>,
+    retired: BTreeSet<(Kind, Address)>,
     access: Option<AccessRemote>,
+}
+
+/// What a socket takes. A port of one kind has nothing to do with the same port of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Streams,
+    Datagrams,
+}
+
+impl Kind {
+    const fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Http | Protocol::Tcp => Self::Streams,
+            Protocol::Udp => Self::Datagrams,
+        }
+    }
+
+    const fn port(self) -> ports::Kind {
+        match self {
+            Self::Streams => ports::Kind::Tcp,
+            Self::Datagrams => ports::Kind::Udp,
+        }
+    }
 }
 
 /// An address with a socket in every worker.
 #[derive(Clone, Debug)]
 struct Served {
+    kind: Kind,
     /// The listener whose it is now.
     listener: ListenerName,
     /// The listener it was opened for: the name workers know the socket by.
@@ -39,15 +65,21 @@ struct Served {
 impl Served {
     /// Whether this is the socket for `address` of `listener`. Only "any port" is the
     /// listener's own; every other address is one socket, whoever has it.
-    fn is(&self, listener: &ListenerName, address: &Address) -> bool {
+    fn is(&self, kind: Kind, listener: &ListenerName, address: &Address) -> bool {
         let any_port = address.ip().is_some_and(|address| address.port() == 0);
-        self.configured == *address && (!any_port || self.listener == *listener)
+        self.kind == kind && self.configured == *address && (!any_port || self.listener == *listener)
     }
 }
 
 /// Sockets bound for a configuration that is not in force yet.
 pub(crate) struct Reservation<R> {
-    fresh: Vec<(Served, Vec<R>)>,
+    fresh: Vec<(Served, Bound<R>)>,
+}
+
+/// One socket for each worker.
+enum Bound<R> {
+    Streams(Vec<R>),
+    Datagrams(Vec<ReservedDatagrams>),
 }
 
 impl<E: Env> Gate<E> {
@@ -57,25 +89,65 @@ impl<E: Env> Gate<E> {
 
     fn reserve_one(
         &self,
+        kind: Kind,
         listener: &ListenerName,
         address: &Address,
         reserved: &Reservation<E::Reserved>,
-    ) -> Result<(Served, Vec<E::Reserved>), ReserveError> {
+    ) -> Result<(Served, Bound<E::Reserved>), ReserveError> {
         let fresh = reserved.fresh.iter().map(|(served, _)| served);
-        let ours = self.served.iter().chain(fresh).map(|served| &served.actual).chain(&self.retired);
-        let beside_ours = ours.into_iter().any(|ours| overlap(ours, address));
-        let workers = NonZeroUsize::new(self.workers.len()).unwrap_or(NonZeroUsize::MIN);
-        let bound = self.env.reserve(address, workers, beside_ours).and_then(|sockets| {
-            let actual = sockets.first().map_or_else(|| Ok(address.clone()), |socket| self.env.bound_addr(socket))?;
-            Ok((actual, sockets))
-        });
-        match bound {
+        let ours = self.served.iter().chain(fresh).map(|served| (served.kind, &served.actual));
+        let mut ours = ours.chain(self.retired.iter().map(|(kind, actual)| (*kind, actual)));
+        let beside_ours = ours.any(|(its, ours)| its == kind && overlap(ours, address));
+        match self.bind(kind, address, beside_ours) {
             Ok((actual, sockets)) => {
-                let listener = listener.clone();
-                let served = Served { opened_for: listener.clone(), listener, configured: address.clone(), actual };
+                let (listener, configured) = (listener.clone(), address.clone());
+                let served = Served { kind, opened_for: listener.clone(), listener, configured, actual };
                 Ok((served, sockets))
             }
-            Err(error) => Err(ReserveError::address(listener.clone(), address.clone(), cannot_bind(address, &error))),
+            Err(error) => {
+                Err(ReserveError::address(listener.clone(), address.clone(), cannot_bind(kind.port(), address, &error)))
+            }
+        }
+    }
+
+    fn bind(&self, kind: Kind, address: &Address, beside_ours: bool) -> io::Result<(Address, Bound<E::Reserved>)> {
+        let workers = NonZeroUsize::new(self.workers.len()).unwrap_or(NonZeroUsize::MIN);
+        match kind {
+            Kind::Streams => {
+                let sockets = self.env.reserve(address, workers, beside_ours)?;
+                let actual =
+                    sockets.first().map_or_else(|| Ok(address.clone()), |socket| self.env.bound_addr(socket))?;
+                Ok((actual, Bound::Streams(sockets)))
+            }
+            Kind::Datagrams => {
+                // The configuration has no Unix sockets for UDP.
+                let address = address.ip().ok_or(io::ErrorKind::Unsupported)?;
+                let sockets = self.env.reserve_datagrams(address, workers, beside_ours)?;
+                let actual = sockets.first().map_or(Ok(address), ReservedDatagrams::local_addr)?;
+                Ok((actual.into(), Bound::Datagrams(sockets)))
+            }
+        }
+    }
+
+    /// Hands each worker its socket.
+    fn hand_out(&self, served: &Served, sockets: Bound<E::Reserved>) {
+        let (name, configured) = (&served.opened_for, &served.configured);
+        match sockets {
+            Bound::Streams(sockets) => {
+                for (worker, socket) in self.workers.iter().zip(sockets) {
+                    // Here and not in the worker: whoever is told of the reload may connect at once.
+                    if let Err(error) = self.env.admit(&socket) {
+                        tracing::error!(listener = %served.listener, address = %served.actual, %error, "cannot listen");
+                    }
+                    // A worker that is gone serves nothing.
+                    let _ = worker.send(Order::Open(name.clone(), configured.clone(), socket));
+                }
+            }
+            Bound::Datagrams(sockets) => {
+                for (worker, socket) in self.workers.iter().zip(sockets) {
+                    let _ = worker.send(Order::OpenDatagrams(name.clone(), configured.clone(), socket));
+                }
+            }
         }
     }
 
@@ -93,9 +165,9 @@ impl<E: Env> Sockets for Gate<E> {
     fn reserve(&mut self, config: &Config) -> Result<Self::Reserved, Vec<ReserveError>> {
         let mut reserved = Reservation { fresh: Vec::new() };
         let mut errors = Vec::new();
-        for (listener, address) in wanted(config) {
-            if !self.served.iter().any(|served| served.is(listener, address)) {
-                match self.reserve_one(listener, address, &reserved) {
+        for (kind, listener, address) in wanted(config) {
+            if !self.served.iter().any(|served| served.is(kind, listener, address)) {
+                match self.reserve_one(kind, listener, address, &reserved) {
                     Ok(fresh) => reserved.fresh.push(fresh),
                     Err(error) => errors.push(error),
                 }
@@ -113,29 +185,26 @@ impl<E: Env> Sockets for Gate<E> {
         let config = &snapshot.config;
         let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.served)
             .into_iter()
-            .partition(|served| wanted(config).any(|(listener, address)| served.is(listener, address)));
+            .partition(|served| wanted(config).any(|(kind, listener, address)| served.is(kind, listener, address)));
         self.served = kept;
         for served in &mut self.served {
-            let owner = wanted(config).find(|(listener, address)| served.is(listener, address));
-            if let Some((listener, _)) = owner {
+            let owner = wanted(config).find(|(kind, listener, address)| served.is(*kind, listener, address));
+            if let Some((_, listener, _)) = owner {
                 served.listener = listener.clone();
             }
         }
         for (served, sockets) in reserved.fresh {
-            for (worker, socket) in self.workers.iter().zip(sockets) {
-                // Here and not in the worker: whoever is told of the reload may connect at once.
-                if let Err(error) = self.env.admit(&socket) {
-                    tracing::error!(listener = %served.listener, address = %served.actual, %error, "cannot listen");
-                }
-                // A worker that is gone serves nothing.
-                let _ = worker.send(Order::Open(served.opened_for.clone(), served.configured.clone(), socket));
-            }
+            self.hand_out(&served, sockets);
             self.served.push(served);
         }
         // New ones first: a listener that moves is at no moment nowhere.
         for served in gone {
-            self.tell(|| Order::Close(served.opened_for.clone(), served.configured.clone()));
-            self.retired.insert(served.actual);
+            let (name, address) = (&served.opened_for, &served.configured);
+            self.tell(|| match served.kind {
+                Kind::Streams => Order::Close(name.clone(), address.clone()),
+                Kind::Datagrams => Order::CloseDatagrams(name.clone(), address.clone()),
+            });
+            self.retired.insert((served.kind, served.actual));
         }
         if let Some(access) = &self.access {
             access.retarget(config.access_log.as_ref().map(|log| log.target.clone()));
@@ -152,8 +221,11 @@ impl<E: Env> Sockets for Gate<E> {
     }
 }
 
-fn wanted(config: &Config) -> impl Iterator<Item = (&ListenerName, &Address)> {
-    config.listeners.iter().flat_map(|listener| listener.bind.iter().map(move |address| (&listener.name, address)))
+fn wanted(config: &Config) -> impl Iterator<Item = (Kind, &ListenerName, &Address)> {
+    config.listeners.iter().flat_map(|listener| {
+        let kind = Kind::of(listener.protocol);
+        listener.bind.iter().map(move |address| (kind, &listener.name, address))
+    })
 }
 
 /// Whether two sockets' addresses contend for the same port or file.

@@ -113,11 +113,18 @@ impl Acceptor {
         let broken = |error: io::Error| Refusal::of(&error);
         let mut hello = server::Acceptor::default();
         let mut first = [0];
-        let early = if early.is_empty() && stream.read(&mut first).await.map_err(broken)? > 0 { &first } else { early };
+        let mut early = early;
+        if early.is_empty() && stream.read(&mut first).await.map_err(broken)? > 0 {
+            early = &first;
+        }
         match early.first() {
             None => return Err(Refusal::silent()),
             Some(&first) if first != HANDSHAKE => return Err(Refusal::not_tls(stream, first)),
-            Some(_) => _ = hello.read_tls(&mut &*early).map_err(broken)?,
+            Some(_) => {}
+        }
+        // It takes only so much at a time.
+        while !early.is_empty() {
+            hello.read_tls(&mut early).map_err(broken)?;
         }
         let start = LazyConfigAcceptor::new(hello, stream).await.map_err(broken)?;
         let stream = start.into_stream(Arc::clone(&self.config)).await.map_err(broken)?;

@@ -32,6 +32,8 @@ pub(crate) struct Connector {
 pub(crate) enum Use {
     /// Requests.
     Http,
+    /// gRPC calls: HTTP/2, whatever requests are sent by.
+    Calls,
     /// Whatever a session's two ends say.
     Bytes,
 }
@@ -89,8 +91,15 @@ impl Connector {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let name = self.name.clone().unwrap_or_else(|| name_of(to, host));
+        let calls;
         let config = match for_what {
             Use::Http => &self.http,
+            Use::Calls => {
+                let mut http = ClientConfig::clone(&self.http);
+                http.alpn_protocols = vec![H2.to_vec()];
+                calls = Arc::new(http);
+                &calls
+            }
             Use::Bytes => &self.bytes,
         };
         let connected = TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(|error| {

@@ -44,7 +44,8 @@ pub(super) fn of_endpoint(error: &io::Error) -> Trouble<Untrusted> {
         Error::InvalidCertificate(of) => match of {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Untrusted::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Untrusted::NotYetValid,
-            CertificateError::UnknownIssuer => Untrusted::UnknownAuthority,
+            // Signed by another key of the same name: an authority that was made anew.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Untrusted::UnknownAuthority,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 Untrusted::NameMismatch
             }
@@ -103,7 +104,8 @@ mod tests {
             (Error::InvalidCertificate(C::NotValidYet), Unshaken::BadCertificate, Untrusted::NotYetValid),
             (Error::InvalidCertificate(C::UnknownIssuer), Unshaken::BadCertificate, Untrusted::UnknownAuthority),
             (Error::InvalidCertificate(C::NotValidForName), Unshaken::BadCertificate, Untrusted::NameMismatch),
-            (Error::InvalidCertificate(C::BadSignature), Unshaken::BadCertificate, Untrusted::BadCertificate),
+            (Error::InvalidCertificate(C::BadSignature), Unshaken::BadCertificate, Untrusted::UnknownAuthority),
+            (Error::InvalidCertificate(C::BadEncoding), Unshaken::BadCertificate, Untrusted::BadCertificate),
             (Error::NoCertificatesPresented, Unshaken::NoCertificate, Untrusted::BadCertificate),
             (Error::NoApplicationProtocol, Unshaken::Protocol, Untrusted::BadCertificate),
             (Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered), Unshaken::Version, Untrusted::NothingInCommon),

@@ -101,10 +101,10 @@ impl Door {
 }
 
 /// An accept loop, counted for as long as it lives.
-struct Accepting<E: Env>(Rc<Worker<E>>);
+pub(super) struct Accepting<E: Env>(Rc<Worker<E>>);
 
 impl<E: Env> Accepting<E> {
-    fn new(worker: &Rc<Worker<E>>) -> Self {
+    pub(super) fn new(worker: &Rc<Worker<E>>) -> Self {
         worker.accepting.set(worker.accepting.get() + 1);
         Self(Rc::clone(worker))
     }

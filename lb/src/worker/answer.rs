@@ -97,7 +97,7 @@ async fn send<E: Env>(
         let _ = write!(out, "X-Request-Id: {}\r\n", id.as_str());
     }
     out.extend_from_slice(&story.fields);
-    reply::edit(out, start, listener, &client.peer, request, story);
+    reply::edit(out, start, listener, (&client.peer, client.secure.as_deref()), request, story);
     headers::connection(out, request.version, ending.closing);
     out.extend_from_slice(b"\r\n");
     if has_body && !request.is_head() {

@@ -65,7 +65,7 @@ async fn introduce<E: Env>(
         let patience = listener.config.timeouts.header;
         let told = introduction(&mut arrival.stream, arrival.peer, rule, patience).await;
         let seated = told.and_then(|told| {
-            guard.seat = serve::seat(&guard.worker, listener, told.peer.ip())?;
+            guard.seat = serve::seat(listener, told.peer.ip())?;
             Ok(told)
         });
         let Introduced { peer, to, early } = seated.inspect_err(|_| arrival.stream.abort_on_close())?;

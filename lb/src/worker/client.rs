@@ -22,6 +22,7 @@ use crate::env::{Env, Stream};
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::http1::parse::{self, HeadEnd};
 use crate::http1::wire::{Buffer, Scratch, Wire};
+use crate::observe::access::Tls;
 use crate::proxy::Ends;
 use crate::tls::Secure;
 use crate::transport::Transport;
@@ -119,9 +120,15 @@ impl<S: Stream> Client<S> {
         self.secure.is_some()
     }
 
-    /// The name that was asked for by SNI.
-    pub(crate) fn server_name(&self) -> Option<&str> {
-        self.secure.as_ref()?.server_name.as_deref()
+    /// Its TLS, for the access log.
+    pub(crate) fn tls_line(&self) -> Option<Tls<'_>> {
+        let Secure { version, cipher, server_name, .. } = self.secure.as_deref()?;
+        Some(Tls { version, cipher, server_name: server_name.as_deref() })
+    }
+
+    /// Its certificate, as endpoints are told of it.
+    pub(crate) fn certificate(&self) -> Option<&str> {
+        self.secure.as_ref()?.certificate.as_deref()
     }
 
     /// What endpoints of `cluster` are told of where this comes from, if they are.

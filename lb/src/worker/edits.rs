@@ -11,6 +11,7 @@ use weir_config::model::{HeaderEdits, HeaderTemplate, Piece};
 use super::headers::{Peer, RequestId};
 use super::story::Story;
 use crate::http1::head::{Known, RequestHead};
+use crate::tls::Secure;
 
 /// What values may say of a request. Everything in here was checked when it came in: no piece holds
 /// the end of a line.
@@ -34,8 +35,9 @@ impl<'a> Facts<'a> {
         Self { request, client, id: story.id.as_ref(), secure: story.secure, cluster, server_name: "" }
     }
 
-    /// The same of a client that asked for this name.
-    pub(crate) fn named(self, server_name: Option<&'a str>) -> Self {
+    /// The same of a client with this TLS.
+    pub(crate) fn of_tls(self, secure: Option<&'a Secure>) -> Self {
+        let server_name = secure.and_then(|secure| secure.server_name.as_deref());
         Self { server_name: server_name.unwrap_or_default(), ..self }
     }
 }

@@ -79,8 +79,10 @@ pub(crate) async fn exchange<'w, E: Env>(
         head: request,
         policy: &listener.config.headers,
         route: tries.route(listener),
-        facts: Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str()),
+        facts: Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str())
+            .of_tls(client.secure.as_deref()),
         peer: &client.peer,
+        certificate: client.certificate(),
         trusted: *trusted,
         endpoint: leased.member.address(),
         id: story.id.as_ref(),
@@ -147,6 +149,9 @@ pub(crate) async fn exchange<'w, E: Env>(
             let lost = leased.upstream.wire.io.lost();
             if lost.is_of_all() {
                 leased.upstream.give_up_session();
+            }
+            if lost == Lost::Unsayable {
+                return Err(Failure::new(Reason::BadRequest, Safety::Sent).not_telling());
             }
             let is_reset = leased.reused && silent && reason == Reason::UpstreamReset;
             // An endpoint that ends one stream of many knows what it does.
@@ -310,7 +315,7 @@ impl<'l> Sending<'l> {
                     self.passed = upload.passed;
                     self.moved = Instant::now();
                 }
-                self.keep_clock(!upstream.wire.outbox.is_empty());
+                self.keep_clock(upstream.wire.is_blocked());
                 let until = self.until(upstream);
                 client.deadline.set(tries.send_by().map_or(until, |deadline| until.min(deadline)));
             }
@@ -336,13 +341,13 @@ impl<'l> Sending<'l> {
     }
 
     /// When this has taken too long, if nothing moves until then.
-    fn until<S>(&self, upstream: &Upstream<S>) -> Instant {
+    fn until<S: Stream>(&self, upstream: &Upstream<S>) -> Instant {
         if self.waits_for_endpoint() {
             return self.began + self.patience.map_or(self.timeout, |patience| patience.after.min(self.timeout));
         }
         let idle = self.moved + self.listener.config.timeouts.stream_idle;
         let rate = self.listener.config.limits.body_min_rate;
-        if rate == 0 || self.converses || !upstream.wire.outbox.is_empty() {
+        if rate == 0 || self.converses || upstream.wire.is_blocked() {
             return idle;
         }
         let earned = Duration::from_secs_f64(self.passed as f64 / f64::from(rate));
@@ -351,10 +356,10 @@ impl<'l> Sending<'l> {
 
     /// It took too long. What next: the endpoint has not answered, or not read; or the client has
     /// not sent. `elsewhere`: whether another endpoint is ready to be asked instead.
-    fn late<S>(&mut self, upstream: &Upstream<S>, elsewhere: impl FnOnce() -> GiveUp) -> Late {
+    fn late<S: Stream>(&mut self, upstream: &Upstream<S>, elsewhere: impl FnOnce() -> GiveUp) -> Late {
         let waits = self.waits_for_endpoint();
         if !self.over && !waits {
-            let blocked = !upstream.wire.outbox.is_empty();
+            let blocked = upstream.wire.is_blocked();
             return Late::Failed(if blocked { Reason::UpstreamTimeout } else { Reason::BodyTimeout });
         }
         let (since, deadline) =

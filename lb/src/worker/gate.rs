@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use weir_config::model::Protocol;
 use weir_core::access::Access;
 use weir_core::rate::Limiter;
 use weir_core::reason::Reason;
@@ -15,13 +16,28 @@ use super::forward::{Inbound, Refused};
 use super::tcp::NOTHING;
 use crate::env::Env;
 
-/// Whether a connection of bytes from `client` passes the listener's access list and limit.
-pub(super) fn connection<E: Env>(worker: &Worker<E>, listener: &Listener, client: IpAddr) -> Result<(), Reason> {
-    if !listener.access.admits(client) {
+/// Whether a connection from `peer` is let in at all. Where HTTP is spoken each is: its requests are
+/// asked one by one, and whoever is kept out is told so.
+pub(super) fn admits(listener: &Listener, peer: IpAddr) -> bool {
+    listener.config.protocol == Protocol::Http || listener.access.admits(peer)
+}
+
+/// Whether a session of `client` passes the listener's limit and that of its route.
+pub(super) fn session<E: Env>(
+    worker: &Worker<E>,
+    listener: &Listener,
+    route: Option<usize>,
+    client: IpAddr,
+) -> Result<(), Reason> {
+    let target = route.map(|at| &listener.targets[at]);
+    if target.is_some_and(|target| !target.access.admits(client)) {
         return Err(Reason::AccessDenied);
     }
-    let Some(limit) = &listener.limit else { return Ok(()) };
-    limit.take(client, NOTHING.headers, worker.env.now()).map_err(|_| Reason::RateLimited)
+    let limits = [listener.limit.as_deref(), target.and_then(|target| target.limit.as_deref())];
+    for limit in limits.into_iter().flatten() {
+        limit.take(client, NOTHING.headers, worker.env.now()).map_err(|_| Reason::RateLimited)?;
+    }
+    Ok(())
 }
 
 /// Whether a request passes an access list and a limit.

@@ -106,6 +106,8 @@ pub(crate) struct Onward<'a> {
     pub(crate) facts: Facts<'a>,
     /// Where the request came from.
     pub(crate) peer: &'a Peer,
+    /// The certificate it showed, if endpoints are to be told.
+    pub(crate) certificate: Option<&'a str>,
     /// Whether what `peer` says about those before it is believed.
     pub(crate) trusted: bool,
     pub(crate) endpoint: &'a Address,
@@ -156,6 +158,9 @@ pub(crate) fn request(out: &mut Vec<u8>, onward: &Onward<'_>) {
     }
     if policy.forwarded {
         forwarded(out, onward);
+    }
+    if let Some(certificate) = onward.certificate {
+        client_certificate(out, onward, certificate);
     }
     if let Some(id) = id {
         push(out, &[b"X-Request-Id: ", id.as_bytes(), b"\r\n"]);
@@ -229,6 +234,8 @@ fn is_onward(known: Known, onward: &Onward<'_>) -> bool {
         // Written anew where we write them; believed or dropped where we do not.
         Known::XForwardedFor => onward.trusted && !onward.policy.x_forwarded,
         Known::XForwardedHost | Known::XForwardedProto => onward.trusted,
+        // A client that could write it could be anybody.
+        Known::XForwardedClientCert => onward.trusted && onward.certificate.is_none(),
         Known::Forwarded => onward.trusted && !onward.policy.forwarded,
         Known::XRequestId => onward.id.is_none() && onward.trusted,
         Known::XRequestDeadline => onward.trusted && !onward.policy.deadline,
@@ -270,7 +277,19 @@ fn forwarded(out: &mut Vec<u8>, onward: &Onward<'_>) {
     if !onward.head.authority.is_empty() {
         push(out, &[b";host=\"", fields.text(onward.head.authority), b"\""]);
     }
-    out.extend_from_slice(b";proto=http\r\n");
+    let scheme: &[u8] = if onward.facts.secure { b"https" } else { b"http" };
+    push(out, &[b";proto=", scheme, b"\r\n"]);
+}
+
+/// The certificate after those that trusted proxies tell of, as in a chain of hops.
+fn client_certificate(out: &mut Vec<u8>, onward: &Onward<'_>, certificate: &str) {
+    out.extend_from_slice(b"X-Forwarded-Client-Cert: ");
+    if onward.trusted {
+        for value in onward.head.fields.all(Known::XForwardedClientCert) {
+            push(out, &[value, b","]);
+        }
+    }
+    push(out, &[certificate.as_bytes(), b"\r\n"]);
 }
 
 /// What the answer's head says on the client's side.
@@ -437,9 +456,22 @@ mod tests {
         let facts =
             Facts { request: &head, client: peer.address.ip(), id, secure: false, cluster: "shop", server_name: "" };
         let left = Duration::from_millis(1500);
-        let (head, upgrade, call_left, shadow) = (&head, None, None, false);
-        let onward =
-            Onward { head, policy, route, facts, peer, trusted, endpoint, id, left, shadow, upgrade, call_left };
+        let (head, upgrade, call_left, shadow, certificate) = (&head, None, None, false, None);
+        let onward = Onward {
+            head,
+            policy,
+            route,
+            facts,
+            peer,
+            certificate,
+            trusted,
+            endpoint,
+            id,
+            left,
+            shadow,
+            upgrade,
+            call_left,
+        };
         request(&mut out, &onward);
         String::from_utf8(out).unwrap()
     }

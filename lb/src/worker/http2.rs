@@ -3,22 +3,25 @@
 //! The connection's own task moves frames and keeps the clocks; a stream's task is the same trunk
 //! that serves HTTP/1.
 
-use std::cell::Cell;
+mod calm;
+mod link;
+
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Ping, PingPong, RecvStream};
 use http::Request;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout};
 use weir_config::model::{Http2, Listener, Protocol};
+use weir_core::reason::Reason;
 
+use self::calm::Calm;
+use self::link::{Link, Passed, Traffic};
 use super::Worker;
 use super::accept::Bound;
 use super::client::Client;
@@ -30,7 +33,6 @@ use super::serve::{Guard, Slot};
 use super::tunnel::{self, Tunnel};
 use crate::env::{Env, Stream as _};
 use crate::http1::parse;
-use crate::http1::wire::{Io, Wire};
 use crate::http2::server::{self, ServerStream};
 use crate::tls::Secure;
 use crate::transport::Transport;
@@ -41,9 +43,8 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What we hold of one answer that the client does not take.
 const SEND_BUFFER: usize = 64 * 1024;
-/// Streams that a client may open and reset before their answers without our asking how many of
-/// its streams end that way (CVE-2023-44487).
-const RESETS_FREE: u32 = 100;
+/// What a field costs in a header list beside its name and its value (RFC 9113 6.5.2).
+const FIELD_COST: u32 = 32;
 /// After our last word a connection is kept for this long: whoever is there says goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -87,12 +88,12 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
         given_up: Cell::new(0),
     });
     let Client { wire, deadline, .. } = &mut client;
-    let counted = Cell::default();
-    let link = Link { wire, counted: &counted };
+    let traffic = RefCell::new(Traffic::new());
+    let link = Link { wire, traffic: &traffic };
     let handshake = builder(&listener.config).handshake::<_, Bytes>(link);
     let Ok(Ok(mut connection)) = timeout(listener.config.timeouts.header, handshake).await else { return };
     let mut clocks = Clocks::new(&worker, &listener.config, connection.ping_pong());
-    poll_fn(|context| {
+    let cut = poll_fn(|context| {
         loop {
             match connection.poll_accept(context) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
@@ -100,17 +101,17 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
                     shared.begun.set(shared.begun.get().saturating_add(1));
                     tokio::task::spawn_local(stream(Open(Rc::clone(&shared)), request, respond));
                 }
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(clocks.abused),
                 Poll::Pending => break,
             }
         }
         let load = listener.load.of(worker.index);
-        let (received, sent): (u64, u64) = counted.take();
-        load.bytes_received.add(received);
-        load.bytes_sent.add(sent);
-        match clocks.poll(&shared, received > 0, deadline, context) {
+        let passed = traffic.borrow_mut().take();
+        load.bytes_received.add(passed.received);
+        load.bytes_sent.add(passed.sent);
+        match clocks.poll(&shared, passed, deadline, context) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Turn::Cut) => Poll::Ready(()),
+            Poll::Ready(Turn::Cut) => Poll::Ready(true),
             Poll::Ready(turn) => {
                 match turn {
                     Turn::Abuse => connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM),
@@ -122,15 +123,22 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
         }
     })
     .await;
+    drop(connection);
+    if !cut {
+        // What is still on its way here must not take our last words with it.
+        client.close(&worker, true).await;
+    }
 }
 
 fn builder(listener: &Listener) -> Builder {
+    let limits = &listener.limits;
     let mut builder = Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(listener.http2.max_concurrent_streams)
-        .max_header_list_size(listener.limits.header_bytes)
+        // What is too much by our own limits is told as it is to HTTP/1; beyond this `h2` says 431.
+        .max_header_list_size(limits.header_bytes.saturating_add(FIELD_COST * u32::from(limits.header_count)))
         .max_send_buffer_size(SEND_BUFFER)
         .enable_connect_protocol();
     builder
@@ -140,7 +148,7 @@ fn builder(listener: &Listener) -> Builder {
 enum Turn {
     /// It is to take no new streams, and to end with its last.
     Drain,
-    /// The client does nothing but open streams and give them up.
+    /// The client does what brings nobody anything.
     Abuse,
     /// It ends now.
     Cut,
@@ -160,6 +168,11 @@ struct Clocks {
     old_at: Option<Instant>,
     /// Since when no new streams are taken.
     leaving: Option<Instant>,
+    calm: Calm,
+    /// Requests given up that were looked at.
+    given_up: u32,
+    /// It ends because of what the client does.
+    abused: bool,
 }
 
 impl Clocks {
@@ -170,13 +183,25 @@ impl Clocks {
         let jitter = 0.9 + 0.2 * worker.dice.borrow_mut().unit();
         let old_at = settings.max_connection_age.map(|age| now + age.mul_f64(jitter));
         let idle = listener.timeouts.idle;
-        Self { settings, idle, ping, heard: now, pinged: None, free_since: Some(now), old_at, leaving: None }
+        Self {
+            settings,
+            idle,
+            ping,
+            heard: now,
+            pinged: None,
+            free_since: Some(now),
+            old_at,
+            leaving: None,
+            calm: Calm::new(now),
+            given_up: 0,
+            abused: false,
+        }
     }
 
     fn poll<E: Env>(
         &mut self,
         shared: &Shared<E>,
-        heard: bool,
+        passed: Passed,
         deadline: &mut Deadline,
         context: &mut Context<'_>,
     ) -> Poll<Turn> {
@@ -185,18 +210,21 @@ impl Clocks {
         if worker.is_cutting() {
             return Poll::Ready(Turn::Cut);
         }
-        if heard {
+        if passed.received > 0 {
             self.heard = now;
         }
         self.free_since = if shared.open.get() > 0 { None } else { self.free_since.or(Some(now)) };
+        if !self.abused && self.is_abused(shared, passed, now) {
+            self.abused = true;
+            self.leaving = Some(now);
+            return Poll::Ready(Turn::Abuse);
+        }
         if self.leaving.is_none() {
-            let given_up = shared.given_up.get();
-            let abuse = given_up > RESETS_FREE && given_up > shared.begun.get() / 2;
             let idle = self.free_since.is_some_and(|since| now >= since + self.idle);
             let old = self.old_at.is_some_and(|at| now >= at);
-            if abuse || idle || old || worker.is_draining() || shared.bound.is_closed() {
+            if idle || old || worker.is_draining() || shared.bound.is_closed() {
                 self.leaving = Some(now);
-                return Poll::Ready(if abuse { Turn::Abuse } else { Turn::Drain });
+                return Poll::Ready(Turn::Drain);
             }
         }
         if self.poll_ping(now, context) {
@@ -212,6 +240,13 @@ impl Clocks {
         // What is due is seen the next time, at once.
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    fn is_abused<E: Env>(&mut self, shared: &Shared<E>, passed: Passed, now: Instant) -> bool {
+        let given_up = shared.given_up.get();
+        let more = given_up - std::mem::replace(&mut self.given_up, given_up);
+        let mocked = self.calm.is_mocked(more, given_up, shared.begun.get(), now);
+        mocked || self.calm.is_flooded(passed.overhead, passed.sent, now)
     }
 
     /// Asks a silent client whether it is there; whether it is not.
@@ -272,14 +307,20 @@ async fn stream<E: Env>(open: Open<E>, request: Request<RecvStream>, mut respond
         shared.given_up.set(shared.given_up.get().saturating_add(1));
         return;
     }
-    let Some((world, index)) = shared.bound.place_of(&**worker, Protocol::Http) else { return };
+    let Some((world, index)) = shared.bound.place_of(&**worker, Protocol::Http) else {
+        // Its listener is gone; nobody has looked at it.
+        return respond.send_reset(h2::Reason::REFUSED_STREAM);
+    };
     let limits = &world.snapshot.listeners[index].config.limits;
     let ended = request.body().is_end_stream();
     let mut heads = worker.lend_heads();
     let mut text = worker.text.take();
     let key = || web_socket_key(&mut worker.dice.borrow_mut());
     let read = server::request_text(&request, ended, key, &mut text);
-    let parsed = parse::request(&text, limits, &mut heads.request);
+    let parsed = parse::request(&text, limits, &mut heads.request).and_then(|()| {
+        let fits = text.len() <= limits.header_bytes as usize;
+        if fits { Ok(()) } else { Err(Reason::HeaderTooLarge) }
+    });
     worker.text.replace(text);
     let Ok((asked, framing)) = read else {
         respond.send_reset(h2::Reason::PROTOCOL_ERROR);
@@ -326,47 +367,4 @@ fn web_socket_key(dice: &mut weir_core::dice::Dice) -> [u8; 24] {
     // The last digit holds two bits of the sixteenth byte, and four of padding.
     key[21] = DIGITS[dice.below(4) as usize * 16];
     key
-}
-
-/// A connection's bytes for the frames' reader: first what was read before it was known what is
-/// spoken, then the socket's.
-struct Link<'c, S> {
-    wire: &'c mut Wire<S>,
-    /// Bytes read and written since they were last asked for.
-    counted: &'c Cell<(u64, u64)>,
-}
-
-impl<S: Io> AsyncRead for Link<'_, S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { wire, counted } = self.get_mut();
-        let before = into.filled().len();
-        if wire.inbox.is_empty() {
-            ready!(Pin::new(&mut wire.io).poll_read(cx, into))?;
-        } else {
-            let count = wire.inbox.len().min(into.remaining());
-            into.put_slice(&wire.inbox.as_slice()[..count]);
-            wire.inbox.consume(count);
-        }
-        let (received, sent) = counted.get();
-        counted.set((received + (into.filled().len() - before) as u64, sent));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: Io> AsyncWrite for Link<'_, S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { wire, counted } = self.get_mut();
-        let count = ready!(Pin::new(&mut wire.io).poll_write(cx, bytes))?;
-        let (received, sent) = counted.get();
-        counted.set((received, sent + count as u64));
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().wire.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().wire.io).poll_shutdown(cx)
-    }
 }

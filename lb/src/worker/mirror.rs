@@ -92,8 +92,10 @@ fn copy<E: Env>(
         head: &heads.request,
         policy: &listener.config.headers,
         route: listener.config.routes.get(story.route?)?,
-        facts: Facts::of(&client.peer, &heads.request, story, cluster.config.name.as_str()),
+        facts: Facts::of(&client.peer, &heads.request, story, cluster.config.name.as_str())
+            .of_tls(client.secure.as_deref()),
         peer: &client.peer,
+        certificate: client.certificate(),
         trusted: *trusted,
         endpoint: cluster.members[member].address(),
         id: story.id.as_ref(),

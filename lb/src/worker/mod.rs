@@ -35,6 +35,7 @@ mod sessions;
 mod story;
 mod tcp;
 mod tunnel;
+mod udp;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -47,14 +48,14 @@ use arc_swap::{ArcSwap, Cache};
 use slab::Slab;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use weir_config::model::{Address, ListenerName};
+use weir_config::model::{Address, ListenerName, Protocol};
 use weir_core::balance::Cursors;
 use weir_core::control::Event;
 use weir_core::dice::Dice;
 use weir_core::endpoint::{EndpointId, Status};
 use weir_core::snapshot::{Cluster, Member, Snapshot};
 
-use crate::env::Env;
+use crate::env::{Env, ReservedDatagrams};
 use crate::http1::wire::Scratch;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
@@ -73,8 +74,12 @@ use tcp::{Pipes, Watches};
 pub(crate) enum Order<R> {
     /// Accept on a socket, for the listener and configured address it belongs to.
     Open(ListenerName, Address, R),
+    /// Take UDP flows on a socket.
+    OpenDatagrams(ListenerName, Address, ReservedDatagrams),
     /// Stop accepting there; its connections end when they are idle.
     Close(ListenerName, Address),
+    /// Stop taking UDP flows there; those there are go on until they are idle.
+    CloseDatagrams(ListenerName, Address),
     /// Stop accepting anywhere; end when the last connection has.
     Drain,
     /// Stop now.
@@ -107,7 +112,8 @@ impl World {
     /// The index of the listener that `bound` belongs to now, if any.
     pub(crate) fn listener_of(&self, bound: &Bound) -> Option<usize> {
         self.snapshot.listeners.iter().position(|listener| {
-            listener.config.bind.contains(&bound.address)
+            listener.config.protocol != Protocol::Udp
+                && listener.config.bind.contains(&bound.address)
                 // Two listeners may both ask for "any port"; all other addresses are unique.
                 && (!is_any_port(&bound.address) || listener.config.name == bound.listener)
         })
@@ -130,6 +136,7 @@ pub(crate) struct Worker<E: Env> {
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
     pub(crate) access: RefCell<AccessWriter>,
+    pub(crate) udp: udp::Desk,
     truth: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     book: RefCell<Cache<Arc<ArcSwap<Book>>, Arc<Book>>>,
     world: RefCell<Rc<World>>,
@@ -186,6 +193,7 @@ impl<E: Env> Worker<E> {
             cursors: RefCell::default(),
             pool: RefCell::new(Pool::new()),
             access: RefCell::new(access),
+            udp: udp::Desk::default(),
             truth: RefCell::new(truth),
             book: RefCell::new(Cache::new(book)),
             world: RefCell::new(world),
@@ -218,6 +226,10 @@ impl<E: Env> Worker<E> {
                 order = orders.recv() => match order {
                     Some(Order::Open(listener, address, socket)) => self.open(listener, address, socket),
                     Some(Order::Close(listener, address)) => self.close(listener, address),
+                    Some(Order::OpenDatagrams(listener, address, socket)) => {
+                        udp::serve(&self, listener, address, socket);
+                    }
+                    Some(Order::CloseDatagrams(listener, address)) => self.udp.close(&listener, &address),
                     Some(Order::Drain) => self.drain(),
                     Some(Order::Cut) | None => break,
                 },
@@ -227,7 +239,7 @@ impl<E: Env> Worker<E> {
                 () = self.drained.notified() => {}
             }
         }
-        let cut = self.busy.get();
+        let cut = self.busy.get() + self.udp.flows();
         self.cut().await;
         self.access.borrow_mut().flush();
         Ended { cut }
@@ -243,6 +255,7 @@ impl<E: Env> Worker<E> {
         self.drain();
         self.cutting.set(true);
         self.wake_all();
+        self.udp.call();
         let all_gone = async {
             while !self.is_done() {
                 self.drained.notified().await;
@@ -355,6 +368,7 @@ impl<E: Env> Worker<E> {
         for (_, door) in self.doors.borrow_mut().drain() {
             door.close();
         }
+        self.udp.drain();
         self.wake_all();
     }
 

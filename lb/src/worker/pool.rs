@@ -119,7 +119,7 @@ impl<S: Io> Upstream<S> {
 
     /// Whether nothing is left over in either direction.
     pub(crate) fn is_spent(&self) -> bool {
-        self.wire.outbox.is_empty() && self.wire.inbox.is_empty()
+        !self.wire.is_blocked() && self.wire.inbox.is_empty()
     }
 
     /// Whether `cluster` as it is now would open it the same way.

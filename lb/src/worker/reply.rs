@@ -30,6 +30,7 @@ use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
 use crate::observe::access::{Line, Request};
+use crate::tls::Secure;
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,8 @@ pub(crate) async fn finish<E: Env>(
         || worker.is_draining()
         || client.bound.is_closed();
     let edits = story.route.map(|at| &listener.config.routes[at].response_headers).filter(|edits| !edits.is_empty());
-    let facts = Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str());
+    let facts =
+        Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str()).of_tls(client.secure.as_deref());
     let backward = Backward {
         head: response,
         framing,
@@ -170,9 +172,9 @@ impl Both {
 
     /// Whose fault it is that nothing moves: of who does not read, or of who does not send.
     fn stalled<E: Env>(&self, client: &Client<E::Stream>, leased: &Leased<'_, E>) -> Reason {
-        if !client.wire.outbox.is_empty() {
+        if client.wire.is_blocked() {
             Reason::ClientGone
-        } else if !self.upload_over && leased.upstream.wire.outbox.is_empty() {
+        } else if !self.upload_over && !leased.upstream.wire.is_blocked() {
             Reason::BodyTimeout
         } else {
             Reason::UpstreamStalled
@@ -335,7 +337,7 @@ fn local_answer<S: Stream>(
     if let Some(kept) = &story.kept {
         kept.push_field(out);
     }
-    edit(out, start, listener, &client.peer, request, story);
+    edit(out, start, listener, (&client.peer, client.secure.as_deref()), request, story);
     headers::connection(out, request.version, says.closing);
     out.extend_from_slice(b"\r\n");
     if request.is_head() {
@@ -392,13 +394,14 @@ pub(super) fn edit(
     out: &mut Vec<u8>,
     start: usize,
     listener: &Listener,
-    peer: &Peer,
+    (peer, secure): (&Peer, Option<&Secure>),
     request: &RequestHead,
     story: &Story,
 ) {
     let Some(route) = story.route.map(|at| &listener.config.routes[at]) else { return };
     if !route.response_headers.is_empty() {
-        edits::apply(out, start, &route.response_headers, &Facts::of(peer, request, story, ""));
+        let facts = Facts::of(peer, request, story, "").of_tls(secure);
+        edits::apply(out, start, &route.response_headers, &facts);
     }
 }
 
@@ -430,9 +433,10 @@ pub(crate) fn tell<E: Env>(
             first_byte: story.answered.map(|answered| answered - story.began),
             peer: client.peer.address,
             told: story.told,
+            tls: client.tls_line(),
             listener: listener.config.name.as_str(),
             route: route.and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
-            server_name: client.server_name(),
+            server_name: None,
             cluster: cluster.map(|cluster| cluster.config.name.as_str()),
             endpoint: story.endpoint.and_then(|at| cluster?.members.get(at)).map(Member::address),
             gray: story.gray.map(|gray| release::line(&world.snapshot.releases[gray.release], gray.decided)),
@@ -451,6 +455,7 @@ pub(crate) fn tell<E: Env>(
                 grpc: story.code.map(Code::get),
                 tunnel: false,
             }),
+            datagrams: None,
             reason: story.reason.map(Reason::as_str),
             id: story.id.as_ref().map(headers::RequestId::as_str),
             body_in: story.body_in,

@@ -43,7 +43,7 @@ pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: Soc
     let mut guard = Guard::new(worker, Arc::clone(&listener.load), place);
     // Whose it is may be told only later.
     if listener.config.proxy_protocol.is_none() {
-        match seat(worker, listener, peer.ip()) {
+        match seat(listener, peer.ip()) {
             Ok(seat) => guard.seat = seat,
             Err(reason) => {
                 load.reasons[reason].add(1);
@@ -63,10 +63,10 @@ pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: Soc
     }
 }
 
-/// One more connection of `client`, if it may have one. Who speaks HTTP is let in and told no.
-pub(super) fn seat<E: Env>(worker: &Worker<E>, listener: &Listener, client: IpAddr) -> Result<Option<Seat>, Reason> {
-    if listener.config.protocol == Protocol::Tcp {
-        gate::connection(worker, listener, client)?;
+/// One more connection of `client`, if it may have one.
+pub(super) fn seat(listener: &Listener, client: IpAddr) -> Result<Option<Seat>, Reason> {
+    if !gate::admits(listener, client) {
+        return Err(Reason::AccessDenied);
     }
     let Some(most) = listener.config.limits.connections_per_client else { return Ok(None) };
     listener.clients.enter(client, most).map(Some).ok_or(Reason::TooManyConnections)

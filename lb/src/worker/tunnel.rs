@@ -190,7 +190,8 @@ pub(crate) fn agree<E: Env>(
     story.status = response.status;
     story.ended = story.answered;
     let edits = story.route.map(|at| &listener.config.routes[at].response_headers).filter(|edits| !edits.is_empty());
-    let facts = Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str());
+    let facts =
+        Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str()).of_tls(client.secure.as_deref());
     let backward = Backward {
         head: response,
         // It has no body, and says nothing of one.
@@ -347,9 +348,11 @@ impl<S: Stream> Tunnel<S> {
             first_byte: told.opened.map(|opened| opened - told.began),
             peer: client.peer.address,
             told: told.client,
+            tls: client.tls_line(),
             listener: told.listener.as_str(),
             route: told.route.as_ref().map(RouteName::as_str),
-            server_name: client.server_name(),
+            server_name: None,
+            datagrams: None,
             cluster: Some(told.cluster.as_str()),
             endpoint: Some(&told.endpoint.address),
             gray: told.release.as_ref().map(|(release, decided)| release::line(release, *decided)),

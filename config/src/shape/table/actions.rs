@@ -151,7 +151,7 @@ pub(crate) static REWRITE: Object = Object {
 };
 
 pub(crate) static ROUTE_HEADERS: Object = Object {
-    noun: "header changes",
+    noun: "a change of headers",
     title: "route_headers",
     doc: "How header fields are changed on their way.",
     keys: &[
@@ -175,7 +175,7 @@ pub(crate) static ROUTE_HEADERS: Object = Object {
 };
 
 pub(crate) static HEADER_EDITS: Object = Object {
-    noun: "header changes",
+    noun: "a change of headers",
     title: "header_edits",
     doc: "Changes to header fields: first what is removed, then what is set, then what is added.",
     keys: &[

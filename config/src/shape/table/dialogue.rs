@@ -80,7 +80,7 @@ pub(crate) static UDP_CHECK: Object = Object {
 const BYTES: Kind = Kind::Any(&[Kind::Text(&PROBE_TEXT), Kind::Object(&HEX)]);
 
 pub(crate) static HEX: Object = Object {
-    noun: "bytes",
+    noun: "a row of bytes",
     title: "hex",
     doc: "Bytes in hexadecimal.",
     keys: &[Key {

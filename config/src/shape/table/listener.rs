@@ -196,7 +196,7 @@ pub(crate) static LISTENER_TIMEOUTS: Object = Object {
         },
         Key {
             name: "max_session",
-            doc: "A tcp session is ended after this long, whatever it does.",
+            doc: "A tcp session, or a tunnel (WebSocket, CONNECT), is ended after this long, whatever it does.",
             kind: Kind::Duration { zero: false },
             need: Optional("no limit"),
             example: "12h",

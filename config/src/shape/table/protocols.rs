@@ -74,7 +74,7 @@ pub(crate) static UDP: Object = Object {
         },
         Key {
             name: "responses",
-            doc: "A flow ends after so many answers; 1 is right for DNS.",
+            doc: "A flow ends after so many answers to each of its datagrams; 1 is right for DNS.",
             kind: Kind::Integer(Integer::COUNT),
             need: Optional("however many"),
             example: "1",

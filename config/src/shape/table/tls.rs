@@ -132,7 +132,7 @@ static TLS_VERSION: Words =
     Words { noun: "a version of TLS", known: &[("1.2", "TLS 1.2 and 1.3."), ("1.3", "TLS 1.3 only.")], later: &[] };
 
 pub(crate) static CLIENT_CERTIFICATES: Object = Object {
-    noun: "client certificates",
+    noun: "a demand for certificates",
     title: "client_certificates",
     doc: "What certificate a client shows.",
     keys: &[
@@ -178,7 +178,7 @@ static TICKET_WORD: Words = Words {
 };
 
 pub(crate) static TICKETS: Object = Object {
-    noun: "session tickets",
+    noun: "a file of ticket keys",
     title: "session_tickets",
     doc: "Keys that resume sessions on every instance that has them.",
     keys: &[Key {

@@ -79,6 +79,8 @@ pub enum ProbeFailure {
     Status(u16),
     /// The answer's body lacks the expected text.
     Body,
+    /// What was said is not what is expected.
+    Unexpected(Said),
     /// The call ended in this gRPC status.
     Called(Code),
     /// gRPC's health check says so of the service.
@@ -125,6 +127,7 @@ impl ProbeFailure {
             Self::Protocol => "protocol",
             Self::Status(_) => "status",
             Self::Body => "body",
+            Self::Unexpected(_) => "unexpected_answer",
             Self::Called(_) => "grpc_status",
             Self::NotServing(_) => "not_serving",
         }
@@ -136,9 +139,13 @@ impl ProbeFailure {
         match self {
             Self::ConnectRefused | Self::ConnectTimeout | Self::ConnectFailed | Self::Reset => "l4",
             Self::Tls(_) => "l6",
-            Self::Timeout | Self::Protocol | Self::Status(_) | Self::Body | Self::Called(_) | Self::NotServing(_) => {
-                "l7"
-            }
+            Self::Timeout
+            | Self::Protocol
+            | Self::Status(_)
+            | Self::Body
+            | Self::Unexpected(_)
+            | Self::Called(_)
+            | Self::NotServing(_) => "l7",
         }
     }
 }
@@ -155,9 +162,41 @@ impl fmt::Display for ProbeFailure {
             Self::Protocol => f.write_str("answer not well-formed"),
             Self::Status(status) => write!(f, "unexpected status {status}"),
             Self::Body => f.write_str("expected text not in the body"),
+            Self::Unexpected(heard) => write!(f, "answered {heard} instead of what is expected"),
             Self::Called(code) => write!(f, "grpc-status {code}"),
             Self::NotServing(serving) => write!(f, "the service is {}", serving.as_str()),
         }
+    }
+}
+
+/// The beginning of what an endpoint said, to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    bytes: [u8; Self::MOST],
+    len: u8,
+    /// There was more.
+    more: bool,
+}
+
+impl Said {
+    const MOST: usize = 32;
+
+    /// What is to be shown of `said`.
+    #[must_use]
+    pub fn new(said: &[u8]) -> Self {
+        let mut bytes = [0; Self::MOST];
+        let len = said.len().min(Self::MOST);
+        bytes[..len].copy_from_slice(&said[..len]);
+        // At the most 32.
+        Self { bytes, len: len as u8, more: said.len() > len }
+    }
+}
+
+/// In quotes; what is no printable ASCII as escapes.
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = self.bytes[..usize::from(self.len)].escape_ascii();
+        write!(f, "\"{said}{}\"", if self.more { "..." } else { "" })
     }
 }
 
@@ -187,5 +226,19 @@ impl fmt::Display for Inconclusive {
             Self::Late => "this process was too busy to tell",
             Self::LocalResource => "this host had no resources for the probe",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_is_shown_in_part_and_on_one_line() {
+        let told = |said: &[u8]| ProbeFailure::Unexpected(Said::new(said)).to_string();
+        assert_eq!(told(b"-NOAUTH\r\n"), r#"answered "-NOAUTH\r\n" instead of what is expected"#);
+        assert_eq!(told(&[0, 0xff]), r#"answered "\x00\xff" instead of what is expected"#);
+        assert_eq!(told(&[b'a'; 33]), format!("answered \"{}...\" instead of what is expected", "a".repeat(32)));
+        assert_eq!(told(b""), "answered \"\" instead of what is expected");
     }
 }

@@ -7,6 +7,7 @@ use weir_config::release::JwtFrom;
 
 use super::{Asked, Recorder};
 use crate::hash;
+use crate::percent::decoded;
 
 /// A user's id, and where it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,28 +94,4 @@ fn canonical(form: Canonical, id: Cow<'_, [u8]>) -> Option<Cow<'_, [u8]>> {
         }
     };
     (!id.is_empty()).then_some(id)
-}
-
-/// `%41` is `A`; what is no such sequence stays as it is.
-fn decoded(text: &str) -> Cow<'_, [u8]> {
-    let bytes = text.as_bytes();
-    if !bytes.contains(&b'%') {
-        return Cow::Borrowed(bytes);
-    }
-    let digit = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
-    while at < bytes.len() {
-        match (bytes[at], digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                // Two hexadecimal digits fit a byte.
-                out.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            (byte, ..) => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    Cow::Owned(out)
 }

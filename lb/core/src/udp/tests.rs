@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use weir_config::model;
 
 use super::*;
 
@@ -21,17 +22,29 @@ fn rules(idle: u64, responses: u32) -> UdpFlows {
 #[test]
 fn who_may_open_a_flow() {
     let flows = UdpFlows { max_flows: NonZeroU32::new(2).unwrap(), ..UdpFlows::default() };
-    let access = Access { allow: vec!["10.0.0.0/8".parse().unwrap()], deny: vec!["10.6.6.6/32".parse().unwrap()] };
+    let nets = |net: &str| vec![net.parse().unwrap()];
+    let access = Access::new(&model::Access { allow: nets("10.0.0.0/8"), deny: nets("10.6.6.6/32") });
+    let two = NonZeroU32::new(2).unwrap();
+    let limit = model::RateLimit {
+        requests: two,
+        per: Duration::from_secs(1),
+        burst: two,
+        key: model::RateKey::ClientAddress,
+        max_keys: 16,
+    };
+    let limiter = Limiter::new(&limit, None, 7);
     for (client, open, expected) in [
-        ("10.0.0.1:1", 0, Ok(())),
-        ("10.0.0.1:1", 1, Ok(())),
-        ("10.0.0.1:1", 2, Err(Reason::TooManyFlows)),
-        ("10.6.6.6:1", 0, Err(Reason::AccessDenied)),
-        ("[::ffff:10.0.0.1]:1", 0, Ok(())),
+        ("10.0.0.1", 0, Ok(())),
+        ("10.0.0.1", 2, Err(Reason::TooManyFlows)),
+        ("10.6.6.6", 0, Err(Reason::AccessDenied)),
+        ("::ffff:10.0.0.1", 1, Ok(())),
+        ("10.0.0.1", 0, Err(Reason::RateLimited)),
+        ("10.0.0.2", 0, Ok(())),
         // Who is kept out learns nothing of how full it is.
-        ("192.0.2.1:1", 2, Err(Reason::AccessDenied)),
+        ("192.0.2.1", 2, Err(Reason::AccessDenied)),
     ] {
-        assert_eq!(may_open(client.parse().unwrap(), &access, &flows, open), expected, "{client} {open}");
+        let told = may_open(client.parse().unwrap(), &[(&access, Some(&limiter))], &flows, open, at(0));
+        assert_eq!(told, expected, "{client} {open}");
     }
 }
 

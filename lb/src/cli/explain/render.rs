@@ -12,6 +12,7 @@ pub(super) fn text(explained: &Explained, paint: Paint) -> String {
     sections.extend(explained.release.as_ref().map(|release| self::release(release, paint)));
     sections.extend(explained.cluster.as_ref().map(|cluster| self::cluster(cluster, paint)));
     sections.extend(explained.pick.as_ref().map(|pick| self::pick(pick, paint)));
+    sections.extend(treated(explained, paint));
     if let Some(refused) = &explained.refused {
         let said = if refused.status == 0 { "no answer".to_owned() } else { refused.status.to_string() };
         let said = paint.bad(&format!("{said} {}", refused.reason));
@@ -22,6 +23,23 @@ pub(super) fn text(explained: &Explained, paint: Paint) -> String {
         sections.push(format!("{}\n{notes}", paint.bold("notes")));
     }
     sections.join("\n")
+}
+
+/// What is done to it on its way.
+fn treated(explained: &Explained, paint: Paint) -> Option<String> {
+    let mut text = String::new();
+    for limit in &explained.limits {
+        line(&mut text, "limit", &format!("of the {}, {}: {} left", limit.of, limit.words, limit.left));
+    }
+    if let Some(rewritten) = &explained.rewritten {
+        rewritten.target.iter().for_each(|target| line(&mut text, "path", &format!("endpoints see {target}")));
+        rewritten.host.iter().for_each(|host| line(&mut text, "host", &format!("endpoints see {host}")));
+    }
+    if let Some(reply) = explained.reply.as_ref().filter(|_| explained.refused.is_none()) {
+        let to = reply.location.as_ref().map(|location| format!(" to {location}")).unwrap_or_default();
+        line(&mut text, "answer", &format!("{}{to}, by the route itself", reply.status));
+    }
+    (!text.is_empty()).then(|| format!("{}\n{text}", paint.bold("on the way")))
 }
 
 fn head(explained: &Explained, paint: Paint) -> String {

@@ -34,12 +34,50 @@ pub struct Explained {
     /// Who is picked there.
     #[serde(default)]
     pub pick: Option<Pick>,
+    /// The rate limits it has to pass, the listener's first.
+    #[serde(default)]
+    pub limits: Vec<Limit>,
+    /// What its route answers itself.
+    #[serde(default)]
+    pub reply: Option<Reply>,
+    /// What endpoints see in place of what was asked for.
+    #[serde(default)]
+    pub rewritten: Option<Rewritten>,
     /// Why it is not answered by an endpoint.
     #[serde(default)]
     pub refused: Option<Refused>,
     /// What else one should know.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+/// A rate limit.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Limit {
+    /// `listener` or `route`.
+    pub of: String,
+    /// In words: how many requests of whom.
+    pub words: String,
+    /// Requests that would be taken now; the explained one took none of them.
+    pub left: u64,
+}
+
+/// What a route answers itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Reply {
+    /// Its status.
+    pub status: u16,
+    /// Where a redirect sends to.
+    pub location: Option<String>,
+}
+
+/// What endpoints see in place of what was asked for.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Rewritten {
+    /// The path, with query.
+    pub target: Option<String>,
+    /// The host.
+    pub host: Option<String>,
 }
 
 /// What became of a request that was served.

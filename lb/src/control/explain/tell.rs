@@ -7,7 +7,7 @@ use weir_config::release::rule::Range;
 use weir_core::availability::{self, WHOLE};
 use weir_core::control::{Control, EndpointView};
 use weir_core::endpoint::Status;
-use weir_core::explain::{Explanation, Gray, Picked};
+use weir_core::explain::{Explanation, Gray, Picked, Treated};
 use weir_core::load::EndpointLoad;
 use weir_core::reason::Reason;
 use weir_core::snapshot::{self, Snapshot};
@@ -112,9 +112,23 @@ impl Telling<'_> {
             release: way.gray.as_ref().map(|gray| self.release(gray)),
             cluster: self.cluster_of().map(|cluster| self.cluster(cluster)),
             pick: way.picked.as_ref().map(|picked| self.pick(picked)),
+            limits: self.limits(),
+            reply: way.treated.reply.clone().map(|(status, location)| Reply { status, location }),
+            rewritten: rewritten(way),
             refused: way.refused.map(refused),
             notes: self.notes(),
         }
+    }
+
+    fn limits(&self) -> Vec<Limit> {
+        let config = &self.snapshot.listeners[self.listener].config;
+        let limit = |limit: &weir_core::explain::Limit| {
+            let route = self.way.route.and_then(|at| config.routes.get(at));
+            let of = if limit.of_route { route?.rate_limit.as_ref()? } else { config.rate_limit.as_ref()? };
+            let name = if limit.of_route { "route" } else { "listener" };
+            Some(Limit { of: name.to_owned(), words: words::limit(of), left: limit.left })
+        };
+        self.way.treated.limits.iter().filter_map(limit).collect()
     }
 
     fn cluster_of(&self) -> Option<&snapshot::Cluster> {
@@ -137,7 +151,8 @@ impl Telling<'_> {
                 to: match &route.target {
                     model::Target::Cluster(name) => format!("cluster {name}"),
                     model::Target::Release(name) => format!("release {name}"),
-                    model::Target::Reply(_) => "an answer of its own".to_owned(),
+                    model::Target::Reply(model::Reply::Redirect(_)) => "a redirect".to_owned(),
+                    model::Target::Reply(model::Reply::Fixed(fixed)) => format!("a fixed answer ({})", fixed.status),
                 },
                 taken: *verdict == weir_core::route::Verdict::Taken,
                 verdict: verdict.to_string(),
@@ -320,6 +335,11 @@ fn level(level: &availability::Level) -> Level {
         zone_reason: level.zones.state.to_string(),
         zones: level.zones.rows.iter().map(zone).collect(),
     }
+}
+
+fn rewritten(way: &Explanation) -> Option<Rewritten> {
+    let Treated { target, host, .. } = way.treated.clone();
+    (target.is_some() || host.is_some()).then_some(Rewritten { target, host })
 }
 
 fn refused(reason: Reason) -> Refused {

@@ -1,11 +1,22 @@
 //! Keys, rules, lists and steps, as a person would say them.
 
-use weir_config::model::{self, HashKey, HeaderTest, IdKey, Rule, Share};
+use weir_config::model::{self, HashKey, HeaderTest, IdKey, RateKey, RateLimit, Rule, Share};
 use weir_config::release::JwtFrom;
 use weir_config::release::rule::Range;
 use weir_core::balance::told::{Cost, Looked, Step};
 use weir_core::release::{List, Why};
 use weir_core::snapshot::Cluster;
+
+/// A rate limit: how many requests of whom.
+pub(super) fn limit(limit: &RateLimit) -> String {
+    let RateLimit { requests, per, burst, key, .. } = limit;
+    let whose = match key {
+        RateKey::ClientAddress => "by client address".to_owned(),
+        RateKey::Header(name) => format!("by header {name}"),
+        RateKey::Everybody => "for everybody together".to_owned(),
+    };
+    format!("{requests} in {per:?} and {burst} at once, {whose}")
+}
 
 /// Where a user's id may be.
 pub(super) fn id_key(key: &IdKey) -> String {

@@ -8,6 +8,7 @@ mod grpc;
 mod http;
 mod http2;
 mod tcp;
+mod udp;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -76,7 +77,11 @@ impl<E: Env> Prober<E> {
             let proxy = cluster.proxy_protocol.map(|version| (version, None));
             let outcome = match &tls {
                 Ok(tls) => {
-                    let for_what = if matches!(check.kind, CheckKind::Tcp(_)) { Use::Bytes } else { Use::Http };
+                    let for_what = match check.kind {
+                        CheckKind::Tcp(_) | CheckKind::Udp(_) => Use::Bytes,
+                        CheckKind::Http(_) => Use::Http,
+                        CheckKind::Grpc(_) => Use::Calls,
+                    };
                     let (connect, tls, host) = (&cluster.connect, tls.as_deref(), host.as_deref());
                     let way = Way { connect, proxy, tls, host, for_what };
                     rehearsed(&env, &lag, &address, way, cluster.protocol, &check, injected).await
@@ -130,16 +135,20 @@ pub(crate) async fn attempt<E: Env>(
     check: &HealthCheck,
 ) -> ProbeOutcome {
     let (began, stalled_before) = (env.now(), lag.stalled());
-    let connected = Cell::new(false);
+    let (connected, heard) = (Cell::new(false), Cell::new(None));
     let asked = async {
+        if let CheckKind::Udp(dialogue) = &check.kind {
+            return udp::ask(env, address, way.connect, dialogue, &connected).await;
+        }
         let mut stream = match transport::open(env, address, way).await {
             Ok(stream) => stream,
             Err(unopened) => return unopened.probed(),
         };
         connected.set(true);
         let result = match &check.kind {
-            // Datagrams are asked by their own protocol; till then a connection is all that is looked at.
-            CheckKind::Tcp(_) | CheckKind::Udp(_) => tcp::judge(),
+            CheckKind::Tcp(dialogue) => tcp::ask(&mut stream, dialogue, &heard).await,
+            // Asked above, without a stream.
+            CheckKind::Udp(_) => ProbeResult::Passed,
             CheckKind::Grpc(grpc) => {
                 let secure = stream.is_secure();
                 grpc::ask(&mut stream, grpc, address, secure, check.timeout).await
@@ -159,6 +168,13 @@ pub(crate) async fn attempt<E: Env>(
     let result = result.unwrap_or_else(|_| {
         timed_out(check.timeout, took, lag.stalled().saturating_sub(stalled_before), connected.get())
     });
+    // Who said something else has answered.
+    let result = match (result, heard.get()) {
+        (ProbeResult::Failed(ProbeFailure::Timeout), Some(heard)) => {
+            ProbeResult::Failed(ProbeFailure::Unexpected(heard))
+        }
+        (result, _) => result,
+    };
     ProbeOutcome { result, took }
 }
 

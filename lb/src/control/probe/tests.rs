@@ -3,6 +3,7 @@
 use super::super::testing::{ECONNREFUSED, EHOSTUNREACH, EMFILE, ETIMEDOUT, Manner, World};
 use super::*;
 use weir_config::model::Connect;
+use weir_core::health::Said;
 
 const ADDRESS: &str = "10.0.0.1:80";
 const OK: &str = "HTTP/1.1 200 OK\r\n";
@@ -95,6 +96,54 @@ async fn answers_are_judged() {
         let outcome = probe(&yaml, Manner::Says(pieces.to_vec())).await;
         assert_eq!(outcome.result, expected, "{more:?} {pieces:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dialogues_are_judged() {
+    let heard = |said: &str| failed(ProbeFailure::Unexpected(Said::new(said.as_bytes())));
+    let ping = r#"tcp_health_check: {send: "PING\r\n", receive: "+PONG"}"#;
+    let flood: &'static str = Box::leak("x".repeat(70_000).into_boxed_str());
+    let cases: [(&str, Manner, ProbeResult); 9] = [
+        (ping, Manner::Says(vec!["+PONG\r\n"]), ProbeResult::Passed),
+        (ping, Manner::Says(vec!["hello ", "+P", "ON", "G"]), ProbeResult::Passed),
+        (ping, Manner::Says(vec!["-NOAUTH\r\n"]), heard("-NOAUTH\r\n")),
+        (ping, Manner::Says(vec!["+PO", "-NG"]), heard("+PO-NG")),
+        (ping, Manner::Says(vec![]), failed(ProbeFailure::Reset)),
+        (ping, Manner::Silent, failed(ProbeFailure::Timeout)),
+        (ping, Manner::Says(vec![flood, "+PONG"]), heard(flood)),
+        (r#"tcp_health_check: {send: "x"}"#, Manner::Silent, ProbeResult::Passed),
+        ("tcp_health_check: {}", Manner::Silent, ProbeResult::Passed),
+    ];
+    for (yaml, manner, expected) in cases {
+        let case = format!("{manner:.80?}");
+        assert_eq!(probe(yaml, manner).await.result, expected, "{yaml} {case}");
+    }
+}
+
+#[tokio::test]
+async fn datagrams_are_judged() {
+    let endpoint = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = Address::Ip(endpoint.local_addr().unwrap());
+    let check = check(r#"udp_health_check: {send: "ping", receive: "pong"}"#);
+    let (env, lag, connect) = (crate::env::Os::new(), Lag::default(), connect());
+    let way = plain(&connect);
+    for (says, expected) in [
+        (&b"a pong"[..], ProbeResult::Passed),
+        (b"", failed(ProbeFailure::Unexpected(Said::new(b"")))),
+        (b"no\x00", failed(ProbeFailure::Unexpected(Said::new(b"no\x00")))),
+    ] {
+        let served = async {
+            let mut question = [0; 64];
+            let (len, client) = endpoint.recv_from(&mut question).await.unwrap();
+            assert_eq!(&question[..len], b"ping");
+            endpoint.send_to(says, client).await.unwrap();
+        };
+        let ((), outcome) = tokio::join!(served, attempt(&env, &lag, &address, way, HttpVersion::H1, &check));
+        assert_eq!(outcome.result, expected);
+    }
+    drop(endpoint);
+    let outcome = attempt(&env, &lag, &address, way, HttpVersion::H1, &check).await;
+    assert_eq!(outcome.result, failed(ProbeFailure::ConnectRefused), "its host said that nobody listens");
 }
 
 #[tokio::test(start_paused = true)]

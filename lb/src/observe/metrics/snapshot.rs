@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use arc_swap::ArcSwap;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
+use weir_config::model::Protocol;
 use weir_core::attempt::Class;
 use weir_core::drill::{Drill, Trouble};
 use weir_core::endpoint::Status;
@@ -17,7 +18,7 @@ use weir_core::snapshot::{Cluster, Listener, Member, Snapshot};
 use super::control::TransitionTimes;
 use super::family::{Family, describe};
 use super::table::{self, Metric};
-use super::{ENDPOINT_SERIES_MAX, clusters, releases};
+use super::{ENDPOINT_SERIES_MAX, clusters, limits, releases, tls};
 
 const OURS: &[Metric] = &[
     table::GENERATION,
@@ -28,6 +29,12 @@ const OURS: &[Metric] = &[
     table::LISTENER_SENT,
     table::TUNNELS,
     table::TUNNELLED,
+    table::DATAGRAMS_RECEIVED,
+    table::DATAGRAMS_SENT,
+    table::TLS_UNDER_WAY,
+    table::TLS_HANDSHAKES,
+    table::TLS_FAILURES,
+    table::CERTIFICATE_UNTIL,
     table::RESPONSES,
     table::REQUESTS,
     table::CALLS,
@@ -69,7 +76,7 @@ impl SnapshotCollector {
         truth: Arc<ArcSwap<Snapshot>>,
         transitions_at: TransitionTimes,
     ) -> Result<Self, prometheus::Error> {
-        let ours = [OURS, clusters::OURS, releases::OURS].concat();
+        let ours = [OURS, limits::OURS, clusters::OURS, releases::OURS].concat();
         Ok(Self { truth, transitions_at, descs: describe(&ours)? })
     }
 }
@@ -85,7 +92,9 @@ impl Collector for SnapshotCollector {
         generation.count(&[], snapshot.generation);
         let mut families = vec![generation.finish(), drills(&snapshot.drills)];
         listeners(&snapshot.listeners, &mut families);
+        tls::collect(&snapshot.config, &snapshot.listeners, &mut families);
         lanes(&snapshot.listeners, &mut families);
+        limits::collect(&snapshot.listeners, &mut families);
         clusters::collect(&snapshot.clusters, &mut families);
         releases::collect(&snapshot.releases, &mut families);
         let crowded = crowded(&snapshot.clusters);
@@ -119,6 +128,17 @@ fn listeners(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
         let mut family = Family::new(&metric);
         for listener in listeners {
             family.count(&[listener.config.name.as_str()], settled(listener.load.sum(count)));
+        }
+        families.push(family.finish());
+    }
+    let datagrams: [(Metric, Pick); 2] = [
+        (table::DATAGRAMS_RECEIVED, |load| &load.datagrams_received),
+        (table::DATAGRAMS_SENT, |load| &load.datagrams_sent),
+    ];
+    for (metric, count) in datagrams {
+        let mut family = Family::new(&metric);
+        for listener in listeners.iter().filter(|listener| listener.config.protocol == Protocol::Udp) {
+            family.count(&[listener.config.name.as_str()], listener.load.sum(count));
         }
         families.push(family.finish());
     }

@@ -64,8 +64,24 @@ metrics! {
         "Tunnels open: connections that were upgraded (WebSocket), and those of CONNECT.";
     TUNNELLED = "weir_tunnels_total" COUNTER ["listener"]
         "Tunnels opened.";
+    DATAGRAMS_RECEIVED = "weir_datagrams_received_total" COUNTER ["listener"]
+        "Datagrams received from clients; of UDP listeners only.";
+    DATAGRAMS_SENT = "weir_datagrams_sent_total" COUNTER ["listener"]
+        "Datagrams sent to clients; of UDP listeners only.";
+    TLS_UNDER_WAY = "weir_tls_handshakes_under_way" GAUGE ["listener"]
+        "TLS handshakes with clients under way, of listeners with TLS.";
+    TLS_HANDSHAKES = "weir_tls_handshakes_total" COUNTER ["listener", "version", "kind"]
+        "TLS handshakes with clients that succeeded, by version and whether they resumed a session.";
+    TLS_FAILURES = "weir_tls_handshake_failures_total" COUNTER ["listener", "cause"]
+        "TLS handshakes with clients that failed, by cause.";
+    CERTIFICATE_UNTIL = "weir_certificate_not_after_seconds" GAUGE ["listener", "cluster", "file"]
+        "When a certificate that we show expires, Unix time: a listener's, or what a cluster shows its endpoints.";
     RESPONSES = "weir_responses_total" COUNTER ["listener", "reason"]
         "Requests that ended in an answer of our own or an abort, by reason.";
+    RATE_LIMITED = "weir_rate_limited_total" COUNTER ["listener", "route"]
+        "Requests and connections refused by a rate limit; no route: by the listener's own.";
+    RATE_DISPLACED = "weir_rate_limit_displaced_total" COUNTER ["listener", "route"]
+        "Keys of a rate limit that had to share a bucket since there were more of them than max_keys.";
     REQUESTS = "weir_requests_total" COUNTER ["listener", "cluster", "code_class"]
         "Requests finished, by the class of the status the client got; none if it got none.";
     CALLS = "weir_grpc_calls_total" COUNTER ["listener", "cluster", "grpc_status"]

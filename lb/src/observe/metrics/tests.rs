@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use weir_config::model::{ClusterName, SourceKind};
+use weir_config::model::{Certificate, ClusterName, Config, PrivateKey, ServerTls, SourceKind, Tickets, TlsVersion};
 use weir_core::attempt::Class;
 use weir_core::control::{Control, Event, SourceKey};
 use weir_core::dice::Dice;
@@ -15,7 +15,7 @@ use weir_core::time::Moment;
 use super::*;
 
 const CONFIG: &str = "\
-listeners: [{name: web, bind: '127.0.0.1:80', cluster: app}]
+listeners: [{name: web, bind: '127.0.0.1:80', cluster: app, rate_limit: {requests: 5}}]
 clusters:
   - name: app
     endpoints: [{address: '10.0.0.1:80', zone: az-a}, {address: '10.0.0.2:80', zone: az-a}, 'app.internal:80']
@@ -38,7 +38,11 @@ struct Scene {
 }
 
 fn scene(text: &str) -> Scene {
-    let config = Arc::new(weir_config::parse_str(text).unwrap().config);
+    scene_of(weir_config::parse_str(text).unwrap().config)
+}
+
+fn scene_of(config: Config) -> Scene {
+    let config = Arc::new(config);
     let mut core = Control::new(2, Dice::new(1));
     core.step(Moment::ZERO, Event::Configured(Arc::clone(&config)), &mut Vec::new());
     let snapshot = core.publish(Moment::ZERO).unwrap();
@@ -48,6 +52,29 @@ fn scene(text: &str) -> Scene {
     let truth = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
     let metrics = Metrics::new(Registry::new(), truth, &control, Arc::default()).unwrap();
     Scene { snapshot, control, metrics }
+}
+
+/// With a certificate of which only the file and the dates matter.
+fn tls() -> ServerTls {
+    let certificate = Certificate {
+        file: "a.pem".into(),
+        chain: Vec::new(),
+        key: PrivateKey::Pkcs8(Vec::new()),
+        ocsp: None,
+        names: Vec::new(),
+        subject: String::new(),
+        not_before: SystemTime::UNIX_EPOCH,
+        not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+    };
+    ServerTls {
+        certificates: vec![Arc::new(certificate)],
+        alpn: Vec::new(),
+        min_version: TlsVersion::V12,
+        clients: None,
+        tickets: Tickets::Own,
+        handshake_timeout: Duration::from_secs(10),
+        max_handshakes: 1,
+    }
 }
 
 fn source() -> SourceKey {
@@ -61,7 +88,9 @@ fn has(text: &str, line: &str) -> bool {
 
 #[test]
 fn every_metric_of_the_table_is_shown_and_no_other() {
-    let Scene { snapshot, control, metrics } = scene(CONFIG);
+    let mut config = weir_config::parse_str(CONFIG).unwrap().config;
+    Arc::make_mut(&mut config.listeners[0]).tls = Some(tls());
+    let Scene { snapshot, control, metrics } = scene_of(config);
     let member = &snapshot.clusters[0].members[0];
     // These have no series before something happens.
     control.answered(&source(), None, SystemTime::UNIX_EPOCH);

@@ -113,7 +113,7 @@ fn tell(listener: &Listener, load: &ListenerLoad, peer: SocketAddr, why: Unshake
 /// What a client gets that speaks plain HTTP where TLS is spoken.
 const PLAINLY: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
     Content-Type: text/plain; charset=utf-8\r\n\
-    Content-Length: 60\r\n\
+    Content-Length: 61\r\n\
     Connection: close\r\n\
     \r\n\
     This port speaks HTTPS: use https:// instead of http:// here\n";

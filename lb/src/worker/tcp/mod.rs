@@ -33,6 +33,7 @@ use weir_core::route::{Headers, RequestView};
 use weir_core::snapshot::{Cluster, Listener};
 
 use super::client::Client;
+use super::gate;
 use super::pool::Upstream;
 use super::serve::Guard;
 use super::story::Story;
@@ -192,8 +193,8 @@ impl Session {
             lane: UnderWay::begin(lane, worker.index, |lane| &lane.in_flight),
             story,
         };
-        let let_in = target.is_ok_and(|target| target.access.admits(address));
-        (session, to.and_then(|(cluster, _)| if let_in { Ok(*cluster) } else { Err(Reason::AccessDenied) }))
+        let let_in = gate::session(worker, listener, session.story.route, address);
+        (session, to.and_then(|(cluster, _)| let_in.map(|()| *cluster)))
     }
 
     fn route(&self) -> Option<&model::Route> {
@@ -351,15 +352,17 @@ impl Session {
             first_byte: story.answered.map(|connected| connected - story.began),
             peer: client.peer.address,
             told: None,
+            tls: client.tls_line(),
             listener: self.listener.config.name.as_str(),
             route: self.route().and_then(|route| route.name.as_ref()).map(|name| name.as_str()),
-            server_name: self.name.as_deref().or(client.server_name()),
+            server_name: self.name.as_deref(),
             cluster: self.cluster.as_ref().map(|cluster| cluster.name.as_str()),
             endpoint: self.endpoint.as_ref().map(|key| &key.address),
             gray: self.release.as_ref().map(|(release, decided)| release::line(release, *decided)),
             attempts: story.attempts,
             denied: story.denied.map(Denied::as_str),
             request: None,
+            datagrams: None,
             reason: story.reason.map(Reason::as_str),
             id: None,
             body_in: story.body_in,
@@ -372,7 +375,7 @@ impl Session {
 /// Which version of `release` a client gets, of whom nothing is known but the address. A session
 /// takes no cookie: whoever would be handed an id by one has none, and is stable's, unless a list
 /// names them.
-fn decide(release: &Release, clusters: &[Arc<Cluster>], client: IpAddr, dice: &mut Dice) -> Decided {
+pub(super) fn decide(release: &Release, clusters: &[Arc<Cluster>], client: IpAddr, dice: &mut Dice) -> Decided {
     let asked = Asked { view: NOTHING, query: None, client };
     let decided = rule::decide(release, clusters, &asked, dice, &mut ());
     let Decided { assigned, version } = decided;
