@@ -4,11 +4,12 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# What the tests and the comparison use: the program (or file) that shows it is there, and its Debian package.
+# What the tests and the comparison use: the program (or the file) that shows it is there, and its Debian package.
 TEST_PROGRAMS := nginx:nginx-light redis-server:redis-server redis-cli:redis-tools promtool:prometheus curl:curl systemd-analyze:systemd \
 	dnsmasq:dnsmasq-base dig:bind9-dnsutils ip:iproute2 ss:iproute2 nft:nftables openssl:openssl haproxy:haproxy \
 	/usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
-BENCH_PROGRAMS := nginx:nginx-light haproxy:haproxy wrk:wrk taskset:util-linux valgrind:valgrind
+BENCH_PROGRAMS := nginx:nginx-light /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream haproxy:haproxy wrk:wrk \
+	h2load:nghttp2-client openssl:openssl taskset:util-linux valgrind:valgrind
 
 # Debian's daemons stand where a user's PATH may not look.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -18,7 +19,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 define install
 	missing=(); \
 	for pair in $1; do \
-		command -v "$${pair%%:*}" >/dev/null || test -e "$${pair%%:*}" || missing+=("$${pair##*:}"); \
+		command -v "$${pair%%:*}" >/dev/null || [[ -e "$${pair%%:*}" ]] || missing+=("$${pair##*:}"); \
 	done; \
 	if (( $${#missing[@]} )); then \
 		echo "installing $${missing[*]}"; \

@@ -21,6 +21,7 @@ mod lower;
 pub mod mistake;
 pub mod model;
 mod nearest;
+mod probe;
 pub mod release;
 mod report;
 mod resilience;

@@ -18,6 +18,7 @@ mod explain;
 mod forwarding;
 mod framing;
 mod gray;
+mod grpc;
 mod health;
 mod http2;
 mod lifecycle;

@@ -390,6 +390,30 @@ fn the_way_tells_what_is_done() {
     assert!(text.contains("301") && text.contains("/new/a"), "{text}");
 }
 
+#[test]
+fn sessions_are_kept_out_and_limited_as_well() {
+    let backend = Backend::raw(|peer| peer.send("hello"));
+    let start = |keys: &str| {
+        let web = place::address();
+        let yaml = format!(
+            "listeners: [{{name: tcp, bind: \"{web}\", protocol: tcp, cluster: main, {keys}}}]\n\
+             clusters: [{{name: main, endpoints: [\"{}\"]}}]\n",
+            backend.address()
+        );
+        (Weir::start(&yaml), web)
+    };
+    let says = |web| RawClient::try_connect(web).and_then(|mut client| client.more());
+    let (weir, web) = start("deny: [127.0.0.1]");
+    assert!(!says(web).is_ok_and(|count| count > 0));
+    let count = |weir: &Weir, reason: &str| weir.metric("weir_responses_total", &[&format!("reason=\"{reason}\"")]);
+    wait::until("the count", || (count(&weir, "access_denied") >= 1.0).then_some(()));
+    let (weir, web) = start("rate_limit: {requests: 2, per: 1h}");
+    let heard = (0..5).filter(|_| says(web).is_ok_and(|count| count > 0)).count();
+    assert_eq!(heard, 2);
+    wait::until("the count", || (count(&weir, "rate_limited") >= 3.0).then_some(()));
+    assert_eq!(weir.metric("weir_rate_limited_total", &["listener=\"tcp\""]), 3.0);
+}
+
 /// Tokens come back.
 #[test]
 fn whoever_waits_is_let_in_again() {

@@ -286,13 +286,8 @@ fn who_it_is_comes_before_the_handshake() {
 fn bytes_are_passed_on_under_tls() {
     let authority = Authority::new();
     let backend = Backend::raw(|peer| {
-        let mut all = Vec::new();
-        while let Ok(more) = peer.more() {
-            if more == 0 {
-                break;
-            }
-        }
-        all.extend_from_slice(peer.rest());
+        let mut all = peer.rest().to_vec();
+        peer.writer().read_to_end(&mut all).unwrap();
         all.reverse();
         peer.send(all);
     });
@@ -316,7 +311,7 @@ fn memory_of_idle_connections() {
     let backend = Backend::text("hello");
     let front = Front::new(ONE, backend.address(), |folder| authority.issue(&["a.example"]).write(folder, "a"));
     let dialect = Dialect::trusting(&authority);
-    let mut connect = |count: usize| -> Vec<_> {
+    let connect = |count: usize| -> Vec<_> {
         let one = |_| {
             let mut client = dialect.connect(front.web, "a.example").unwrap();
             client.get("/", "").unwrap();

@@ -85,6 +85,8 @@ pub enum Reason {
     RateLimited,
     /// The client has as many connections open as one may.
     TooManyConnections,
+    /// The client of an HTTP/2 connection did what costs work and brings nobody anything.
+    Http2Abuse,
     /// The connection did not begin with the PROXY protocol header it must begin with.
     ProxyHeader,
     /// The client's TLS handshake failed.
@@ -137,7 +139,7 @@ impl Reason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in order.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::BadRequest,
         Self::AmbiguousFraming,
         Self::BadHost,
@@ -177,6 +179,7 @@ impl Reason {
         Self::AccessDenied,
         Self::RateLimited,
         Self::TooManyConnections,
+        Self::Http2Abuse,
         Self::ProxyHeader,
         Self::TlsHandshake,
         Self::TlsTimeout,
@@ -292,6 +295,12 @@ impl Reason {
                 0,
                 Downstream,
                 "The client has as many connections open as one address may here.",
+            ),
+            Self::Http2Abuse => (
+                "http2_abuse",
+                0,
+                Downstream,
+                "The client gave up most of its requests, or sent a flood of frames that belong to none.",
             ),
             Self::ProxyHeader => (
                 "proxy_header",

@@ -53,6 +53,8 @@ pub(crate) enum Known {
     XForwardedFor,
     XForwardedHost,
     XForwardedProto,
+    /// Further ones: `X-Forwarded-Port`, `-Prefix` and what else people believe.
+    XForwardedOther,
     XRequestId,
     XRequestDeadline,
     XWeirReason,
@@ -84,9 +86,17 @@ impl Known {
             17 if is(b"x-forwarded-proto") => Self::XForwardedProto,
             21 if is(b"x-request-deadline-ms") => Self::XRequestDeadline,
             23 if is(b"x-forwarded-client-cert") => Self::XForwardedClientCert,
+            13.. if is_forwarded(name) => Self::XForwardedOther,
             _ => Self::Other,
         }
     }
+}
+
+/// Whether a name begins as those do in which proxies tell of clients, also as it reads to those who
+/// take `_` for `-`, as CGI made of both.
+fn is_forwarded(name: &[u8]) -> bool {
+    let same = |(its, known): (&u8, &u8)| its.to_ascii_lowercase() == *known || (*its == b'_' && *known == b'-');
+    name.iter().zip(b"x-forwarded-").all(same)
 }
 
 /// One header field.

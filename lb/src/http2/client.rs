@@ -12,9 +12,11 @@ use h2::client::{ResponseFuture, SendRequest};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri};
 use tokio::io::ReadBuf;
 use weir_config::model::ListenerLimits;
+use weir_core::route::Headers as _;
 
 use super::sink::Sink;
 use super::source::Source;
+use super::websocket;
 use super::{Form, Lost, Malformed, broken, push};
 use crate::http1::framing::Framing;
 use crate::http1::head::{Known, RequestHead};
@@ -38,10 +40,18 @@ enum State {
         response: ResponseFuture,
         to_head: bool,
         tunnel: bool,
+        upgrade: Option<Upgrade>,
     },
     Answered,
     /// It could not be asked.
     Failed,
+}
+
+/// What HTTP/1 knows as an upgrade, and HTTP/2 as extended CONNECT (RFC 8441).
+struct Upgrade {
+    protocol: Box<[u8]>,
+    /// For whoever asked by a key that HTTP/2 has none of.
+    accept: Option<[u8; 28]>,
 }
 
 struct Asking {
@@ -157,24 +167,25 @@ impl ClientStream {
             Err(error) => return Err(self.lose(error)),
         };
         self.sink = Some(Sink::new(stream, framing));
-        self.state = State::Asked { response, to_head: head.is_head(), tunnel };
+        self.state = State::Asked { response, to_head: head.is_head(), tunnel, upgrade: Upgrade::of(&head) };
         Ok(length - before)
     }
 
     /// The next head of an answer, as text.
     fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        let State::Asked { response, to_head, tunnel } = &mut self.state else { return Poll::Ready(Ok(())) };
+        let State::Asked { response, to_head, tunnel, upgrade } = &mut self.state else { return Poll::Ready(Ok(())) };
         if let Poll::Ready(Some(informational)) = response.poll_informational(context) {
             let informational = informational?;
             // Nothing is switched to by it here (RFC 9113 8.6), and nobody may think so.
             if informational.status() == StatusCode::SWITCHING_PROTOCOLS {
                 return Poll::Ready(Err(h2::Reason::PROTOCOL_ERROR.into()));
             }
-            head_text(&informational, Framing::None, &mut self.head);
+            head_text(&informational, Framing::None, None, &mut self.head);
             return Poll::Ready(Ok(()));
         }
         let response = ready!(Pin::new(response).poll(context))?;
         let (to_head, tunnel) = (*to_head, *tunnel && response.status().is_success());
+        let upgrade = upgrade.take().filter(|_| tunnel);
         self.state = State::Answered;
         let (parts, body) = response.into_parts();
         let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -187,7 +198,7 @@ impl ClientStream {
             None => Framing::Chunked,
         };
         let response = Response::from_parts(parts, ());
-        head_text(&response, framing, &mut self.head);
+        head_text(&response, framing, upgrade.as_ref(), &mut self.head);
         let form = match framing {
             Framing::None => None,
             Framing::Chunked => Some(Form::Chunked),
@@ -213,6 +224,16 @@ impl fmt::Debug for ClientStream {
     }
 }
 
+impl Upgrade {
+    /// What a request's head asks for, if it does.
+    fn of(head: &RequestHead) -> Option<Self> {
+        let fields = &head.fields;
+        let protocol = fields.all(Known::Upgrade).next()?.into();
+        let key = fields.get("sec-websocket-key");
+        Some(Self { protocol, accept: key.map(websocket::accept) })
+    }
+}
+
 /// A request's head as a stream has it, and whether it asks for a tunnel.
 fn request(head: &RequestHead, scheme: &uri::Scheme) -> Result<(Request<()>, bool), Malformed> {
     let fields = &head.fields;
@@ -229,6 +250,8 @@ fn request(head: &RequestHead, scheme: &uri::Scheme) -> Result<(Request<()>, boo
     }
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Malformed)?;
     if let Some(upgrade) = upgrade {
+        // Its settings may still be on their way; an endpoint that does not take such requests
+        // resets their streams.
         let protocol = std::str::from_utf8(fields.value(upgrade)).map_err(|_| Malformed)?;
         *request.method_mut() = Method::CONNECT;
         request.extensions_mut().insert(h2::ext::Protocol::from(protocol));
@@ -277,8 +300,8 @@ fn path_and_query(target: &[u8]) -> Result<uri::PathAndQuery, Malformed> {
 }
 
 /// Writes an answer's head out as HTTP/1.1 text.
-fn head_text(response: &Response<()>, framing: Framing, out: &mut Vec<u8>) {
-    let status = response.status();
+fn head_text(response: &Response<()>, framing: Framing, upgrade: Option<&Upgrade>, out: &mut Vec<u8>) {
+    let status = if upgrade.is_some() { StatusCode::SWITCHING_PROTOCOLS } else { response.status() };
     push(out, &[b"HTTP/1.1 ", status.as_str().as_bytes(), b" "]);
     push(out, &[status.canonical_reason().unwrap_or_default().as_bytes(), b"\r\n"]);
     for (name, value) in response.headers() {
@@ -290,6 +313,12 @@ fn head_text(response: &Response<()>, framing: Framing, out: &mut Vec<u8>) {
         };
         if is_sent {
             push(out, &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+        }
+    }
+    if let Some(Upgrade { protocol, accept }) = upgrade {
+        push(out, &[b"connection: Upgrade\r\nupgrade: ", protocol, b"\r\n"]);
+        if let Some(accept) = accept {
+            push(out, &[b"sec-websocket-accept: ", accept, b"\r\n"]);
         }
     }
     match framing {

@@ -11,25 +11,38 @@ const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 
-/// Counts frames that are no part of a message: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM,
-/// unknown ones, and DATA with nothing in it.
+/// The frames of one direction.
 #[derive(Debug)]
-pub(crate) struct Overhead {
+pub(crate) struct Frames {
     head: [u8; HEAD],
     have: usize,
     /// Bytes until the next head begins.
     skip: u32,
 }
 
-impl Overhead {
-    /// Of a connection whose preface is still to come.
-    pub(crate) const fn new() -> Self {
+/// How many frames there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Those that are part of a message.
+    pub(crate) parts: u32,
+    /// All others: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM, unknown ones, and DATA with
+    /// nothing in it.
+    pub(crate) overhead: u32,
+}
+
+impl Frames {
+    /// From a client whose preface is still to come.
+    pub(crate) const fn of_client() -> Self {
         Self { head: [0; HEAD], have: 0, skip: PREFACE }
     }
 
-    /// How many such frames begin within `bytes`, the next that have come.
-    pub(crate) fn count(&mut self, mut bytes: &[u8]) -> u32 {
-        let mut count = 0;
+    /// From a server.
+    pub(crate) const fn of_server() -> Self {
+        Self { skip: 0, ..Self::of_client() }
+    }
+
+    /// Counts those that begin within `bytes`, the next that come by.
+    pub(crate) fn count(&mut self, mut bytes: &[u8], counts: &mut Counts) {
         while !bytes.is_empty() {
             let skipped = bytes.len().min(self.skip as usize);
             self.skip -= skipped as u32;
@@ -42,14 +55,15 @@ impl Overhead {
                 let [a, b, c, kind, flags, ..] = self.head;
                 self.have = 0;
                 self.skip = u32::from_be_bytes([0, a, b, c]);
-                count += u32::from(match kind {
-                    HEADERS | CONTINUATION => false,
-                    DATA => self.skip == 0 && flags & END_STREAM == 0,
-                    _ => true,
-                });
+                let is_part = match kind {
+                    HEADERS | CONTINUATION => true,
+                    DATA => self.skip > 0 || flags & END_STREAM != 0,
+                    _ => false,
+                };
+                let counter = if is_part { &mut counts.parts } else { &mut counts.overhead };
+                *counter = counter.saturating_add(1);
             }
         }
-        count
     }
 }
 
@@ -69,9 +83,9 @@ mod tests {
         let more = [frame(DATA, 0, 5), frame(CONTINUATION, 4, 0), frame(8, 0, 4), frame(0x77, 0, 200)];
         let bytes = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frames.concat(), &more.concat()].concat();
         for piece in [1, 2, 7, 9, 10, 64, bytes.len()] {
-            let mut overhead = Overhead::new();
-            let count: u32 = bytes.chunks(piece).map(|piece| overhead.count(piece)).sum();
-            assert_eq!(count, 4, "in pieces of {piece}");
+            let (mut frames, mut counts) = (Frames::of_client(), Counts::default());
+            bytes.chunks(piece).for_each(|piece| frames.count(piece, &mut counts));
+            assert_eq!(counts, Counts { parts: 4, overhead: 4 }, "in pieces of {piece}");
         }
     }
 }

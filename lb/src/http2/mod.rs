@@ -12,6 +12,7 @@ pub(crate) mod frames;
 pub(crate) mod server;
 mod sink;
 mod source;
+mod websocket;
 
 use std::fmt;
 use std::io;

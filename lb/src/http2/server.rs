@@ -206,6 +206,9 @@ pub(crate) fn request_text<B>(
         _ => Asked::Plain,
     };
     let authority = authority(request)?;
+    if asked != Asked::Connect && request.uri().scheme_str() == Some("") {
+        return Err(Malformed);
+    }
     out.clear();
     request_line(request, asked, authority, out)?;
     if let Some(authority) = authority {
@@ -359,6 +362,42 @@ mod tests {
         assert_eq!(text(post().header("content-length", "5"), true), Err(Malformed));
         assert_eq!(text(Request::get("*").header("host", "a"), true), Err(Malformed));
         assert!(text(Request::options("*").header("host", "a"), true).is_ok());
+    }
+
+    proptest::proptest! {
+        /// Whatever a client says: what comes out is one request with as many fields, or none.
+        #[test]
+        fn one_request_is_one_request(
+            path in "/[ -~]{0,20}",
+            fields in proptest::collection::vec(("[a-z-]{1,8}", proptest::collection::vec(0u8..=255, 0..12)), 0..6),
+            ended: bool,
+        ) {
+            let Ok(mut request) = Request::post(format!("http://a{path}")).body(()) else { return Ok(()) };
+            for (name, value) in &fields {
+                let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) else { return Ok(()) };
+                request.headers_mut().append(name, value);
+            }
+            let mut out = Vec::new();
+            let Ok((_, framing)) = request_text(&request, ended, || [b'k'; 24], &mut out) else { return Ok(()) };
+            let limits = weir_config::model::ListenerLimits {
+                connections: None,
+                connections_per_client: None,
+                header_bytes: 4096,
+                header_count: 64,
+                uri_bytes: 1024,
+                body_bytes: None,
+                body_min_rate: 0,
+            };
+            let mut head = crate::http1::head::RequestHead::default();
+            if parse::request(&out, &limits, &mut head).is_err() {
+                return Ok(());
+            }
+            proptest::prop_assert_eq!(HeadEnd::default().find(&out), Ok(Some(out.len())));
+            proptest::prop_assert_eq!(head.framing == Framing::Chunked, framing == Framing::Chunked);
+            let cookies = request.headers().get_all(header::COOKIE).iter().count().max(1) - 1;
+            let ours = 1 + usize::from(framing == Framing::Chunked);
+            proptest::prop_assert_eq!(head.fields.list.len(), request.headers().len() - cookies + ours);
+        }
     }
 
     #[test]

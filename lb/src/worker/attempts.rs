@@ -109,6 +109,8 @@ const CROWDED_ROUNDS: u16 = 3;
 const FAIR_SHARE: u32 = 10;
 /// And where it is known, less than 99 of 100 answers take, or so many times the median.
 const FAIR_MEDIANS: u32 = 5;
+/// Connections that a request may lose before its endpoint has looked at it; then it is a failure.
+const AGAIN_MAX: u8 = 3;
 /// Who may not be asked again for want of budget may be as soon as others are done.
 const ASK_AGAIN: Duration = Duration::from_millis(25);
 
@@ -125,6 +127,8 @@ pub(crate) struct Tries<'w> {
     /// Whether the way of this request is kept.
     kept: bool,
     tried: Tried,
+    /// How often its endpoint was asked again because it had not looked at it.
+    again: u8,
     /// For the attempt that is under way: where it goes if it takes too long.
     next: Option<Picked<'w>>,
     /// When the whole request must have its answer; known once all of it is here, or has failed.
@@ -184,13 +188,15 @@ impl<'w> Tries<'w> {
         let route = &listener.config.routes[routed.index];
         let policy = &route.retry;
         let may_call_again = inbound.story.grpc && !policy.on.grpc.is_empty();
-        if (repeatable || may_call_again) && policy.attempts.get() > 1 {
+        // An endpoint of HTTP/2 may say that it has not looked at it; then it is asked again whatever it is.
+        let may_be_unseen = routed.cluster.config.protocol != HttpVersion::H1;
+        if ((repeatable || may_call_again) && policy.attempts.get() > 1) || may_be_unseen {
             inbound.upload.keep(policy.body_bytes as usize);
         }
         let deadline = inbound.upload.is_whole().then(|| routed.answer_by(inbound.story.began));
         let affinity = Affinity::of(routed.cluster, inbound);
         let (route_timeout, kept, tried) = (route.timeout, inbound.story.kept.is_some(), Tried::default());
-        Self { world, routed, policy, route_timeout, repeatable, affinity, kept, tried, next: None, deadline }
+        Self { world, routed, policy, route_timeout, repeatable, affinity, kept, tried, again: 0, next: None, deadline }
     }
 
     /// The first endpoint; waits for one with room if all have as much as they may.
@@ -449,9 +455,10 @@ impl<'w> Tries<'w> {
     }
 
     /// An idle connection that the endpoint had closed says nothing of the endpoint: the same one
-    /// is asked again, once, on a new connection. No retry, so it costs no budget.
+    /// is asked again, once, on a new connection. No retry, so it costs no budget. Where connections
+    /// are shared, the one that was lost is known to be, and those who lost it share the next.
     fn again_on_a_fresh_connection<E: Env>(
-        &self,
+        &mut self,
         worker: &Worker<E>,
         index: usize,
         safety: Safety,
@@ -465,9 +472,12 @@ impl<'w> Tries<'w> {
             Safety::NothingSent | Safety::Sent => false,
         };
         let may = harmless && inbound.upload.is_replayable() && self.left(Instant::now()) > Duration::ZERO;
+        let may = may && self.again < AGAIN_MAX;
         let room = may.then(|| member.live.requests.take()).flatten()?;
         worker.pool.borrow_mut().forget(member.id);
-        Some(Picked { cluster, member, index, room, trial: None, fresh: true, retry: None, told: None, _made: Made })
+        self.again += 1;
+        let fresh = cluster.config.protocol == HttpVersion::H1;
+        Some(Picked { cluster, member, index, room, trial: None, fresh, retry: None, told: None, _made: Made })
     }
 
     /// Another endpoint, and the budget to ask it.

@@ -68,7 +68,8 @@ fn is_free(name: &[u8]) -> bool {
         | Known::Expect
         | Known::HopByHop
         | Known::Host
-        | Known::TransferEncoding => false,
+        | Known::TransferEncoding
+        | Known::Upgrade => false,
         _ => !name.eq_ignore_ascii_case(b"trailer"),
     }
 }

@@ -233,7 +233,7 @@ fn is_onward(known: Known, onward: &Onward<'_>) -> bool {
         Known::Expect => onward.head.expects_continue,
         // Written anew where we write them; believed or dropped where we do not.
         Known::XForwardedFor => onward.trusted && !onward.policy.x_forwarded,
-        Known::XForwardedHost | Known::XForwardedProto => onward.trusted,
+        Known::XForwardedHost | Known::XForwardedProto | Known::XForwardedOther => onward.trusted,
         // A client that could write it could be anybody.
         Known::XForwardedClientCert => onward.trusted && onward.certificate.is_none(),
         Known::Forwarded => onward.trusted && !onward.policy.forwarded,
@@ -520,6 +520,24 @@ mod tests {
         let wanted = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n\
                       x-request-id: shop\r\n\r\n";
         assert_eq!(by_route(route, text, &POLICY, false), wanted);
+    }
+
+    #[test]
+    fn nobody_but_a_trusted_proxy_tells_of_clients() {
+        let names = [
+            "X-Forwarded-Client-Cert",
+            "X-Forwarded-Port",
+            "x-forwarded-prefix",
+            "X-Forwarded-Ssl",
+            "X_Forwarded_Proto",
+            "x_forwarded-for",
+            "X-Request-Deadline-Ms",
+        ];
+        let lies: String = names.iter().map(|name| format!("{name}: lie\r\n")).collect();
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded: stays\r\n{lies}\r\n");
+        let heard = |trusted| onward(&text, &POLICY, trusted).matches(": lie\r\n").count();
+        assert_eq!((heard(false), heard(true)), (0, names.len()));
+        assert!(onward(&text, &POLICY, false).contains("X-Forwarded: stays\r\n"));
     }
 
     #[test]

@@ -33,6 +33,7 @@ use super::serve::{Guard, Slot};
 use super::tunnel::{self, Tunnel};
 use crate::env::{Env, Stream as _};
 use crate::http1::parse;
+use crate::http1::wire::Wire;
 use crate::http2::server::{self, ServerStream};
 use crate::tls::Secure;
 use crate::transport::Transport;
@@ -47,6 +48,8 @@ const SEND_BUFFER: usize = 64 * 1024;
 const FIELD_COST: u32 = 32;
 /// After our last word a connection is kept for this long: whoever is there says goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// And so much is read of what it still sends.
+const LINGER_MAX: usize = 1024 * 1024;
 
 /// Whether `bytes` begin as a connection does that speaks HTTP/2 without having asked: with prior
 /// knowledge (RFC 9113 3.3).
@@ -114,7 +117,10 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
             Poll::Ready(Turn::Cut) => Poll::Ready(true),
             Poll::Ready(turn) => {
                 match turn {
-                    Turn::Abuse => connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM),
+                    Turn::Abuse => {
+                        load.reasons[Reason::Http2Abuse].add(1);
+                        connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                    }
                     _ => connection.graceful_shutdown(),
                 }
                 context.waker().wake_by_ref();
@@ -125,9 +131,25 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
     .await;
     drop(connection);
     if !cut {
-        // What is still on its way here must not take our last words with it.
-        client.close(&worker, true).await;
+        linger(&worker, wire, deadline).await;
     }
+}
+
+/// Reads on for a moment, so that what is still on its way here does not take our last words with it.
+async fn linger<E: Env>(worker: &Worker<E>, wire: &mut Wire<Transport<E::Stream>>, deadline: &mut Deadline) {
+    deadline.set(Instant::now() + GOODBYE);
+    let mut left = LINGER_MAX;
+    poll_fn(|context| {
+        loop {
+            match wire.poll_take(&worker.scratch, context, |bytes, _, _| bytes.len()) {
+                Poll::Ready(Ok(count)) if count > 0 && count < left => left -= count,
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending if worker.is_cutting() => return Poll::Ready(()),
+                Poll::Pending => return deadline.poll(context),
+            }
+        }
+    })
+    .await;
 }
 
 fn builder(listener: &Listener) -> Builder {
@@ -246,7 +268,7 @@ impl Clocks {
         let given_up = shared.given_up.get();
         let more = given_up - std::mem::replace(&mut self.given_up, given_up);
         let mocked = self.calm.is_mocked(more, given_up, shared.begun.get(), now);
-        mocked || self.calm.is_flooded(passed.overhead, passed.sent, now)
+        mocked || self.calm.is_flooded(passed.frames_received.overhead, passed.frames_sent.parts, now)
     }
 
     /// Asks a silent client whether it is there; whether it is not.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::Plan;
-use crate::peer::{self, Backend};
+use crate::peer::{self, Backend, Front};
 use crate::process::Process;
 
 const CONNECTIONS: u32 = 4_000;
@@ -20,7 +20,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<()> {
     let backend = Backend::start()?;
     println!("\nMemory of an idle client connection that has asked once, {CONNECTIONS} of them");
     for kind in &plan.peers {
-        let peer = peer::start(plan, *kind, backend.address, None)?;
+        let peer = peer::start(plan, *kind, backend.address, Front::Http)?;
         let mut idle = open(peer.address, WARM_UP)?;
         let before = settled(&peer.process);
         idle.extend(open(peer.address, CONNECTIONS)?);

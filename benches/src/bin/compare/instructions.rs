@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 
 use crate::Plan;
-use crate::peer::{self, Backend, Kind, Prepared};
+use crate::peer::{self, Backend, Front, Kind, Prepared};
 use crate::process::Process;
 
 const FEW: u32 = 2_000;
@@ -34,7 +34,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<()> {
 
 /// All instructions of a balancer's life with so many requests.
 fn total(plan: &Plan, kind: Kind, backend: SocketAddr, requests: u32) -> Result<u64> {
-    let Prepared { command, address, directory } = peer::prepare(plan, kind, backend, None)?;
+    let Prepared { command, address, directory } = peer::prepare(plan, kind, backend, Front::Http)?;
     let out = directory.path().join("callgrind.out");
     let mut under: Vec<String> = ["valgrind", "--tool=callgrind"].map(str::to_owned).to_vec();
     under.push(format!("--callgrind-out-file={}", out.display()));

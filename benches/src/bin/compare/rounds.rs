@@ -7,9 +7,11 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::Plan;
-use crate::peer::{self, Backend, Peer};
+use crate::load::{self, Load};
+use crate::peer::{self, Backend, Front, Kind, Peer};
 use crate::process::Cpu;
-use crate::wrk::{self, Load};
+use crate::rows::{self, Aim, Row};
+use crate::tls;
 
 /// One turn: CPU time and completed requests.
 struct Turn {
@@ -23,33 +25,17 @@ impl Turn {
     }
 }
 
-/// What each request of a work is.
-struct Request<'r> {
-    title: &'r str,
-    path: &'r str,
-    header: Option<&'r str>,
-}
-
-pub(crate) fn keep_alive(plan: &Plan) -> Result<()> {
-    simple(plan, &Request { title: "H1 keep-alive, small answer", path: "/", header: None })
-}
-
-pub(crate) fn connections(plan: &Plan) -> Result<()> {
-    let header = Some("Connection: close");
-    simple(plan, &Request { title: "H1, a new client connection each, small answer", path: "/", header })
-}
-
-pub(crate) fn bodies(plan: &Plan) -> Result<()> {
-    simple(plan, &Request { title: "H1 keep-alive, 1 MiB answer", path: "/large", header: None })
-}
-
-fn simple(plan: &Plan, request: &Request<'_>) -> Result<()> {
+/// A row in which each balancer is held against nginx.
+pub(crate) fn simple(plan: &Plan, row: &Row) -> Result<()> {
     let backend = Backend::start()?;
     let peers: Vec<Peer> =
-        plan.peers.iter().map(|kind| peer::start(plan, *kind, backend.address, None)).collect::<Result<_>>()?;
-    let turns = interleaved(plan, &peers, request, |_| None)?;
-    let reference = plan.peers.iter().position(|kind| *kind == peer::Kind::Nginx).unwrap_or(0);
-    print(request.title, &peers, &turns, |_| reference, &peers[reference].name);
+        plan.peers.iter().map(|kind| peer::start(plan, *kind, backend.address, row.front)).collect::<Result<_>>()?;
+    let turns = interleaved(plan, &peers, row, |_| None)?;
+    let reference = plan.peers.iter().position(|kind| *kind == Kind::Nginx).unwrap_or(0);
+    print(row.title, &peers, &turns, |_| reference, &peers[reference].name);
+    if let Some(aim) = row.aim {
+        print_aim(&plan.peers, &turns, aim);
+    }
     Ok(())
 }
 
@@ -61,7 +47,7 @@ pub(crate) fn routes(plan: &Plan) -> Result<()> {
     let mut peers = Vec::new();
     for kind in &plan.peers {
         for count in COUNTS {
-            peers.push(peer::start(plan, *kind, backend.address, Some(count))?);
+            peers.push(peer::start(plan, *kind, backend.address, Front::Routes(count))?);
         }
     }
     let scripts = COUNTS.map(|count| directory.path().join(format!("{count}.lua")));
@@ -73,10 +59,9 @@ pub(crate) fn routes(plan: &Plan) -> Result<()> {
         );
         fs::write(script, lua)?;
     }
-    let request = Request { title: "H1 keep-alive, 10 000 routes against 10", path: "/", header: None };
-    let turns = interleaved(plan, &peers, &request, |at| Some(scripts[at % 2].as_path()))?;
+    let turns = interleaved(plan, &peers, &rows::ROUTES, |at| Some(scripts[at % 2].as_path()))?;
     // Each against itself with few routes.
-    print(request.title, &peers, &turns, |at| at - at % 2, "itself with 10 routes");
+    print(rows::ROUTES.title, &peers, &turns, |at| at - at % 2, "itself with 10 routes");
     Ok(())
 }
 
@@ -84,9 +69,10 @@ pub(crate) fn routes(plan: &Plan) -> Result<()> {
 fn interleaved<'s>(
     plan: &Plan,
     peers: &[Peer],
-    request: &Request<'_>,
+    row: &Row,
     script: impl Fn(usize) -> Option<&'s Path>,
 ) -> Result<Vec<Vec<Turn>>> {
+    let tls = client(peers, row.front)?;
     let mut turns: Vec<Vec<Turn>> = peers.iter().map(|_| Vec::new()).collect();
     for round in 0..=plan.rounds {
         for step in 0..peers.len() {
@@ -94,24 +80,39 @@ fn interleaved<'s>(
             let at = (round + step) % peers.len();
             let peer = &peers[at];
             let before = peer.process.cpu();
-            let requests = wrk::run(&Load {
+            let load = Load {
                 to: peer.address,
-                path: request.path,
-                connections: plan.connections,
+                path: row.path,
+                connections: row.h2.map_or(plan.connections, |h2| h2.connections),
                 turn: plan.turn,
-                header: request.header,
+                close: row.close,
                 script: script(at),
-            })?;
+                tls: tls.as_ref(),
+            };
+            let requests = match row.h2 {
+                Some(h2) => load::h2load(&load, h2.streams)?,
+                None => load::wrk(&load)?,
+            };
             // The first round warms up.
             if round > 0 {
                 turns[at].push(Turn { cpu: peer.process.cpu().since(before), requests });
             }
         }
         if io::stderr().is_terminal() {
-            eprint!("\r{}: round {round} of {} \r", request.title, plan.rounds);
+            eprint!("\r{}: round {round} of {} \r", row.title, plan.rounds);
         }
     }
     Ok(turns)
+}
+
+/// TLS clients, once every balancer has been found to do the same work for them.
+fn client(peers: &[Peer], front: Front) -> Result<Option<tls::Client>> {
+    let Front::Tls { resume } = front else { return Ok(None) };
+    let client = tls::Client::new()?;
+    for peer in peers {
+        client.inspect(peer.address, resume)?;
+    }
+    Ok(Some(client))
 }
 
 fn print(title: &str, peers: &[Peer], turns: &[Vec<Turn>], reference: impl Fn(usize) -> usize, whom: &str) {
@@ -123,7 +124,7 @@ fn print(title: &str, peers: &[Peer], turns: &[Vec<Turn>], reference: impl Fn(us
     for (at, peer) in peers.iter().enumerate() {
         let of = |figure: &dyn Fn(&Turn) -> f64| median(turns[at].iter().map(figure).collect());
         let against = &turns[reference(at)];
-        let mut ratios: Vec<f64> = turns[at].iter().zip(against).map(|(a, b)| a.micros() / b.micros()).collect();
+        let mut ratios = ratios(&turns[at], against);
         ratios.sort_by(f64::total_cmp);
         let (least, most) = (ratios.first().copied().unwrap_or(f64::NAN), ratios.last().copied().unwrap_or(f64::NAN));
         println!(
@@ -137,6 +138,35 @@ fn print(title: &str, peers: &[Peer], turns: &[Vec<Turn>], reference: impl Fn(us
         );
     }
     println!("requests/s: of one fully used core, by CPU time; ratio: of µs/request, within rounds, to {whom}");
+}
+
+/// How Weir does beside whom it is held against.
+fn print_aim(kinds: &[Kind], turns: &[Vec<Turn>], aim: Aim) {
+    let micros = |at: &usize| median(turns[*at].iter().map(Turn::micros).collect());
+    let held_against = |at: &usize| kinds[*at] != Kind::Weir && aim.against.is_none_or(|kind| kinds[*at] == kind);
+    let weir = kinds.iter().position(|kind| *kind == Kind::Weir);
+    let other = (0..kinds.len()).filter(held_against).min_by(|a, b| micros(a).total_cmp(&micros(b)));
+    let (Some(weir), Some(other)) = (weir, other) else { return };
+    let ratio = median(ratios(&turns[weir], &turns[other]));
+    let reached = if ratio <= aim.then {
+        "reached"
+    } else if ratio <= aim.first {
+        "the first is reached"
+    } else {
+        "missed"
+    };
+    let whom = if aim.against.is_none() { "the best of the others, " } else { "" };
+    println!(
+        "aim: {:.2} of {whom}{} (at first {:.2}); it is {ratio:.3}: {reached}",
+        aim.then,
+        kinds[other].name(),
+        aim.first
+    );
+}
+
+/// Of CPU time per request, within rounds.
+fn ratios(turns: &[Turn], against: &[Turn]) -> Vec<f64> {
+    turns.iter().zip(against).map(|(a, b)| a.micros() / b.micros()).collect()
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {

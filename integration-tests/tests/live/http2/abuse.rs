@@ -80,6 +80,27 @@ fn requests_that_are_reset_once_they_are_under_way() {
     }
     assert_eq!(end(&mut raw).or(Some(ENHANCE_YOUR_CALM)), Some(ENHANCE_YOUR_CALM));
     assert!((50..400).contains(&front.backend.connections()), "{}", front.backend.connections());
+    assert_eq!(front.weir.metric("weir_responses_total", &["http2_abuse"]), 1.0);
+}
+
+#[test]
+fn requests_that_we_are_made_to_reset() {
+    let front = Front::new(Backend::raw(|peer| {
+        let _ = peer.request_head();
+        peer.hang();
+    }));
+    let mut raw = Raw::client(front.web);
+    for stream in 0..1000 {
+        raw.headers(1 + 2 * stream, &POST, false);
+        let _ = raw.settle();
+        // Of no bytes: an error of the stream.
+        raw.window(1 + 2 * stream, 0);
+        if raw.settle().is_err() {
+            break;
+        }
+    }
+    assert_eq!(end(&mut raw).or(Some(ENHANCE_YOUR_CALM)), Some(ENHANCE_YOUR_CALM));
+    assert!(front.backend.connections() < 400, "{}", front.backend.connections());
 }
 
 #[test]
@@ -169,7 +190,7 @@ fn clients_that_do_not_read() {
     let before = front.weir.resident();
     // By their windows, and by their sockets.
     let mut idlers = Vec::new();
-    for nth in 0..10 {
+    for nth in 0..4 {
         let window = if nth % 2 == 0 { 0 } else { 0x7fff_ffff };
         let mut raw = Raw::client_with(front.web, &[(4, window)]);
         raw.window(0, 0x7fff_0000);
@@ -182,17 +203,18 @@ fn clients_that_do_not_read() {
     healthy.window(0, 0x7fff_0000);
     let mut slowest = Duration::ZERO;
     let mut most = 0;
-    for stream in 0..50 {
+    for stream in 0..20 {
         let began = Instant::now();
         healthy.headers(1 + 2 * stream, &GET, true);
         let message = healthy.message(1 + 2 * stream);
-        assert_eq!((message.body.len(), message.end), (4 * 1024 * 1024, End::Whole));
+        let got = (message.status(), message.body.len(), message.end);
+        assert_eq!(got, (Some(200), 4 * 1024 * 1024, End::Whole));
         slowest = slowest.max(began.elapsed());
         most = most.max(front.weir.resident());
     }
     assert!(slowest < SANE, "{slowest:?}");
-    // 1000 answers of 4 MiB: of each no more than what is under way.
-    assert!(most < before + 320 * MIB, "{before} to {most} bytes");
+    // 400 answers of 4 MiB: of each no more than what is under way.
+    assert!(most < before + 128 * MIB, "{before} to {most} bytes");
     drop(idlers);
 }
 
@@ -236,11 +258,10 @@ fn a_client_that_is_gone_is_found_out() {
     dead.headers(1, &GET, true);
     let mut alive = Raw::client(front.web);
     alive.headers(1, &GET, true);
-    let began = Instant::now();
-    assert_eq!(end(&mut dead), None);
-    assert!(began.elapsed() < Duration::from_secs(5));
     alive.patience(Duration::from_millis(700));
     assert_eq!(alive.message(1).end, End::Not);
+    dead.patience(Duration::from_millis(200));
+    assert_eq!(end(&mut dead), None);
 }
 
 #[test]
@@ -301,7 +322,7 @@ fn reloads_keep_connections_and_listeners_that_go_say_so() {
     let mut raw = Raw::client(scene.web);
     raw.headers(1, &GET, true);
     wait::until_true("the request", || !backend.received_text().is_empty());
-    weir.replace(&scene.yaml().replace("match: {}", "match: {path_prefix: /}"));
+    weir.replace(&scene.yaml().replace("protocol: http\n", "protocol: http\n    timeouts: {idle: 5m}\n"));
     let _ = weir.wait_event("config_applied", 1);
     assert!(raw.settle().is_ok());
     let elsewhere = weir_integration_tests::place::address();

@@ -13,7 +13,7 @@ use crate::Front;
 
 /// Before an endpoint whose requests look as their senders made them.
 fn front(backend: Backend) -> Front {
-    Front::with(backend, |scene| scene.listener("headers: {x_forwarded: false, request_id: false}"))
+    Front::with(backend, |scene| scene.listener("headers: {x_forwarded: false, request_id: false, deadline: false}"))
 }
 
 /// A request in one line.

@@ -95,3 +95,76 @@ pub(super) fn kept_out(listener: &Listener, route: Option<usize>, client: IpAddr
     let let_in = listener.access.admits(client) && target.is_none_or(|target| target.access.admits(client));
     (!let_in).then_some(Reason::AccessDenied)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::balance::Cursors;
+    use crate::control::{Control, Event};
+    use crate::dice::Dice;
+    use crate::explain::{Asking, Explanation, explain};
+    use crate::route::{Headers, RequestView};
+
+    use super::*;
+
+    const CONFIG: &str = "\
+listeners:
+  - name: web
+    bind: '127.0.0.1:80'
+    deny: [192.0.2.0/24]
+    rate_limit: {requests: 2}
+    routes:
+      - {match: {path_prefix: /old}, redirect: {path_prefix: /new}}
+      - {match: {path_prefix: /no}, respond: {status: 410}}
+      - {match: {path_prefix: /in}, cluster: a, allow: [10.0.0.0/8]}
+      - {match: {path_prefix: /api}, cluster: a, rewrite: {path_prefix: /, host: b}, rate_limit: {requests: 7}}
+      - {cluster: a}
+clusters: [{name: a, endpoints: ['127.0.0.1:1']}]
+";
+
+    struct Host;
+
+    impl Headers for Host {
+        fn get(&self, name: &str) -> Option<&[u8]> {
+            (name == "host").then_some(b"a.example:81")
+        }
+    }
+
+    fn way(path: &str, client: &str) -> Explanation {
+        let mut control = Control::new(1, Dice::new(1));
+        let config = Arc::new(weir_config::parse_str(CONFIG).unwrap().config);
+        control.step(Moment::ZERO, Event::Configured(config), &mut Vec::new());
+        let snapshot = control.publish(Moment::ZERO).unwrap();
+        let view = RequestView { method: "GET", host: "a.example", path, headers: &Host };
+        let asking = Asking {
+            listener: 0,
+            asked: Asked { view, query: Some("q"), client: client.parse().unwrap() },
+            at_weights: &[],
+            cursors: &Cursors::new(),
+            dice: Dice::new(1),
+            worker: 0,
+            now: Moment::ZERO,
+            secure: false,
+        };
+        explain(&snapshot, &asking).unwrap()
+    }
+
+    #[test]
+    fn what_is_done_on_the_way_is_told() {
+        let limits = |way: &Explanation| way.treated.limits.iter().map(|limit| limit.left).collect::<Vec<_>>();
+        let moved = way("/old/x", "10.0.0.1");
+        assert_eq!(moved.treated.reply, Some((301, Some("http://a.example:81/new/x?q".into()))));
+        assert_eq!((moved.cluster, moved.refused, limits(&moved)), (None, None, vec![2]));
+        assert_eq!(way("/no", "10.0.0.1").treated.reply, Some((410, None)));
+        let api = way("/api/x", "10.0.0.1");
+        assert_eq!((api.treated.target.as_deref(), api.treated.host.as_deref()), (Some("/x?q"), Some("b")));
+        assert_eq!((api.cluster, limits(&api)), (Some(0), vec![2, 7]));
+        let plain = way("/", "10.0.0.1");
+        assert_eq!((plain.treated.target, plain.treated.reply, plain.refused), (None, None, None));
+        for (path, client) in [("/in", "203.0.113.1"), ("/", "192.0.2.1")] {
+            let refused = way(path, client);
+            assert_eq!((refused.refused, refused.cluster), (Some(Reason::AccessDenied), None));
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use super::super::testing::{ECONNREFUSED, EHOSTUNREACH, EMFILE, ETIMEDOUT, Manner, World};
 use super::*;
 use weir_config::model::Connect;
-use weir_core::health::Said;
+use weir_core::health::{Said, Serving};
 
 const ADDRESS: &str = "10.0.0.1:80";
 const OK: &str = "HTTP/1.1 200 OK\r\n";
@@ -204,4 +204,103 @@ async fn a_real_endpoint_is_probed() {
         attempt(&env, &lag, &address, how, HttpVersion::H1, &check).await.result,
         failed(ProbeFailure::ConnectRefused)
     );
+}
+
+/// What an HTTP/2 server answers: a status, a head's fields, a body and trailers.
+#[derive(Clone, Copy)]
+struct Says(u16, &'static [(&'static str, &'static str)], &'static [u8], Option<&'static str>);
+
+/// What a probe says of a server that answers so, and what the server was asked.
+async fn probe_http2(check: &HealthCheck, version: HttpVersion, says: Says) -> (ProbeResult, String) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = Address::Ip(listener.local_addr().unwrap());
+    let served = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let (request, mut respond) = connection.accept().await.unwrap().unwrap();
+        let (head, mut body) = request.into_parts();
+        let answer = async {
+            let mut asked = Vec::new();
+            while let Some(Ok(piece)) = body.data().await {
+                asked.extend_from_slice(&piece);
+            }
+            let mut response = http::Response::builder().status(says.0);
+            for (name, value) in says.1 {
+                response = response.header(*name, *value);
+            }
+            let over = says.2.is_empty() && says.3.is_none();
+            let mut sending = respond.send_response(response.body(()).unwrap(), over).unwrap();
+            if !over {
+                sending.send_data(bytes::Bytes::from_static(says.2), says.3.is_none()).unwrap();
+            }
+            if let Some(code) = says.3 {
+                let mut trailers = http::HeaderMap::new();
+                trailers.insert("grpc-status", code.parse().unwrap());
+                sending.send_trailers(trailers).unwrap();
+            }
+            asked
+        };
+        let (asked, _) = tokio::join!(answer, async { while connection.accept().await.is_some() {} });
+        let agent = head.headers.get("user-agent").map_or("", |agent| agent.to_str().unwrap());
+        assert!(agent.starts_with("weir/"), "{agent}");
+        format!("{} {} {}", head.method, head.uri, String::from_utf8_lossy(&asked))
+    };
+    let (env, lag, connect) = (crate::env::Os::new(), Lag::default(), connect());
+    let (asked, outcome) = tokio::join!(served, attempt(&env, &lag, &address, plain(&connect), version, check));
+    (outcome.result, asked.replace(&address.to_string(), "ADDRESS"))
+}
+
+#[tokio::test]
+async fn grpc_health_is_judged() {
+    const GRPC: &[(&str, &str)] = &[("content-type", "application/grpc")];
+    let service = check("grpc_health_check: {service: shop.Cart, authority: cart.example}");
+    let said = |byte: u8| -> &'static [u8] {
+        match byte {
+            1 => &[0, 0, 0, 0, 2, 8, 1],
+            2 => &[0, 0, 0, 0, 2, 8, 2],
+            3 => &[0, 0, 0, 0, 2, 8, 3],
+            _ => &[0, 0, 0, 0, 0],
+        }
+    };
+    let not = |serving| failed(ProbeFailure::NotServing(serving));
+    let called = |code: &str| failed(ProbeFailure::Called(weir_core::grpc::Code::parse(code.as_bytes())));
+    for (says, expected) in [
+        (Says(200, GRPC, said(1), Some("0")), ProbeResult::Passed),
+        (Says(200, GRPC, said(2), Some("0")), not(Serving::NotServing)),
+        (Says(200, GRPC, said(3), Some("0")), not(Serving::ServiceUnknown)),
+        (Says(200, GRPC, said(0), Some("0")), not(Serving::Unknown)),
+        (Says(200, &[("content-type", "application/grpc"), ("grpc-status", "5")], b"", None), called("5")),
+        (Says(200, GRPC, b"", Some("14")), called("14")),
+        (Says(200, GRPC, said(1), Some("13")), called("13")),
+        (Says(200, GRPC, said(1), None), failed(ProbeFailure::Protocol)),
+        (Says(200, &[("content-type", "text/html")], said(1), Some("0")), failed(ProbeFailure::Protocol)),
+        (Says(503, GRPC, said(1), Some("0")), failed(ProbeFailure::Status(503))),
+    ] {
+        let (result, asked) = probe_http2(&service, HttpVersion::H1, says).await;
+        assert_eq!(result, expected);
+        let head = "POST http://cart.example/grpc.health.v1.Health/Check \0\0\0\0\u{b}\n\tshop.Cart";
+        assert_eq!(asked, head);
+    }
+    assert_eq!(not(Serving::NotServing).to_string(), "the service is NOT_SERVING");
+    assert_eq!(called("5").to_string(), "grpc-status 5 (not-found)");
+}
+
+#[tokio::test]
+async fn http_is_asked_in_the_version_the_cluster_speaks() {
+    let up = check("http_health_check: {path: '/up?x', expected_body: ready}");
+    let (result, asked) = probe_http2(&up, HttpVersion::H2, Says(200, &[], b"all ready", None)).await;
+    assert_eq!((result, asked.as_str()), (ProbeResult::Passed, "GET http://ADDRESS/up?x "));
+    let (result, _) = probe_http2(&up, HttpVersion::H2, Says(200, &[], b"not yet", None)).await;
+    assert_eq!(result, failed(ProbeFailure::Body));
+    let (result, _) = probe_http2(&up, HttpVersion::H2, Says(404, &[], b"", None)).await;
+    assert_eq!(result, failed(ProbeFailure::Status(404)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_speak_http_2_is_not_well_formed() {
+    let manner = Manner::Says(vec!["HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"]);
+    let outcome = probe("grpc_health_check: {}", manner).await;
+    assert!(matches!(outcome.result, ProbeResult::Failed(ProbeFailure::Protocol | ProbeFailure::Reset)), "{outcome:?}");
+    let outcome = probe("grpc_health_check: {}", Manner::Silent).await;
+    assert_eq!((outcome.result, outcome.took), (failed(ProbeFailure::Timeout), Duration::from_secs(1)));
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http1::wire::{Io, Wire};
-use crate::http2::frames::Overhead;
+use crate::http2::frames::{Counts, Frames};
 
 /// Both directions of a connection.
 pub(super) struct Link<'c, S> {
@@ -19,7 +19,8 @@ pub(super) struct Link<'c, S> {
 
 /// What went over a connection.
 pub(super) struct Traffic {
-    overhead: Overhead,
+    incoming: Frames,
+    outgoing: Frames,
     since: Passed,
 }
 
@@ -29,13 +30,14 @@ pub(super) struct Passed {
     /// Bytes.
     pub(super) received: u64,
     pub(super) sent: u64,
-    /// Frames received that are no part of a message.
-    pub(super) overhead: u32,
+    /// Frames.
+    pub(super) frames_received: Counts,
+    pub(super) frames_sent: Counts,
 }
 
 impl Traffic {
     pub(super) fn new() -> Self {
-        Self { overhead: Overhead::new(), since: Passed::default() }
+        Self { incoming: Frames::of_client(), outgoing: Frames::of_server(), since: Passed::default() }
     }
 
     pub(super) fn take(&mut self) -> Passed {
@@ -54,10 +56,10 @@ impl<S: Io> AsyncRead for Link<'_, S> {
             into.put_slice(&wire.inbox.as_slice()[..count]);
             wire.inbox.consume(count);
         }
-        let Traffic { overhead, since } = &mut *traffic.borrow_mut();
+        let Traffic { incoming, since, .. } = &mut *traffic.borrow_mut();
         let came = &into.filled()[before..];
         since.received += came.len() as u64;
-        since.overhead = since.overhead.saturating_add(overhead.count(came));
+        incoming.count(came, &mut since.frames_received);
         Poll::Ready(Ok(()))
     }
 }
@@ -66,7 +68,9 @@ impl<S: Io> AsyncWrite for Link<'_, S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Self { wire, traffic } = self.get_mut();
         let count = ready!(Pin::new(&mut wire.io).poll_write(cx, bytes))?;
-        traffic.borrow_mut().since.sent += count as u64;
+        let Traffic { outgoing, since, .. } = &mut *traffic.borrow_mut();
+        since.sent += count as u64;
+        outgoing.count(&bytes[..count], &mut since.frames_sent);
         Poll::Ready(Ok(count))
     }
 
