@@ -4,9 +4,10 @@
 //! Here are the sockets, the clock, the files and the terminal.
 //!
 //! Read in this order: [`mod@env`] (the three doors to the world), [`control`] (the loop that steps
-//! the core: configuration source and probes), [`transport`] (what carries bytes, and how it is opened), [`worker`] and [`http1`] (the data path, one
-//! thread each), [`server`] (wires them), [`observe`] (journal, metrics, logs), [`admin`] (HTTP API over all
-//! that), [`cli`] (what a person types).
+//! the core: configuration source and probes), [`transport`] (what carries bytes, and how it is
+//! opened), [`proxy`] (who they come from), [`worker`] and [`http1`] (the data path, one thread
+//! each), [`server`] (wires them), [`observe`] (journal, metrics, logs), [`admin`] (HTTP API over
+//! all that), [`cli`] (what a person types).
 
 pub mod admin;
 pub mod cli;

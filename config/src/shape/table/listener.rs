@@ -168,7 +168,7 @@ pub(crate) static LISTENER_TIMEOUTS: Object = Object {
     keys: &[
         Key {
             name: "header",
-            doc: "From the first byte of a request to the end of its head; then 408.",
+            doc: "From the first byte of a request to the end of its head, then 408; also for the PROXY header and the client's hello of any connection.",
             kind: Kind::Duration { zero: false },
             need: Default("10s"),
             example: "10s",

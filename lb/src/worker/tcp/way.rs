@@ -36,6 +36,10 @@ pub(super) struct Way {
     pipe: Option<Pipe>,
 }
 
+/// Most pieces moved at a time, each as much as a buffer or a pipe holds: a peer as fast as we are must
+/// not keep a worker to itself.
+const ROUNDS: usize = 16;
+
 /// The sender reset its connection.
 pub(super) struct Reset;
 
@@ -82,7 +86,7 @@ impl Way {
         tools: Tools<'_>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>> {
-        loop {
+        for _ in 0..ROUNDS {
             // What was read ahead goes first.
             if !from.inbox.is_empty() && to.outbox.len() < Scratch::SIZE {
                 to.write_through(context, from.inbox.as_slice()).map_err(|_| Broken::Sink)?;
@@ -110,6 +114,9 @@ impl Way {
                 }
             }
         }
+        // Others have waited for long enough.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// By the scratch buffer: how many bytes came; what is not taken at once waits in the outbox.
