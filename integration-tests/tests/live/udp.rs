@@ -447,7 +447,7 @@ fn a_process_that_ends_waits_for_flows_and_takes_no_new_ones() {
     let client = front.client();
     assert_eq!(client.ask_text("x"), "x");
     front.weir.signal(Signal::TERM);
-    front.weir.wait_event("drain_started", 1);
+    let _ = front.weir.wait_event("drain_started", 1);
     assert_eq!(client.ask_text("y"), "y");
     let late = front.client();
     late.say(b"x");

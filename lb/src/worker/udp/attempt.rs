@@ -22,7 +22,6 @@ use crate::env::Env;
 /// An endpoint that a flow goes to.
 pub(super) struct Attempt {
     pub(super) id: EndpointId,
-    pub(super) key: Arc<EndpointKey>,
     worker: usize,
     load: Arc<Shards<EndpointLoad>>,
     live: Arc<EndpointLive>,
@@ -52,7 +51,6 @@ impl Attempt {
         }
         Self {
             id: member.id,
-            key: Arc::clone(&member.key),
             worker,
             load: Arc::clone(&member.load),
             live: Arc::clone(&member.live),
