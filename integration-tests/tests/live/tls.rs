@@ -19,7 +19,6 @@ use weir_integration_tests::{place, wait};
 pub(crate) struct Front {
     pub(crate) weir: Weir,
     pub(crate) web: SocketAddr,
-    pub(crate) yaml: String,
 }
 
 impl Front {
@@ -41,7 +40,7 @@ impl Front {
         let config = folder.path().join("weir.yaml");
         let mut weir = Weir::spawn_at(folder, &config, &yaml);
         weir.wait_ready();
-        Self { weir, web, yaml }
+        Self { weir, web }
     }
 
     pub(crate) fn folder(&self) -> &Path {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use weir_config::model;
 use weir_core::attempt::{Class, Outcome};
 use weir_core::control::{Event, Tried, Whose};
-use weir_core::endpoint::{ClusterId, EndpointId, EndpointKey};
+use weir_core::endpoint::{ClusterId, EndpointId};
 use weir_core::live::{EndpointLive, Sample, TrialPermit};
 use weir_core::load::{ClusterLoad, EndpointLoad, Shards};
 use weir_core::reason::{Reason, Side};
