@@ -176,7 +176,7 @@ impl Front {
     fn reload(&self, yaml: &str, count: usize) {
         self.weir.replace(yaml);
         self.weir.signal(Signal::HUP);
-        self.weir.wait_event("config_applied", count);
+        let _ = self.weir.wait_event("config_applied", count);
     }
 }
 

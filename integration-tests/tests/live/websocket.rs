@@ -188,7 +188,7 @@ fn what_is_not_granted_goes_on_as_a_plain_request() {
         assert_eq!(front.ask(&request).text(), "plain", "{request}");
     }
     for request in front.backend.requests() {
-        assert_eq!(request.fields.get("upgrade").or(request.fields.get("connection")), None, "{request:?}");
+        assert_eq!(request.fields.get("upgrade").or_else(|| request.fields.get("connection")), None, "{request:?}");
     }
 }
 

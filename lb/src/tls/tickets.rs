@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn tickets(firsts: &[u8], clients: Option<&ClientCertificates>) -> Arc<dyn ProducesTickets> {
-        Shared::new(&keys(firsts), &binding(clients)).unwrap()
+        Shared::producer(&keys(firsts), &binding(clients)).unwrap()
     }
 
     #[test]
