@@ -22,7 +22,9 @@ pub(super) fn of_client(error: &io::Error) -> Trouble<Unshaken> {
             PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::ServerDoesNotSupportTls12Or13
-            | PeerIncompatible::SupportedVersionsExtensionRequired,
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            // Hellos of TLS 1.1 and before do not have it.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
         ) => Unshaken::Version,
         Error::PeerIncompatible(_) => Unshaken::NothingInCommon,
         Error::NoApplicationProtocol => Unshaken::Protocol,
@@ -78,7 +80,9 @@ fn words(error: &Error) -> String {
             PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::ServerDoesNotSupportTls12Or13
-            | PeerIncompatible::SupportedVersionsExtensionRequired,
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            // Hellos of TLS 1.1 and before do not have it.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
         ) => "no TLS version in common".into(),
         Error::NoApplicationProtocol => "no protocol (ALPN) in common".into(),
         Error::NoCertificatesPresented => "it showed no certificate, and has to".into(),

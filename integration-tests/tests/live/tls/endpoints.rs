@@ -1,10 +1,11 @@
 //! TLS with endpoints: nginx with and without certificates of clients, endpoints that cannot be
 //! trusted, probes that say why, and answers that are cut.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use weir_integration_tests::backend::Backend;
 use weir_integration_tests::client::{RawClient, get};
 use weir_integration_tests::message::{Broken, Response};
 use weir_integration_tests::nginx::Nginx;
@@ -79,8 +80,10 @@ fn endpoints_that_cannot_be_trusted_get_nothing() {
     let me = authority.issue(&["me.example"]);
     let year = SystemTime::now() + Duration::from_secs(365 * 24 * 60 * 60);
     let yesterday = SystemTime::now() - Duration::from_secs(24 * 60 * 60);
-    let plain =
-        weir_integration_tests::backend::Backend::fixed("HTTP/1.1 400 Speak plainly\r\nContent-Length: 0\r\n\r\n");
+    let plain = Backend::raw(|peer| {
+        peer.send("HTTP/1.1 400 Speak plainly\r\nContent-Length: 0\r\n\r\n");
+        let _ = peer.writer().read_to_end(&mut Vec::new());
+    });
     for (pair, word) in [
         (Some(authority.issue(&["b.example"])), "tls_name_mismatch"),
         (Some(other.issue(&["a.example"])), "tls_unknown_authority"),
