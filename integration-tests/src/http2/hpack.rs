@@ -130,7 +130,7 @@ impl Decoder {
                     out.push(self.codes[begin + (code - first) as usize].1);
                     continue 'symbols;
                 }
-                first = first + count as u32;
+                first += count as u32;
                 begin += count;
                 first <<= 1;
             }

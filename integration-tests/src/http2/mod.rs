@@ -276,7 +276,7 @@ impl Raw {
     ///
     /// # Errors
     /// When the connection ends (`UnexpectedEof`, `ConnectionReset`) or nothing comes (`WouldBlock`).
-    pub fn next(&mut self) -> io::Result<Frame> {
+    pub fn next_frame(&mut self) -> io::Result<Frame> {
         match self.aside.pop_front() {
             Some(frame) => Ok(frame),
             None => self.receive(),

@@ -338,11 +338,11 @@ fn limits_of_routes_and_keys_and_what_a_reload_keeps() {
     // Another route changes nothing for these.
     let more = "      - {match: {path_prefix: /other}, cluster: main}\n";
     town.weir.replace(&yaml(town.web, &town.backend, "", "", &routes("{header: x-api-key}", more)));
-    town.weir.wait_event("config_applied", 1);
+    let _ = town.weir.wait_event("config_applied", 1);
     assert_eq!([ask("/key", "a"), ask("/all", "b")], [429, 429]);
     // Another key is another limit.
     town.weir.replace(&yaml(town.web, &town.backend, "", "", &routes("client_address", more)));
-    town.weir.wait_event("config_applied", 2);
+    let _ = town.weir.wait_event("config_applied", 2);
     assert_eq!([ask("/key", "a"), ask("/all", "b")], [200, 429]);
 }
 

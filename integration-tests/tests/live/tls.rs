@@ -19,7 +19,6 @@ use weir_integration_tests::{place, wait};
 pub(crate) struct Front {
     pub(crate) weir: Weir,
     pub(crate) web: SocketAddr,
-    pub(crate) yaml: String,
 }
 
 impl Front {
@@ -41,7 +40,7 @@ impl Front {
         let config = folder.path().join("weir.yaml");
         let mut weir = Weir::spawn_at(folder, &config, &yaml);
         weir.wait_ready();
-        Self { weir, web, yaml }
+        Self { weir, web }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -190,7 +189,7 @@ fn sessions_go_on_over_reloads_and_instances() {
         assert!(!resumes(&dialect, front.web));
         assert!(resumes(&dialect, front.web));
         authority.issue(&["a.example"]).write(front.folder(), "a");
-        front.weir.wait_event("certificate", 1);
+        let _ = front.weir.wait_event("certificate", 1);
         assert!(resumes(&dialect, front.web), "over a change of certificate");
 
         let shared = format!("{ONE}, session_tickets: {{key_file: tickets.key}}");

@@ -176,7 +176,7 @@ impl Front {
     fn reload(&self, yaml: &str, count: usize) {
         self.weir.replace(yaml);
         self.weir.signal(Signal::HUP);
-        self.weir.wait_event("config_applied", count);
+        let _ = self.weir.wait_event("config_applied", count);
     }
 }
 
@@ -450,7 +450,7 @@ fn a_process_that_ends_waits_for_flows_and_takes_no_new_ones() {
     let client = front.client();
     assert_eq!(client.ask_text("x"), "x");
     front.weir.signal(Signal::TERM);
-    front.weir.wait_event("drain_started", 1);
+    let _ = front.weir.wait_event("drain_started", 1);
     assert_eq!(client.ask_text("y"), "y");
     let late = front.client();
     late.say(b"x");

@@ -188,7 +188,7 @@ fn what_is_not_granted_goes_on_as_a_plain_request() {
         assert_eq!(front.ask(&request).text(), "plain", "{request}");
     }
     for request in front.backend.requests() {
-        assert_eq!(request.fields.get("upgrade").or(request.fields.get("connection")), None, "{request:?}");
+        assert_eq!(request.fields.get("upgrade").or_else(|| request.fields.get("connection")), None, "{request:?}");
     }
 }
 
@@ -267,6 +267,100 @@ fn a_drain_leaves_tunnels_open_until_its_deadline() {
     let mut byte = [0];
     assert!(matches!(socket.read(&mut byte), Ok(0) | Err(_)), "cut at the deadline");
     let _ = front.weir.exit_code(wait::PATIENCE);
+}
+
+/// Extended CONNECT (RFC 8441), as a client sends it.
+fn extended(path: &str) -> http::Request<()> {
+    let mut request = http::Request::builder()
+        .method("CONNECT")
+        .uri(format!("http://shop.example{path}"))
+        .header("sec-websocket-version", "13")
+        .body(())
+        .unwrap();
+    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+    request
+}
+
+/// A WebSocket of an HTTP/2 client, which says something and hears it again.
+async fn speak_over_http2(web: SocketAddr) {
+    let stream = tokio::net::TcpStream::connect(web).await.unwrap();
+    let (send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::task::spawn_local(connection);
+    let mut send: h2::client::SendRequest<bytes::Bytes> = send.ready().await.unwrap();
+    while !send.is_extended_connect_protocol_enabled() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (response, mut sending) = send.send_request(extended("/chat"), false).unwrap();
+    let (head, mut body) = response.await.unwrap().into_parts();
+    assert_eq!((head.status.as_u16(), head.headers.get("sec-websocket-accept")), (200, None));
+    for text in ["one", "two"] {
+        sending.send_data(frame(text, Some([5, 6, 7, 8])).into(), false).unwrap();
+        assert_eq!(body.data().await.unwrap().unwrap(), frame(text, None));
+    }
+    sending.send_data(bytes::Bytes::new(), true).unwrap();
+    assert!(body.data().await.is_none_or(|end| end.is_err() || end.is_ok_and(|end| end.is_empty())));
+}
+
+/// Agrees to extended CONNECT, and says every frame back.
+async fn serve_http2(listener: tokio::net::TcpListener) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::task::spawn_local(async move {
+            let handshake = h2::server::Builder::new().enable_connect_protocol().handshake(stream);
+            let mut connection: h2::server::Connection<_, bytes::Bytes> = handshake.await.unwrap();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let protocol = request.extensions().get::<h2::ext::Protocol>().map(|name| name.as_str().to_owned());
+                assert_eq!((request.method().as_str(), protocol.as_deref()), ("CONNECT", Some("websocket")));
+                assert_eq!(request.headers().get("sec-websocket-key"), None);
+                let mut sending = respond.send_response(http::Response::new(()), false).unwrap();
+                tokio::task::spawn_local(async move {
+                    let mut body = request.into_body();
+                    while let Some(Ok(piece)) = body.data().await {
+                        let text: Vec<u8> =
+                            piece[6..].iter().zip(piece[2..6].iter().cycle()).map(|(a, b)| a ^ b).collect();
+                        let _ = sending.send_data(frame(&String::from_utf8(text).unwrap(), None).into(), false);
+                    }
+                    let _ = sending.send_data(bytes::Bytes::new(), true);
+                });
+            }
+        });
+    }
+}
+
+fn local<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, work)
+}
+
+#[test]
+fn http_2_clients_have_them_too() {
+    let front = Front::new(echo());
+    local(speak_over_http2(front.web));
+    wait::until_true("a gauge of 0", || front.weir.metric("weir_tunnels", &[]) == 0.0);
+    assert_eq!(front.weir.metric("weir_tunnels_total", &[]), 1.0);
+    let sent = front.backend.received_text().to_ascii_lowercase();
+    assert!(sent.starts_with("get /chat http/1.1\r\n") && sent.contains("\r\nsec-websocket-key: "), "{sent}");
+}
+
+#[test]
+fn http_2_endpoints_have_them_too() {
+    let listener = std::net::TcpListener::bind(place::address()).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let scene = Scene::to(listener.local_addr().unwrap()).cluster("protocol: h2");
+    std::thread::spawn(move || {
+        local(async { serve_http2(tokio::net::TcpListener::from_std(listener).unwrap()).await });
+    });
+    let _weir = scene.start();
+    let mut socket = connect(scene.web);
+    socket.write_all(HELLO.as_bytes()).unwrap();
+    let head = read_head(&mut socket).to_ascii_lowercase();
+    // Which HTTP/2 has none of.
+    let proof = "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n";
+    assert!(
+        head.starts_with("http/1.1 101 ") && head.contains(proof) && head.contains("upgrade: websocket\r\n"),
+        "{head}"
+    );
+    assert!(is_alive(&mut socket) && is_alive(&mut socket));
+    local(speak_over_http2(scene.web));
 }
 
 /// Opens this many WebSockets, reloads this many times, and finds all of them alive.

@@ -3,7 +3,7 @@
 //! Exact over all workers. Who has none open is not remembered, so there are never more entries
 //! than connections.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Clients {
     /// Keyed, so that nobody can choose addresses that all meet in one.
     keys: RandomState,
-    stripes: [Mutex<HashMap<IpAddr, u32>>; STRIPES],
+    stripes: [Mutex<BTreeMap<IpAddr, u32>>; STRIPES],
 }
 
 /// Workers meet in one of so many only by chance.
@@ -48,7 +48,7 @@ impl Clients {
         Some(Seat { clients: Arc::clone(self), whose })
     }
 
-    fn stripe(&self, whose: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
+    fn stripe(&self, whose: IpAddr) -> MutexGuard<'_, BTreeMap<IpAddr, u32>> {
         let stripe = &self.stripes[self.keys.hash_one(whose) as usize % STRIPES];
         stripe.lock().unwrap_or_else(PoisonError::into_inner)
     }

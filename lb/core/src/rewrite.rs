@@ -81,7 +81,7 @@ pub fn redirect(to: &Redirect, matched: &PathMatch, asked: &Asked<'_>) -> Option
         return None;
     }
     // Another scheme is spoken at another port.
-    let port = to.port.or(asked.port.filter(|_| scheme == theirs));
+    let port = to.port.or_else(|| asked.port.filter(|_| scheme == theirs));
     let usual = if scheme == "https" { 443 } else { 80 };
     let path = path(&to.path, matched, asked.path);
     let query = if to.strip_query { "" } else { asked.query };

@@ -5,6 +5,7 @@
 //! answered. Pure: told what was heard and when, it says what to do; sockets are the worker's, who
 //! keeps them in [`Flow::with`].
 
+#[expect(clippy::disallowed_types, reason = "asked for one key at a time, in no order")]
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -129,6 +130,7 @@ impl<T> Flow<T> {
 /// flow to the end with each datagram would touch two others each time, for nothing.
 #[derive(Debug)]
 pub struct Table<T> {
+    #[expect(clippy::disallowed_types, reason = "asked for one key at a time, in no order")]
     by_key: HashMap<FlowKey, u32>,
     places: Vec<Place<T>>,
     /// Places that are free.
@@ -152,7 +154,7 @@ const NONE: u32 = u32::MAX;
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { by_key: HashMap::new(), places: Vec::new(), free: Vec::new(), oldest: NONE, newest: NONE }
+        Self { by_key: Default::default(), places: Vec::new(), free: Vec::new(), oldest: NONE, newest: NONE }
     }
 }
 

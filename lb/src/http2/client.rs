@@ -51,7 +51,7 @@ enum State {
 struct Upgrade {
     protocol: Box<[u8]>,
     /// For whoever asked by a key that HTTP/2 has none of.
-    accept: Option<[u8; 28]>,
+    accept: Option<String>,
 }
 
 struct Asking {
@@ -318,7 +318,7 @@ fn head_text(response: &Response<()>, framing: Framing, upgrade: Option<&Upgrade
     if let Some(Upgrade { protocol, accept }) = upgrade {
         push(out, &[b"connection: Upgrade\r\nupgrade: ", protocol, b"\r\n"]);
         if let Some(accept) = accept {
-            push(out, &[b"sec-websocket-accept: ", accept, b"\r\n"]);
+            push(out, &[b"sec-websocket-accept: ", accept.as_bytes(), b"\r\n"]);
         }
     }
     match framing {

@@ -186,7 +186,8 @@ fn configure(wanted: &ServerTls, mut sessions: Sessions) -> Result<(ServerConfig
             sessions.own = Some(own);
         }
         Tickets::Shared(keys) => {
-            config.ticketer = Shared::new(keys, &sessions.binding).map_err(|why| format!("{}: {why}", keys.file))?;
+            config.ticketer =
+                Shared::producer(keys, &sessions.binding).map_err(|why| format!("{}: {why}", keys.file))?;
             config.session_storage = Arc::clone(&sessions.storage);
         }
     }

@@ -121,7 +121,9 @@ fn name_of(to: &Address, host: Option<&str>) -> ServerName<'static> {
     match (host.and_then(parse), to) {
         (Some(name), _) => name,
         (None, Address::Ip(address)) => ServerName::IpAddress(address.ip().to_canonical().into()),
-        (None, Address::Unix(_)) => parse("localhost").unwrap_or(ServerName::IpAddress(Ipv4Addr::LOCALHOST.into())),
+        (None, Address::Unix(_)) => {
+            parse("localhost").unwrap_or_else(|| ServerName::IpAddress(Ipv4Addr::LOCALHOST.into()))
+        }
     }
 }
 

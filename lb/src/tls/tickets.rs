@@ -56,7 +56,7 @@ const LIFETIME: u32 = 12 * 60 * 60;
 impl Shared {
     /// # Errors
     /// In words, when the cryptography takes no such key.
-    pub(super) fn new(keys: &TicketKeys, binding: &Binding) -> Result<Arc<dyn ProducesTickets>, String> {
+    pub(super) fn producer(keys: &TicketKeys, binding: &Binding) -> Result<Arc<dyn ProducesTickets>, String> {
         let keys = keys.keys.iter().map(|key| Key::derive(key, binding)).collect::<Option<Vec<_>>>();
         keys.map(|keys| Arc::new(Self(keys)) as _).ok_or_else(|| "its ticket keys cannot be used".to_owned())
     }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn tickets(firsts: &[u8], clients: Option<&ClientCertificates>) -> Arc<dyn ProducesTickets> {
-        Shared::new(&keys(firsts), &binding(clients)).unwrap()
+        Shared::producer(&keys(firsts), &binding(clients)).unwrap()
     }
 
     #[test]

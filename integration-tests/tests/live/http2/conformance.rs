@@ -46,7 +46,7 @@ fn outcome(raw: &mut Raw, want: Want) -> Outcome {
         raw.frame(kind::PING, 0, 0, b"the last");
     }
     loop {
-        let next = match raw.next() {
+        let next = match raw.next_frame() {
             Ok(next) => next,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Outcome::Silent,
             Err(_) => return Outcome::Closed,

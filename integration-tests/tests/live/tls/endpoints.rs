@@ -87,7 +87,7 @@ fn endpoints_that_cannot_be_trusted_get_nothing() {
         (Some(authority.issue_as(&["a.example"], Kind::Ecdsa, yesterday)), "tls_expired"),
         (None, "tls_not_tls"),
     ] {
-        let bad = pair.map_or(plain.address(), |pair| serve(&pair, None, &[], echo_heads));
+        let bad = pair.map_or_else(|| plain.address(), |pair| serve(&pair, None, &[], echo_heads));
         let good = serve(&authority.issue_as(&["a.example"], Kind::Rsa, year), None, &[], echo_heads);
         let tls = "tls: {server_name: a.example, ca: ca.pem}";
         // Nothing was sent: the other endpoint is asked.

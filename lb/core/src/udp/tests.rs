@@ -79,7 +79,8 @@ fn a_flow_is_complete_when_each_question_is_answered() {
         (complete, table.get(id).unwrap().silence())
     };
     let late = Some(Reason::UpstreamTimeout);
-    let cases: [(u32, &[Heard], (bool, Option<Reason>)); 12] = [
+    type Case<'a> = (u32, &'a [Heard], (bool, Option<Reason>));
+    let cases: [Case<'_>; 12] = [
         (1, &[Q(1)], (false, late)),
         (1, &[Q(1), A(1)], (true, None)),
         // A resolver that asks for A and AAAA from one port.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use weir_config::model;
 use weir_core::attempt::{Class, Outcome};
 use weir_core::control::{Event, Tried, Whose};
-use weir_core::endpoint::{ClusterId, EndpointId, EndpointKey};
+use weir_core::endpoint::{ClusterId, EndpointId};
 use weir_core::live::{EndpointLive, Sample, TrialPermit};
 use weir_core::load::{ClusterLoad, EndpointLoad, Shards};
 use weir_core::reason::{Reason, Side};
@@ -22,7 +22,6 @@ use crate::env::Env;
 /// An endpoint that a flow goes to.
 pub(super) struct Attempt {
     pub(super) id: EndpointId,
-    pub(super) key: Arc<EndpointKey>,
     worker: usize,
     load: Arc<Shards<EndpointLoad>>,
     live: Arc<EndpointLive>,
@@ -52,7 +51,6 @@ impl Attempt {
         }
         Self {
             id: member.id,
-            key: Arc::clone(&member.key),
             worker,
             load: Arc::clone(&member.load),
             live: Arc::clone(&member.live),
