@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_name_is_found_however_the_hello_comes() {
-        let whole = hello("db.Example");
+        let whole = hello("db.example");
         for size in [1, 2, 7, 100, whole.len()] {
             let bytes = in_records(&whole, size);
             for end in 0..bytes.len() {
