@@ -49,7 +49,8 @@ fn comes_back(redirect: &Redirect, matches: &RouteMatch, here: &Here) -> bool {
     let host = redirect
         .host
         .as_ref()
-        .is_none_or(|host| matches.hosts.is_empty() || matches.hosts.iter().any(|it| takes(it, host)));
+        // A name that the route does not say it takes may lead to somebody else.
+        .is_none_or(|host| matches.hosts.iter().any(|it| takes(it, host)));
     let path = match &redirect.path {
         PathRewrite::Keep => true,
         PathRewrite::Whole(path) => on_path(&matches.path, without_query(path)),
@@ -137,7 +138,7 @@ mod tests {
             ("[{redirect: https}]", false),
             ("[{redirect: {scheme: http, port: 8080}}]", true),
             ("[{redirect: {port: 9090}}]", false),
-            ("[{redirect: {host: www.example}}]", true),
+            ("[{redirect: {host: www.example}}]", false),
             ("[{match: {host: www.example}, cluster: shop}, {redirect: {host: www.example}}]", false),
             ("[{match: {host: '*.example'}, redirect: {host: a.b.example}}]", true),
             ("[{match: {host: a.example}, redirect: {host: b.example}}]", false),

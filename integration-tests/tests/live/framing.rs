@@ -173,7 +173,6 @@ fn line_ends_and_characters_that_others_read_otherwise() {
         b"GET /first http/1.1\r\nHost: a\r\n\r\n",
         b"GET /first HTTP/1.1x\r\nHost: a\r\n\r\n",
         b"GET /first HTTP/01.1\r\nHost: a\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     ] {
         refused(&front, request, &[400, 505]);

@@ -190,7 +190,7 @@ fn a_call_passes_with_its_trailers() {
     assert!(head["te"] == "trailers" && head["x-meta"] == "kept", "{head:?}");
     let left = head["grpc-timeout"].to_str().unwrap();
     let micros: u64 = left.strip_suffix('u').expect("microseconds").parse().unwrap();
-    assert!((29_000_000..30_000_000).contains(&micros), "{left}");
+    assert!((29_000_000..=30_000_000).contains(&micros), "{left}");
     let line = wait::until("its line", || {
         serde_json::from_str::<Value>(std::fs::read_to_string(&log).ok()?.lines().next()?).ok()
     });

@@ -56,7 +56,7 @@ fn request(method: &str, target: &str, host: &str) -> String {
 const REDIRECTS: &str = "      - {match: {path_prefix: /old}, redirect: {path_prefix: /new}, name: moved}
       - {match: {path_prefix: /tls}, redirect: {scheme: https}}
       - {match: {path_prefix: /far}, redirect: {scheme: https, host: far.example, port: 8443, path: /x, status: 302, strip_query: true}}
-      - {match: {host: same.example}, redirect: {status: 307}}
+      - {match: {host: same.example}, redirect: {status: 307, port: 81}}
 ";
 
 #[test]
@@ -69,9 +69,9 @@ fn a_redirect_is_whole_and_keeps_what_it_is_not_told_to_change() {
         ("GET", "/tls/x", "a.example:8080", 301, "https://a.example/tls/x"),
         ("GET", "/far/y?z", "a.example", 302, "https://far.example:8443/x"),
         ("GET", "http://b.example/old/a", "a.example", 301, "http://b.example/new/a"),
-        ("GET", "//evil.example/%2e%2e", "same.example", 307, "http://same.example//evil.example/%2e%2e"),
-        ("GET", "/\\evil.example", "same.example", 307, "http://same.example/\\evil.example"),
-        ("OPTIONS", "*", "same.example", 307, "http://same.example/"),
+        ("GET", "//evil.example/%2e%2e", "same.example", 307, "http://same.example:81//evil.example/%2e%2e"),
+        ("GET", "/\\evil.example", "same.example", 307, "http://same.example:81/\\evil.example"),
+        ("OPTIONS", "*", "same.example", 307, "http://same.example:81/"),
     ] {
         let answer = {
             let asked = request(method, target, host);
@@ -89,7 +89,7 @@ fn a_redirect_is_whole_and_keeps_what_it_is_not_told_to_change() {
 
 #[test]
 fn a_request_without_a_host_is_sent_nowhere() {
-    let town = Town::new("      - {redirect: {status: 301}, match: {path_prefix: /a}}\n");
+    let town = Town::new("      - {redirect: {status: 301, port: 81}, match: {path_prefix: /a}}\n");
     let answer = town.ask("GET /a HTTP/1.0\r\n\r\n");
     assert_eq!((answer.status, answer.reason()), (400, Some("bad_host")));
     assert_eq!(answer.fields.get("location"), None);

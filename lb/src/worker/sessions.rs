@@ -163,6 +163,14 @@ impl Sessions {
         counted: Counted,
     ) -> io::Result<(NewSession, (ClientStream, InUse))> {
         let (send, mut connection) = builder().handshake(io).await.map_err(io::Error::other)?;
+        // Its first words say how much may be asked at once; whoever speaks something else says so
+        // before anything was asked.
+        poll_fn(|context| match Pin::new(&mut connection).poll(context) {
+            Poll::Ready(ended) => Poll::Ready(Err(ended.map_or_else(io::Error::other, |()| closed()))),
+            Poll::Pending if send.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        })
+        .await?;
         let streams =
             Rc::new(Streams { open: Cell::new(0), closed: Cell::new(false), free_since: Cell::new(Instant::now()) });
         let first = (ClientStream::new(send.clone(), secure), InUse::begin(&streams));
@@ -177,6 +185,10 @@ impl Sessions {
     }
 }
 
+fn closed() -> io::Error {
+    io::ErrorKind::ConnectionReset.into()
+}
+
 /// A connection of which nobody knows yet.
 pub(crate) struct NewSession(Session);
 
@@ -187,6 +199,8 @@ fn builder() -> Builder {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEAD_MAX)
         .max_send_buffer_size(SEND_BUFFER)
+        // None before it is known how many the endpoint takes.
+        .initial_max_send_streams(0)
         .enable_push(false);
     builder
 }

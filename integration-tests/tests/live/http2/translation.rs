@@ -392,11 +392,11 @@ fn answers() {
         raw.headers(id, &[(":method", method), GET[1], (":path", &path), GET[3]], true);
         let message = raw.message(id);
         let got: Vec<_> = message.blocks.iter().map(text).collect();
-        assert_eq!(
-            (got.iter().map(String::as_str).collect::<Vec<_>>(), &message.end),
-            (blocks.to_vec(), &end),
-            "{nth}"
-        );
+        assert_eq!(message.end, end, "{nth}");
+        // What is broken at once may be reset before any of it was sent.
+        if matches!(end, End::Whole) || !got.is_empty() {
+            assert_eq!(got.iter().map(String::as_str).collect::<Vec<_>>(), blocks.to_vec(), "{nth}");
+        }
         let got = String::from_utf8_lossy(&message.body).into_owned();
         assert!(got == body || (end != End::Whole && body.starts_with(&got)), "{nth}: {got}");
     }

@@ -50,7 +50,7 @@ fn nginx(authority: &Authority, pair: &Pair, asks: bool) -> (Nginx, SocketAddr) 
     let verify =
         if asks { format!("ssl_verify_client on; ssl_client_certificate {path}/clients.pem;") } else { String::new() };
     let block = format!(
-        "  server {{ listen {address} ssl; ssl_certificate {path}/a.pem; ssl_certificate_key {path}/a.key; {verify} \
+        "  server {{ listen {address} ssl; ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {path}/a.pem; ssl_certificate_key {path}/a.key; {verify} \
          location / {{ return 200 \"$ssl_server_name $ssl_client_verify $ssl_protocol\"; }} }}\n"
     );
     (Nginx::start_in(folder, &block, vec![address]), address)

@@ -1,3 +1,5 @@
+//! Buckets by table, by chance and by several threads at once.
+
 use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
 use std::sync::Barrier;

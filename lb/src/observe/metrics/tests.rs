@@ -15,7 +15,8 @@ use weir_core::time::Moment;
 use super::*;
 
 const CONFIG: &str = "\
-listeners: [{name: web, bind: '127.0.0.1:80', cluster: app, rate_limit: {requests: 5}}]
+listeners: [{name: web, bind: '127.0.0.1:80', cluster: app, rate_limit: {requests: 5}},
+            {name: names, bind: '127.0.0.1:53', protocol: udp, cluster: app}]
 clusters:
   - name: app
     endpoints: [{address: '10.0.0.1:80', zone: az-a}, {address: '10.0.0.2:80', zone: az-a}, 'app.internal:80']
@@ -93,6 +94,7 @@ fn every_metric_of_the_table_is_shown_and_no_other() {
     let Scene { snapshot, control, metrics } = scene_of(config);
     let member = &snapshot.clusters[0].members[0];
     // These have no series before something happens.
+    snapshot.listeners[0].lanes[0].1.of(0).calls[0].add(1);
     control.answered(&source(), None, SystemTime::UNIX_EPOCH);
     member.load.of(0).classes[Class::Connect.index()].add(1);
     member.load.of(0).failures[Reason::ConnectRefused].add(1);

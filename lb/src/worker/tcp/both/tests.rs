@@ -1,3 +1,5 @@
+//! Both directions, over pipes in memory and over real sockets.
+
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
