@@ -254,7 +254,9 @@ fn a_body_that_is_not_what_its_head_says_is_no_request() {
         }
     }
     for request in front.backend.requests() {
-        assert_eq!(request.body, b"hello");
+        // Nothing is all of nothing, whatever comes behind it.
+        let none = request.fields.get("content-length") == Some("0");
+        assert_eq!(request.body, if none { &b""[..] } else { b"hello" });
     }
     // What is given up in the middle is none either.
     let mut raw = Raw::client(front.web);
