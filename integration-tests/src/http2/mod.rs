@@ -286,7 +286,7 @@ impl Raw {
     /// The next frame for which `wanted` holds; others are kept.
     ///
     /// # Errors
-    /// As [`Self::next`].
+    /// As [`Self::next_frame`].
     pub fn find(&mut self, wanted: impl Fn(&Frame) -> bool) -> io::Result<Frame> {
         if let Some(at) = self.aside.iter().position(&wanted) {
             return Ok(self.aside.remove(at).expect("it was found there"));
@@ -317,7 +317,7 @@ impl Raw {
     /// The next frame, whatever it is.
     ///
     /// # Errors
-    /// As [`Self::next`].
+    /// As [`Self::next_frame`].
     pub fn read_frame(&mut self) -> io::Result<Frame> {
         loop {
             if let [a, b, c, kind, flags, d, e, f, g, rest @ ..] = &self.inbox[..] {
@@ -376,7 +376,7 @@ impl Raw {
     /// The next request, to its end, and its stream.
     ///
     /// # Errors
-    /// As [`Self::next`].
+    /// As [`Self::next_frame`].
     pub fn request(&mut self) -> io::Result<(u32, Message)> {
         let stream = self.request_head()?;
         Ok((stream, self.message(stream)))
@@ -385,7 +385,7 @@ impl Raw {
     /// The stream of the next request, which [`Self::message`] reads.
     ///
     /// # Errors
-    /// As [`Self::next`].
+    /// As [`Self::next_frame`].
     pub fn request_head(&mut self) -> io::Result<u32> {
         let head = self.find(|frame| frame.kind == kind::HEADERS)?;
         let stream = head.stream;
@@ -403,7 +403,7 @@ impl Raw {
     /// answer is kept.
     ///
     /// # Errors
-    /// As [`Self::next`].
+    /// As [`Self::next_frame`].
     pub fn settle(&mut self) -> io::Result<()> {
         self.try_send(frame(kind::PING, 0, 0, b"settled?"))?;
         self.find(|frame| frame.kind == kind::PING && frame.has(flag::ACK)).map(drop)

@@ -3,7 +3,7 @@
 //! A bucket is one number, the moment at which it will be full again: the generic cell rate
 //! algorithm (ITU-T I.371, "virtual scheduling"). Taking a token pushes that moment one interval
 //! away; whoever would push it further than the bucket holds is refused, and pushes nothing.
-//! Where many have a bucket of their own they lie in a [table](table) of fixed size.
+//! Where many have a bucket of their own they lie in a [`table`] of fixed size.
 //!
 //! Decides and counts; who is asked for, and what becomes of those who are refused, is the data
 //! path's. What a limit knows is lost with the process, and shared with no other instance.
