@@ -184,6 +184,13 @@ impl Demo {
         let scene = Scene { directory: directory.path().to_owned(), path: path(), admin, instead };
         let demo = Self { child, scene, _directory: directory };
         wait::until_true("the demo's readiness", || demo.scene.run("curl -sf http://$WEIR_ADMIN_ADDR/readyz").0 == 0);
+        // Only from some traffic is learned how long an answer usually takes, and with it a dial.
+        wait::until_true("some traffic", || {
+            let metrics = demo.scene.run("curl -sf http://$WEIR_ADMIN_ADDR/metrics").1;
+            let answered =
+                metrics.lines().filter(|line| line.starts_with("weir_requests_total{") && line.contains("2xx"));
+            answered.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() >= 300.0
+        });
         demo
     }
 }
