@@ -1,6 +1,5 @@
 //! What is done with requests on their way: answered at once, changed, limited, let in or not.
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -115,16 +114,6 @@ pub struct Access {
     pub allow: Vec<IpNet>,
     /// Never.
     pub deny: Vec<IpNet>,
-}
-
-impl Access {
-    /// Whether `client` is let in. An IPv4 address written as IPv6 counts as what it is.
-    #[must_use]
-    pub fn admits(&self, client: IpAddr) -> bool {
-        let client = client.to_canonical();
-        let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&client));
-        !within(&self.deny) && (self.allow.is_empty() || within(&self.allow))
-    }
 }
 
 /// A token bucket for each key.

@@ -107,6 +107,13 @@ mod tests {
         model::Access { allow: nets(allow), deny: nets(deny) }
     }
 
+    /// Network by network.
+    fn plainly(list: &model::Access, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        let denied = list.deny.iter().any(|net| net.contains(&client));
+        !denied && (list.allow.is_empty() || list.allow.iter().any(|net| net.contains(&client)))
+    }
+
     fn admitted(list: &model::Access, clients: &[&str]) -> Vec<bool> {
         let access = Access::new(list);
         clients.iter().map(|client| access.admits(client.parse().unwrap())).collect()
@@ -152,7 +159,7 @@ mod tests {
                 IpAddr::V6(four.to_ipv6_mapped()),
                 IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, client.into())),
             ] {
-                prop_assert_eq!(Access::new(&list).admits(client), list.admits(client));
+                prop_assert_eq!(Access::new(&list).admits(client), plainly(&list, client));
             }
         }
     }

@@ -116,7 +116,7 @@ impl Code {
             Reason::RateLimited | Reason::BodyTooLarge | Reason::HeaderTooLarge | Reason::UriTooLong => {
                 Self::RESOURCE_EXHAUSTED
             }
-            Reason::NoRoute | Reason::MethodNotSupported | Reason::MisdirectedRequest => Self::UNIMPLEMENTED,
+            Reason::NoRoute | Reason::MethodNotSupported => Self::UNIMPLEMENTED,
             Reason::BadRequest
             | Reason::AmbiguousFraming
             | Reason::BadHost

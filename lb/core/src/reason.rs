@@ -95,8 +95,6 @@ pub enum Reason {
     TlsTimeout,
     /// The TLS handshake with the endpoint failed.
     UpstreamTls,
-    /// The host that is asked for is not the one the TLS connection was made to.
-    MisdirectedRequest,
     /// The session or tunnel lasted as long as its listener allows.
     SessionTimeout,
     /// The session's endpoint became unhealthy, and its listener closes such sessions.
@@ -139,7 +137,7 @@ impl Reason {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in order.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 49] = [
         Self::BadRequest,
         Self::AmbiguousFraming,
         Self::BadHost,
@@ -184,7 +182,6 @@ impl Reason {
         Self::TlsHandshake,
         Self::TlsTimeout,
         Self::UpstreamTls,
-        Self::MisdirectedRequest,
         Self::SessionTimeout,
         Self::EndpointUnhealthy,
         Self::TooManyFlows,
@@ -316,9 +313,6 @@ impl Reason {
             }
             Self::UpstreamTls => {
                 ("upstream_tls", 502, Upstream, "The endpoint did not agree on TLS, or its certificate is not trusted.")
-            }
-            Self::MisdirectedRequest => {
-                ("misdirected_request", 421, Downstream, "The host asked for is not served on this connection.")
             }
             Self::SessionTimeout => ("session_timeout", 0, Here, "The session lasted as long as this listener allows."),
             Self::EndpointUnhealthy => {

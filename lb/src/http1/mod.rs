@@ -14,3 +14,10 @@ pub(crate) mod head;
 pub(crate) mod host;
 pub(crate) mod parse;
 pub(crate) mod wire;
+
+/// Appends `parts`, one after the other.
+pub(crate) fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri};
 use tokio::io::ReadBuf;
 use weir_config::model::ListenerLimits;
 use weir_core::route::Headers as _;
@@ -17,10 +17,11 @@ use weir_core::route::Headers as _;
 use super::sink::Sink;
 use super::source::Source;
 use super::websocket;
-use super::{Form, Lost, Malformed, broken, push};
+use super::{Form, Lost, Malformed, append, broken};
 use crate::http1::framing::Framing;
 use crate::http1::head::{Known, RequestHead};
 use crate::http1::parse::{self, HeadEnd};
+use crate::http1::push;
 
 /// A stream to an endpoint.
 pub(crate) struct ClientStream {
@@ -237,7 +238,7 @@ impl Upgrade {
 /// A request's head as a stream has it, and whether it asks for a tunnel.
 fn request(head: &RequestHead, scheme: &uri::Scheme) -> Result<(Request<()>, bool), Malformed> {
     let fields = &head.fields;
-    let upgrade = fields.list.iter().find(|field| fields.name(field).eq_ignore_ascii_case(b"upgrade"));
+    let upgrade = fields.all(Known::Upgrade).next();
     let mut request = Request::new(());
     *request.version_mut() = Version::HTTP_2;
     *request.method_mut() = Method::from_bytes(head.method().as_bytes()).map_err(|_| Malformed)?;
@@ -252,7 +253,7 @@ fn request(head: &RequestHead, scheme: &uri::Scheme) -> Result<(Request<()>, boo
     if let Some(upgrade) = upgrade {
         // Its settings may still be on their way; an endpoint that does not take such requests
         // resets their streams.
-        let protocol = std::str::from_utf8(fields.value(upgrade)).map_err(|_| Malformed)?;
+        let protocol = std::str::from_utf8(upgrade).map_err(|_| Malformed)?;
         *request.method_mut() = Method::CONNECT;
         request.extensions_mut().insert(h2::ext::Protocol::from(protocol));
     }
@@ -267,10 +268,9 @@ fn request(head: &RequestHead, scheme: &uri::Scheme) -> Result<(Request<()>, boo
             _ => upgrade.is_none() || !name.eq_ignore_ascii_case(b"sec-websocket-key"),
         };
         if is_sent {
-            let name = HeaderName::from_bytes(name).map_err(|_| Malformed)?;
-            let value = HeaderValue::from_bytes(fields.value(field)).map_err(|_| Malformed)?;
-            is_grpc |= name == header::CONTENT_TYPE && value.as_bytes().starts_with(b"application/grpc");
-            map.try_append(name, value).map_err(|_| Malformed)?;
+            let value = fields.value(field);
+            is_grpc |= name.eq_ignore_ascii_case(b"content-type") && value.starts_with(b"application/grpc");
+            append(map, name, value)?;
         }
     }
     if is_grpc {

@@ -4,18 +4,20 @@
 //!
 //! Frames, HPACK and flow control are the `h2` crate's; here is what messages mean. RFC 9113 8.
 //! [`server`] is a client's stream, [`client`] one to an endpoint; a body comes in by [`source`]
-//! and goes out by [`sink`]; [`frames`] looks at what comes and is part of neither. Who serves a connection and keeps those to endpoints is the
-//! worker's business.
+//! and goes out by [`sink`]; [`frames`] looks at what comes and is part of neither. Who serves a
+//! connection and keeps those to endpoints is the worker's business.
 
 pub(crate) mod client;
 pub(crate) mod frames;
 pub(crate) mod server;
 mod sink;
 mod source;
-mod websocket;
+pub(crate) mod websocket;
 
 use std::fmt;
 use std::io;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// How a body's end is told in HTTP/1's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,10 +93,14 @@ fn broken(error: h2::Error) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, error)
 }
 
-fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {
-    for part in parts {
-        out.extend_from_slice(part);
-    }
+/// Appends a field.
+///
+/// # Errors
+/// If no stream takes it.
+fn append(map: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
+    let name = HeaderName::from_bytes(name).map_err(|_| Malformed)?;
+    let value = HeaderValue::from_bytes(value).map_err(|_| Malformed)?;
+    map.try_append(name, value).map(drop).map_err(|_| Malformed)
 }
 
 /// Whether a field value is one: no space at either end (RFC 9113 8.2.1); what else cannot be in

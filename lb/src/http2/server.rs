@@ -8,15 +8,16 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{RecvStream, StreamId};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::io::ReadBuf;
 
 use super::sink::Sink;
 use super::source::Source;
-use super::{Form, Malformed, broken, is_value, push};
+use super::{Form, Malformed, append, broken, is_value};
 use crate::http1::framing::Framing;
 use crate::http1::head::{Asked, Known, ResponseHead};
 use crate::http1::parse::{self, HeadEnd, RESPONSE_HEAD_MAX};
+use crate::http1::push;
 
 /// A client's stream.
 pub(crate) struct ServerStream {
@@ -163,9 +164,7 @@ fn response(asked: Asked, head: &ResponseHead) -> Result<(Response<()>, bool), M
             _ => !(tunnel && fields.name(field).eq_ignore_ascii_case(b"sec-websocket-accept")),
         };
         if is_sent {
-            let name = HeaderName::from_bytes(fields.name(field)).map_err(|_| Malformed)?;
-            let value = HeaderValue::from_bytes(fields.value(field)).map_err(|_| Malformed)?;
-            map.try_append(name, value).map_err(|_| Malformed)?;
+            append(map, fields.name(field), fields.value(field))?;
         }
     }
     Ok((response, tunnel))
@@ -195,7 +194,7 @@ impl fmt::Debug for ServerStream {
 pub(crate) fn request_text<B>(
     request: &Request<B>,
     ended: bool,
-    key: impl FnOnce() -> [u8; 24],
+    key: impl FnOnce() -> String,
     out: &mut Vec<u8>,
 ) -> Result<(Asked, Framing), Malformed> {
     let protocol = request.extensions().get::<h2::ext::Protocol>();
@@ -220,7 +219,7 @@ pub(crate) fn request_text<B>(
     {
         push(out, &[b"connection: Upgrade\r\nupgrade: ", protocol.as_str().as_bytes(), b"\r\n"]);
         if protocol.as_str().eq_ignore_ascii_case("websocket") {
-            push(out, &[b"sec-websocket-key: ", &key(), b"\r\n"]);
+            push(out, &[b"sec-websocket-key: ", key().as_bytes(), b"\r\n"]);
         }
     }
     let framing = match (asked, length) {
@@ -313,7 +312,7 @@ mod tests {
 
     fn text(request: http::request::Builder, ended: bool) -> Result<(String, Framing), Malformed> {
         let mut out = Vec::new();
-        let (_, framing) = request_text(&request.body(()).unwrap(), ended, || [b'k'; 24], &mut out)?;
+        let (_, framing) = request_text(&request.body(()).unwrap(), ended, || "k".repeat(24), &mut out)?;
         Ok((String::from_utf8(out).unwrap(), framing))
     }
 
@@ -374,11 +373,11 @@ mod tests {
         ) {
             let Ok(mut request) = Request::post(format!("http://a{path}")).body(()) else { return Ok(()) };
             for (name, value) in &fields {
-                let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) else { return Ok(()) };
+                let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), HeaderValue::from_bytes(value)) else { return Ok(()) };
                 request.headers_mut().append(name, value);
             }
             let mut out = Vec::new();
-            let Ok((_, framing)) = request_text(&request, ended, || [b'k'; 24], &mut out) else { return Ok(()) };
+            let Ok((_, framing)) = request_text(&request, ended, || "k".repeat(24), &mut out) else { return Ok(()) };
             let limits = weir_config::model::ListenerLimits {
                 connections: None,
                 connections_per_client: None,

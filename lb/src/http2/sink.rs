@@ -5,9 +5,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::SendStream;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 
-use super::{Malformed, broken};
+use super::{Malformed, append, broken};
 use crate::http1::chunked::Decoder;
 use crate::http1::framing::Framing;
 use crate::http1::parse;
@@ -161,11 +161,7 @@ fn skip_framing(decoder: &mut Decoder, bytes: &[u8]) -> io::Result<usize> {
 
 fn trailers(section: &[u8]) -> Result<HeaderMap, Malformed> {
     let mut map = HeaderMap::new();
-    let mut fit = true;
-    let read =
-        parse::trailers(section, |name, value| match (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
-            (Ok(name), Ok(value)) => fit &= map.try_append(name, value).is_ok(),
-            _ => fit = false,
-        });
-    if read && fit { Ok(map) } else { Err(Malformed) }
+    let mut fit = Ok(());
+    let read = parse::trailers(section, |name, value| fit = fit.and_then(|()| append(&mut map, name, value)));
+    if read { fit.map(|()| map) } else { Err(Malformed) }
 }

@@ -7,7 +7,8 @@ use h2::RecvStream;
 use http::HeaderMap;
 use tokio::io::ReadBuf;
 
-use super::{Form, is_value, push};
+use super::{Form, is_value};
+use crate::http1::push;
 
 /// Room for a chunk's size line and the end of its line.
 const CHUNK_FRAME: usize = 20;

@@ -9,6 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 /// What stands behind the key in what is hashed.
 const MAGIC: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
+/// A `Sec-WebSocket-Key` (RFC 6455 4.1): it has to be fresh, and is no secret.
+pub(crate) fn key(nonce: u128) -> String {
+    STANDARD.encode(nonce.to_be_bytes())
+}
+
 /// `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`.
 pub(super) fn accept(key: &[u8]) -> String {
     // SHA-1 keeps no secret here: it is part of the protocol.

@@ -18,14 +18,7 @@ pub(super) fn of_client(error: &io::Error) -> Trouble<Unshaken> {
         return Trouble { why: Unshaken::Closed, words: closed(error) };
     };
     let why = match error {
-        Error::PeerIncompatible(
-            PeerIncompatible::Tls12NotOffered
-            | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::ServerDoesNotSupportTls12Or13
-            | PeerIncompatible::SupportedVersionsExtensionRequired
-            // Hellos of TLS 1.1 and before do not have it.
-            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
-        ) => Unshaken::Version,
+        Error::PeerIncompatible(of) if is_of_versions(of) => Unshaken::Version,
         Error::PeerIncompatible(_) => Unshaken::NothingInCommon,
         Error::NoApplicationProtocol => Unshaken::Protocol,
         Error::NoCertificatesPresented => Unshaken::NoCertificate,
@@ -63,6 +56,19 @@ pub(super) fn of_endpoint(error: &io::Error) -> Trouble<Untrusted> {
     Trouble { why, words: words(error) }
 }
 
+/// Whether there is no version that both speak.
+const fn is_of_versions(of: &PeerIncompatible) -> bool {
+    matches!(
+        of,
+        PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            // Hellos of TLS 1.1 and before do not have it.
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired
+    )
+}
+
 fn of_tls(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
@@ -76,14 +82,7 @@ fn closed(error: &io::Error) -> String {
 
 fn words(error: &Error) -> String {
     match error {
-        Error::PeerIncompatible(
-            PeerIncompatible::Tls12NotOffered
-            | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::ServerDoesNotSupportTls12Or13
-            | PeerIncompatible::SupportedVersionsExtensionRequired
-            // Hellos of TLS 1.1 and before do not have it.
-            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
-        ) => "no TLS version in common".into(),
+        Error::PeerIncompatible(of) if is_of_versions(of) => "no TLS version in common".into(),
         Error::NoApplicationProtocol => "no protocol (ALPN) in common".into(),
         Error::NoCertificatesPresented => "it showed no certificate, and has to".into(),
         Error::AlertReceived(AlertDescription::CertificateRequired) => "it wants a certificate of ours".into(),

@@ -14,6 +14,7 @@ use weir_core::rewrite;
 use super::edits::{self, Facts};
 use crate::http1::framing::Framing;
 use crate::http1::head::{Field, Fields, Known, RequestHead, ResponseHead, Version};
+use crate::http1::push;
 
 /// The id a request carries from us to the endpoint, into the answer and into the log.
 #[derive(Clone, Copy, Debug)]
@@ -397,12 +398,6 @@ pub(crate) fn push_number(out: &mut Vec<u8>, name: &[u8], number: u64) {
         }
     }
     push(out, &[name, &digits[at..], b"\r\n"]);
-}
-
-fn push(out: &mut Vec<u8>, parts: &[&[u8]]) {
-    for part in parts {
-        out.extend_from_slice(part);
-    }
 }
 
 fn push_display(out: &mut Vec<u8>, value: impl std::fmt::Display) {

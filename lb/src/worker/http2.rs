@@ -35,6 +35,7 @@ use crate::env::{Env, Stream as _};
 use crate::http1::parse;
 use crate::http1::wire::Wire;
 use crate::http2::server::{self, ServerStream};
+use crate::http2::websocket;
 use crate::tls::Secure;
 use crate::transport::Transport;
 
@@ -337,7 +338,10 @@ async fn stream<E: Env>(open: Open<E>, request: Request<RecvStream>, mut respond
     let ended = request.body().is_end_stream();
     let mut heads = worker.lend_heads();
     let mut text = worker.text.take();
-    let key = || web_socket_key(&mut worker.dice.borrow_mut());
+    let key = || {
+        let mut dice = worker.dice.borrow_mut();
+        websocket::key(u128::from(dice.roll()) << 64 | u128::from(dice.roll()))
+    };
     let read = server::request_text(&request, ended, key, &mut text);
     let parsed = parse::request(&text, limits, &mut heads.request).and_then(|()| {
         let fits = text.len() <= limits.header_bytes as usize;
@@ -377,16 +381,4 @@ async fn pass<E: Env>(open: Open<E>, slot: Slot<E>, client: Client<E::Stream>, t
     slot.register().await;
     let _busy = slot.busy();
     tunnel::through(&open.0.worker, client, tunnel).await;
-}
-
-/// A nonce as RFC 6455 4.1 wants one: 16 bytes in base 64. It is no secret.
-fn web_socket_key(dice: &mut weir_core::dice::Dice) -> [u8; 24] {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut key = [b'='; 24];
-    for digit in &mut key[..21] {
-        *digit = DIGITS[dice.below(64) as usize];
-    }
-    // The last digit holds two bits of the sixteenth byte, and four of padding.
-    key[21] = DIGITS[dice.below(4) as usize * 16];
-    key
 }

@@ -10,7 +10,6 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Poll, ready};
-use std::time::Duration;
 
 use tokio::time::Instant;
 use weir_config::model::{ClusterName, ListenerName, Route, RouteName};
@@ -31,7 +30,7 @@ use super::pool::Upstream;
 use super::room::Admitted;
 use super::serve::Guard;
 use super::story::Story;
-use super::tcp::{Both, HALF_CLOSED_IDLE, Tools, UnderWay};
+use super::tcp::{Both, Patience, Tools, UnderWay};
 use super::{Worker, World, release};
 use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
@@ -121,10 +120,7 @@ fn is_granted(name: &[u8], head: &RequestHead, route: &Route) -> bool {
 pub(crate) struct Tunnel<S: Stream> {
     upstream: Box<Upstream<Transport<S>>>,
     whole: bool,
-    /// Without a byte in either direction.
-    idle: Duration,
-    /// When it is over, whatever it does.
-    last: Option<Instant>,
+    patience: Patience,
     counted: Counted,
     told: Told,
     body_in: u64,
@@ -239,8 +235,8 @@ pub(crate) fn open<E: Env>(
     // What each side has sent ahead belongs to the tunnel, the head before it does not.
     let (body_in, head) = (client.wire.inbox.len() as u64, client.wire.outbox.len() as u64);
     let last = timeouts.max_session.map(|most| Instant::now() + most);
-    let (idle, body_out) = (timeouts.tunnel_idle, 0u64.wrapping_sub(head));
-    Some(Box::new(Tunnel { upstream, whole: false, idle, last, counted, told, body_in, body_out }))
+    let (patience, body_out) = (Patience { idle: timeouts.tunnel_idle, last }, 0u64.wrapping_sub(head));
+    Some(Box::new(Tunnel { upstream, whole: false, patience, counted, told, body_in, body_out }))
 }
 
 /// Serves a tunnel to its end in the place of the connection it was, in a task of its own: that of
@@ -286,17 +282,14 @@ impl<S: Stream> Tunnel<S> {
                 self.wait(client, half_closed);
             }
             ready!(client.deadline.poll(context));
-            let over = self.last.is_some_and(|last| Instant::now() >= last);
-            Poll::Ready(Err(if over { Reason::SessionTimeout } else { Reason::IdleTimeout }))
+            Poll::Ready(Err(self.patience.over()))
         })
         .await
     }
 
     /// From now on the clock runs, and no memory is held for what may never come.
     fn wait(&mut self, client: &mut Client<S>, half_closed: bool) {
-        let patience = if half_closed { self.idle.min(HALF_CLOSED_IDLE) } else { self.idle };
-        let late = Instant::now() + patience;
-        client.deadline.set(self.last.map_or(late, |last| last.min(late)));
+        client.deadline.set(self.patience.until(half_closed));
         for wire in [&mut client.wire, &mut self.upstream.wire] {
             wire.inbox.release();
             wire.outbox.release();

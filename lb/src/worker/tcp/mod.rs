@@ -61,7 +61,29 @@ impl Headers for NoHeaders {
 
 /// Once one side has said its last word, this long without a byte is the end: who has gone without
 /// closing should not hold two sockets for as long as an idle session may.
-pub(super) const HALF_CLOSED_IDLE: Duration = Duration::from_secs(300);
+const HALF_CLOSED_IDLE: Duration = Duration::from_secs(300);
+
+/// How long a session or a tunnel may last: without a byte, and whatever it does.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) idle: Duration,
+    pub(super) last: Option<Instant>,
+}
+
+impl Patience {
+    /// Until when it may last if nothing moves from now on.
+    pub(super) fn until(self, half_closed: bool) -> Instant {
+        let idle = if half_closed { self.idle.min(HALF_CLOSED_IDLE) } else { self.idle };
+        let late = Instant::now() + idle;
+        self.last.map_or(late, |last| last.min(late))
+    }
+
+    /// What ends it, once that has passed.
+    pub(super) fn over(self) -> Reason {
+        let over = self.last.is_some_and(|last| Instant::now() >= last);
+        if over { Reason::SessionTimeout } else { Reason::IdleTimeout }
+    }
+}
 
 /// One thing under way, in the gauge that counts those.
 pub(super) struct UnderWay<T> {
@@ -257,15 +279,11 @@ impl Session {
         watch: Option<&Watch<'_>>,
     ) -> Result<(), Reason> {
         let ListenerTimeouts { stream_idle: idle, max_session, .. } = self.listener.config.timeouts;
-        let last = max_session.map(|most| self.story.began + most);
-        let until = |patience| {
-            let idle_until = Instant::now() + patience;
-            last.map_or(idle_until, |last| last.min(idle_until))
-        };
+        let patience = Patience { idle, last: max_session.map(|most| self.story.began + most) };
         let mut both = Both::new(client.wire.io.splices() && link.upstream.wire.io.splices());
         let tools = Tools { scratch: &worker.scratch, pipes: &worker.pipes };
         let mut half_closed = false;
-        client.deadline.set(until(idle));
+        client.deadline.set(patience.until(false));
         poll_fn(|context| {
             let wire = &mut link.upstream.wire;
             let over = both.poll(&mut client.wire, wire, tools, context);
@@ -281,14 +299,12 @@ impl Session {
             }
             if moved || half_closed != both.is_half_closed() {
                 half_closed = both.is_half_closed();
-                let patience = if half_closed { idle.min(HALF_CLOSED_IDLE) } else { idle };
-                client.deadline.set(until(patience));
+                client.deadline.set(patience.until(half_closed));
                 client.wire.outbox.release();
                 link.upstream.wire.outbox.release();
             }
             ready!(client.deadline.poll(context));
-            let over = last.is_some_and(|last| Instant::now() >= last);
-            Poll::Ready(Err(if over { Reason::SessionTimeout } else { Reason::IdleTimeout }))
+            Poll::Ready(Err(patience.over()))
         })
         .await
     }
