@@ -41,12 +41,13 @@ run-demo: ## replicas, load and a balancer, to look at and to break
 	cargo run --release --bin weir -- demo
 
 test: test-packages ## everything: pure, simulated and live
-	cargo build --workspace --bins
+	# With the tests, so that what both are made of is built once: tests ask more of some crates.
+	cargo build --workspace --bins --tests
 	cargo test --workspace --no-fail-fast
 
 soak: test-packages ## what takes minutes: a hundred reloads under load
-	cargo build --workspace --bins
-	cargo test -p weir-integration-tests --test live -- --ignored --nocapture
+	cargo build --workspace --bins --tests
+	cargo test --workspace --test live -- --ignored --nocapture
 
 lint: ## format, clippy and documentation, with warnings as errors
 	cargo fmt --all --check
