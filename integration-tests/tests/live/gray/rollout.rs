@@ -134,9 +134,10 @@ fn a_step_survives_a_restart_with_a_state_directory_alone() {
 #[test]
 fn orders_pause_resume_and_give_up() {
     let live = Shop::new().start(&rollout("50", ""));
-    let load = load(&live);
+    // Before there is anything to judge by: on a busy machine a step may be over before the order comes.
     live.says(&["release", "pause", "orders"]);
-    load.last(Duration::from_secs(25));
+    let load = load(&live);
+    load.last(Duration::from_secs(12));
     assert!((weight(&live) - 5.0).abs() < 1e-6, "paused: {}", weight(&live));
     live.says(&["release", "resume", "orders"]);
     reaches(&live, 25.0);
