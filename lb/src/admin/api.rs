@@ -65,7 +65,7 @@ impl<E: Env> Service<E> {
             "/api/v1/drains" => json_answer(StatusCode::OK, JSON, &orders::drains(&self.handle, self.clock())),
             "/api/v1/drills" => json_answer(StatusCode::OK, JSON, &orders::drills(&self.handle, self.clock())),
             "/api/v1/releases" => json_answer(StatusCode::OK, JSON, &releases::all(&self.handle)),
-            "/api/v1/config:reload" | "/api/v1/drain" | "/api/v1/undrain" => not_allowed("POST"),
+            "/api/v1/config:reload" | "/api/v1/upgrade" | "/api/v1/drain" | "/api/v1/undrain" => not_allowed("POST"),
             _ if let Some(id) = path.strip_prefix("/api/v1/decisions/") => self.decision(id),
             _ if path.starts_with("/api/v1/releases/") => self.release(path, query),
             _ => match drill_id(path) {
@@ -95,12 +95,14 @@ impl<E: Env> Service<E> {
         let drill = drill_id(path);
         let order = match (path, drill) {
             ("/api/v1/config:reload", _) if method == Method::POST => return self.reload(asker).await,
+            ("/api/v1/upgrade", _) if method == Method::POST => return self.upgrade(asker).await,
             ("/api/v1/drain", _) if method == Method::POST => orders::drain(query),
             ("/api/v1/undrain", _) if method == Method::POST => orders::undrain(query),
             ("/api/v1/drills", _) if method == Method::POST => orders::drill(query, &self.handle),
             (_, Some((id, true))) if method == Method::POST => orders::end(id, query),
             (_, Some((id, false))) if method == Method::DELETE => orders::end(id, query),
-            ("/api/v1/config:reload" | "/api/v1/drain" | "/api/v1/undrain", _) | (_, Some((_, true))) => {
+            ("/api/v1/config:reload" | "/api/v1/upgrade" | "/api/v1/drain" | "/api/v1/undrain", _)
+            | (_, Some((_, true))) => {
                 return not_allowed("POST");
             }
             ("/api/v1/drills", _) => return not_allowed("GET, HEAD, POST"),
@@ -210,6 +212,17 @@ impl<E: Env> Service<E> {
                 "No request of this name is kept: the latest 1000 are, for an hour, of listeners with `headers.decision`.",
                 json!({}),
             ),
+        }
+    }
+
+    /// Answers once another process serves, or does not.
+    async fn upgrade(&self, asker: &Asker) -> Answer {
+        match self.handle.on_behalf(asker).upgrade().await {
+            Ok(process) => {
+                let value = json!({ "result": "upgraded", "process": process, "before": std::process::id() });
+                json_answer(StatusCode::OK, JSON, &value)
+            }
+            Err(why) => problem(StatusCode::CONFLICT, &why, json!({ "result": "failed" })),
         }
     }
 

@@ -17,6 +17,7 @@ mod release;
 mod reload;
 mod status;
 mod table;
+mod upgrade;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -53,7 +54,7 @@ enum Verb {
     ///
     /// Stays in the foreground. SIGHUP reads the configuration again (so does a change of the
     /// file), SIGTERM and SIGINT finish what is under way and stop, a second one stops at once,
-    /// SIGUSR1 opens log files again.
+    /// SIGUSR1 opens log files again, SIGUSR2 lets a new process take over.
     #[command(after_help = "Example:\n  weir run weir.yaml\n  weir run --log debug --admin 127.0.0.1:9901 weir.yaml")]
     Run(Run),
     /// Say whether a configuration is right, and everything that is wrong with it
@@ -103,6 +104,12 @@ enum Verb {
     /// Make a running instance read its configuration again, and wait for the verdict
     #[command(after_help = "Example:\n  weir reload && echo taken")]
     Reload(reload::Reload),
+    /// Let a new process take over: the program as it is on disk now, with the same arguments
+    ///
+    /// Listening sockets, health, ejections, drains and rollouts go to it; requests under way are finished by
+    /// the old one. If the new one does not come to serve, the old one goes on.
+    #[command(after_help = "Example:\n  install -m 755 weir.new /usr/bin/weir && weir upgrade")]
+    Upgrade(upgrade::Upgrade),
     /// Give an endpoint, or a whole zone, no new work; without arguments: show what is drained
     ///
     /// Work under way is finished. A drain is kept over reloads, not over restarts.
@@ -210,6 +217,7 @@ pub fn main() -> ExitCode {
         Verb::Health(health) => health.run(),
         Verb::Events(show) => show.run(),
         Verb::Reload(reload) => reload.run(),
+        Verb::Upgrade(upgrade) => upgrade.run(),
         Verb::Drain(drain) => drain.run(),
         Verb::Undrain(undrain) => undrain.run(),
         Verb::Drill(drill) => drill.run(),

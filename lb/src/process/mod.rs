@@ -1,5 +1,8 @@
-//! The process among others: signals, limits, and who holds the port we want.
+//! The process among others: signals, limits, who holds the port we want, and who comes after us.
 
+pub(crate) mod handover;
+pub(crate) mod heir;
 pub(crate) mod limits;
 pub(crate) mod ports;
+pub(crate) mod service;
 pub(crate) mod signals;

@@ -84,9 +84,6 @@ pub(crate) enum Next {
     Closed,
 }
 
-/// After a drain began, an idle connection is kept for this long: a request that is already on
-/// its way is answered rather than reset.
-const IDLE_GRACE: Duration = Duration::from_secs(1);
 /// How long we read on after our last word so that the client can read it: data that arrives at a
 /// closed socket resets the connection and takes our answer with it. First without a byte, then
 /// over all.
@@ -267,7 +264,7 @@ impl Reading {
         }
         if !self.began && !self.going && (worker.is_draining() || bound.is_closed()) {
             self.going = true;
-            deadline.set(Instant::now() + IDLE_GRACE);
+            deadline.set(Instant::now() + worker.idle_grace());
         }
         if deadline.poll(context).is_pending() && !worker.is_cutting() {
             if !self.began {
