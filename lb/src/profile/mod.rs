@@ -4,7 +4,7 @@
 //! The crate `pprof` has the kernel send SIGPROF to whichever thread runs and walks its stack there and
 //! then. What a signal may interrupt is not what may be walked: a stack that is in the C library, the
 //! loader or the unwinder itself (`UNWALKED`) is left out, since the walk could meet a lock that the
-//! interrupted code holds. So time in the kernel counts for whoever called it, and `memcpy` for nobody.
+//! interrupted code holds. System calls are made by the C library: their time is not seen.
 //! Nothing here costs anything while no profile is taken.
 
 mod encode;
@@ -13,6 +13,7 @@ mod gzip;
 mod protobuf;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
 
@@ -88,10 +89,10 @@ pub fn take(
         pprof::Error::Running => ProfileError::Busy,
         error => ProfileError::System(error.to_string()),
     };
-    let began = Instant::now();
     let per_second = i32::try_from(frequency).unwrap_or(i32::MAX);
     let guard = pprof::ProfilerGuardBuilder::default().frequency(per_second).blocklist(&UNWALKED).build();
     let guard = guard.map_err(system)?;
+    let began = Instant::now();
     if wanted.recv_timeout(lasts) == Err(RecvTimeoutError::Disconnected) {
         return Err(ProfileError::Unwanted);
     }
@@ -109,12 +110,24 @@ pub fn take(
 
 fn stack(frames: pprof::Frames) -> Stack {
     let symbols = frames.frames.iter().rev().flat_map(|frame| frame.iter().rev());
-    let named = symbols.map(|symbol| Frame {
-        function: without_hash(&symbol.name()).to_owned(),
+    let frames_of = symbols.map(|symbol| Frame {
+        function: named(without_hash(&symbol.name()), symbol.filename.as_deref()),
         file: symbol.filename.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
         line: symbol.lineno(),
     });
-    Stack { thread: frames.thread_name.clone(), frames: named.collect() }
+    Stack { thread: frames.thread_name.clone(), frames: frames_of.collect() }
+}
+
+/// A name that does not say where it is from, as `{closure#0}`, with its file: `{closure#0} [worker/tcp.rs]`.
+fn named(name: &str, file: Option<&Path>) -> String {
+    let path = name.split('<').next().unwrap_or_default();
+    match file {
+        Some(file) if !path.contains("::") => {
+            let parts: Vec<_> = file.iter().map(|part| part.to_string_lossy()).collect();
+            format!("{name} [{}]", parts[parts.len().saturating_sub(2)..].join("/"))
+        }
+        _ => name.to_owned(),
+    }
 }
 
 /// `a::b::h0123456789abcdef` is `a::b`.
@@ -166,6 +179,10 @@ mod tests {
         ] {
             assert_eq!(without_hash(name), expected);
         }
+        let file = Some(Path::new("/src/lb/src/worker/tcp.rs"));
+        assert_eq!(named("{closure#0}<a::B>", file), "{closure#0}<a::B> [worker/tcp.rs]");
+        assert_eq!(named("weir::run", file), "weir::run");
+        assert_eq!(named("run", None), "run");
     }
 
     #[test]
@@ -178,7 +195,7 @@ mod tests {
         }
         let profile = taking.join().unwrap().unwrap();
         assert!(profile.lasted >= second);
-        let grinding = |stack: &Stack| stack.frames.iter().any(|frame| frame.function.ends_with("grind"));
+        let grinding = |stack: &Stack| stack.frames.iter().any(|frame| frame.function.contains("grind"));
         assert!(profile.stacks.keys().any(grinding), "{profile:?}");
 
         let (wanted, waits) = channel::<()>();
