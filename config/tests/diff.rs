@@ -44,7 +44,6 @@ fn every_key_is_told_with_what_it_touches() {
             Nothing,
             "admin 127.0.0.1:9900, unix:/run/weir/admin.sock -> 127.0.0.1:9901".into(),
         ),
-        ("read_token_file: read.token     # who", "# who", Nothing, "admin: read_token_file read.token -> none".into()),
         ("hosts: [weir.example]", "hosts: []", Nothing, "admin: hosts weir.example -> none".into()),
         (
             "mode: request, ca: operators.pem}}",

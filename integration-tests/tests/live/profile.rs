@@ -87,6 +87,15 @@ impl Profile {
     }
 }
 
+/// Ends the load with the story, however that ends.
+struct AtEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 /// What `gzip -dc` makes of it.
 fn unpacked(packed: &[u8]) -> Vec<u8> {
     let mut gzip =
@@ -108,6 +117,7 @@ fn a_profile_of_a_busy_instance_names_what_it_does() {
     let ask = |how: &str| front.weir.admin_get(&format!("/debug/pprof/profile?seconds=2&frequency=499{how}"));
     let ask = &ask;
     thread::scope(|scope| {
+        let _end = AtEnd(busy);
         for _ in 0..2 {
             scope.spawn(move || {
                 let mut client = RawClient::connect(web);
@@ -139,7 +149,6 @@ fn a_profile_of_a_busy_instance_names_what_it_does() {
         assert_eq!(both.each_ref().map(|answer| answer.status), [200, 409]);
         let picture = both[0].text();
         assert!(picture.starts_with("<svg ") && picture.contains("weir::worker::"), "{picture:.2000}");
-        busy.store(false, Ordering::Relaxed);
     });
 
     let tasks = front.weir.json("/debug/pprof/tasks");
