@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use weir_config::model::Address;
 use weir_core::control::Control;
 
-use crate::admin::{Admin, Door};
+use crate::admin::{Admin, AskWorkers, Door};
 use crate::control::source::Source;
 use crate::control::state::{StateDir, StateError};
 use crate::control::{AskUpgrade, First, Handle, Rejection, Shell, Trigger};
@@ -152,7 +152,8 @@ impl<E: Env> Server<E> {
         let handle = shell.handle();
         let published = Published { truth: shell.truth(), book: shell.book() };
         let metrics = Metrics::new(Registry::new(), Arc::clone(&published.truth), &metrics, Arc::clone(&counts));
-        let admin = (Admin::new(handle.clone(), metrics.map_err(no_metrics)?), opened);
+        let admin = Admin::new(handle.clone(), metrics.map_err(no_metrics)?).with_workers(ask(orders.clone()));
+        let admin = (admin, opened);
         Ok(Self { env, shell, handle, published, counts, reports, admin, access, orders, seats, handed, doors, elder })
     }
 
@@ -426,6 +427,19 @@ async fn wait(signals: &mut Signals, pause: Duration) -> bool {
 async fn stop_asked_again(signals: &mut Signals) -> bool {
     while !matches!(signals.next().await, Asked::Stop(_)) {}
     true
+}
+
+/// Asks workers how they do.
+fn ask<R: 'static>(workers: Vec<mpsc::UnboundedSender<Order<R>>>) -> AskWorkers {
+    Box::new(move || {
+        let ask = |worker: &mpsc::UnboundedSender<Order<R>>| {
+            let (tell, told) = oneshot::channel();
+            // A worker that is gone tells nothing.
+            let _ = worker.send(Order::Tell(tell));
+            told
+        };
+        workers.iter().map(ask).collect()
+    })
 }
 
 fn writer(access: Option<&AccessLog>, counts: &Arc<ProcessCounts>) -> AccessWriter {

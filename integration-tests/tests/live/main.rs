@@ -24,6 +24,7 @@ mod health;
 mod http2;
 mod lifecycle;
 mod limits;
+mod profile;
 mod proxy_protocol;
 mod release_cli;
 mod reload;

@@ -42,6 +42,8 @@ impl<E: Env> Service<E> {
         let read = matches!(head.method, Method::GET | Method::HEAD);
         match (head.uri.path(), read) {
             ("/metrics", true) => self.metrics().await,
+            (path, true) if path.starts_with("/debug/") => self.debug(path, &query, &asker).await,
+            (path, false) if path.starts_with("/debug/") => Self::debug_changed(path),
             (path, true) => self.read(path, &query),
             (path, false) => self.change(&head.method, path, &query.asked_by(&asker), &asker).await,
         }
@@ -270,7 +272,7 @@ fn drill_id(path: &str) -> Option<(u64, bool)> {
     id.parse().ok().map(|id| (id, ends))
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+pub(super) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -280,7 +282,7 @@ fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>
     response
 }
 
-fn json_answer(status: StatusCode, content_type: &'static str, value: &Value) -> Answer {
+pub(super) fn json_answer(status: StatusCode, content_type: &'static str, value: &Value) -> Answer {
     answer(status, content_type, format!("{value}\n"))
 }
 
@@ -298,16 +300,16 @@ pub(super) fn problem(status: StatusCode, detail: &str, more: Value) -> Answer {
     json_answer(status, PROBLEM, &value)
 }
 
-fn refused(wrong: &Wrong) -> Answer {
+pub(super) fn refused(wrong: &Wrong) -> Answer {
     let Wrong { status, parameter, detail, remedy } = wrong;
     problem(*status, &format!("{detail}; {remedy}"), json!({ "parameter": parameter, "remedy": remedy }))
 }
 
-fn not_found() -> Answer {
+pub(super) fn not_found() -> Answer {
     problem(StatusCode::NOT_FOUND, "There is nothing at this address; / lists what there is.", json!({}))
 }
 
-fn not_allowed(allowed: &'static str) -> Answer {
+pub(super) fn not_allowed(allowed: &'static str) -> Answer {
     let mut response = problem(
         StatusCode::METHOD_NOT_ALLOWED,
         &format!("This address takes {allowed}; reading is GET, changing is POST."),

@@ -9,6 +9,7 @@ mod access;
 mod admit;
 mod api;
 mod buckets;
+mod debug;
 mod doors;
 mod explain;
 mod guard;
@@ -18,11 +19,15 @@ mod query;
 mod releases;
 pub mod status;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::control::Handle;
 use crate::env::Env;
 use crate::observe::metrics::Metrics;
+use crate::observe::runtime::Seen;
 
 pub(crate) use doors::Door;
 
@@ -33,13 +38,22 @@ const HEAD_MAX: usize = 16 << 10;
 pub struct Admin {
     handle: Handle,
     metrics: Metrics,
+    ask_workers: AskWorkers,
 }
+
+/// Asks each worker how it does; they answer when they get to it.
+pub(crate) type AskWorkers = Box<dyn Fn() -> Vec<oneshot::Receiver<(Seen, Instant)>>>;
 
 impl Admin {
     /// Answers about what `handle` talks to.
     #[must_use]
-    pub const fn new(handle: Handle, metrics: Metrics) -> Self {
-        Self { handle, metrics }
+    pub fn new(handle: Handle, metrics: Metrics) -> Self {
+        Self { handle, metrics, ask_workers: Box::new(Vec::new) }
+    }
+
+    /// The same; workers can be asked by `ask`.
+    pub(crate) fn with_workers(self, ask: AskWorkers) -> Self {
+        Self { ask_workers: ask, ..self }
     }
 }
 
@@ -51,14 +65,18 @@ struct Service<E: Env> {
     instance: String,
     connections: RefCell<doors::Connections>,
     refusals: admit::Refusals,
+    ask_workers: AskWorkers,
+    /// Whether a profile is being taken.
+    profiling: Cell<bool>,
 }
 
 impl<E: Env> Service<E> {
-    fn new(env: E, Admin { handle, metrics }: Admin) -> Self {
+    fn new(env: E, Admin { handle, metrics, ask_workers }: Admin) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let instance = format!("{}:{}", host.trim(), std::process::id());
         let (connections, refusals) = (RefCell::default(), admit::Refusals::default());
-        Self { env, handle, metrics, instance, connections, refusals }
+        let profiling = Cell::new(false);
+        Self { env, handle, metrics, instance, connections, refusals, ask_workers, profiling }
     }
 }
 

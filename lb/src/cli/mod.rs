@@ -13,6 +13,7 @@ mod explain;
 mod health;
 mod paint;
 mod patch;
+mod profile;
 mod release;
 mod reload;
 mod status;
@@ -118,6 +119,11 @@ enum Verb {
     /// End a drain
     #[command(after_help = "Example:\n  weir undrain app/10.0.1.11:8080\n  weir undrain zone az-b")]
     Undrain(drain::Undrain),
+    /// Show where the CPU time of a running instance goes, as a flame graph or for `go tool pprof`
+    #[command(
+        after_help = "Example:\n  weir profile --seconds 10 > cpu.svg\n  weir profile --format pprof --output cpu.pb.gz"
+    )]
+    Profile(profile::Take),
     /// Rehearse: make something fail on purpose, for a time, and see what clients notice
     ///
     /// Follows the drill and prints its report: requests, errors and latency before, during and
@@ -220,6 +226,7 @@ pub fn main() -> ExitCode {
         Verb::Upgrade(upgrade) => upgrade.run(),
         Verb::Drain(drain) => drain.run(),
         Verb::Undrain(undrain) => undrain.run(),
+        Verb::Profile(take) => take.run(),
         Verb::Drill(drill) => drill.run(),
         Verb::Demo(demo) => demo.run(),
         Verb::Completions { shell } => {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
@@ -229,6 +229,12 @@ impl Handle {
     /// TLS as the admin address speaks it, if it does.
     pub(crate) fn admin_acceptor(&self) -> Option<Arc<Acceptor>> {
         self.shared.book.load().admin().map(Arc::clone)
+    }
+
+    /// How late the control thread ran, the worst of the last 10 to 20 seconds.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        self.shared.metrics.lag()
     }
 
     /// Counts a request that the admin API refused.

@@ -60,6 +60,7 @@ use crate::http1::wire::Scratch;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
 use crate::observe::decision::Report;
+use crate::observe::runtime::{Asked, Seen};
 use crate::proxy::Ends;
 use crate::tls::{Book, Use};
 use crate::transport::{self, Transport, Unopened, Way};
@@ -80,6 +81,8 @@ pub(crate) enum Order<R> {
     Close(ListenerName, Address),
     /// Stop taking UDP flows there; those there are go on until they are idle.
     CloseDatagrams(ListenerName, Address),
+    /// Tell how it does.
+    Tell(Asked),
     /// Stop accepting anywhere; end when the last connection has.
     Drain,
     /// The same, but another process has the sockets and serves whoever comes.
@@ -240,6 +243,8 @@ impl<E: Env> Worker<E> {
                         udp::serve(&self, listener, address, socket);
                     }
                     Some(Order::CloseDatagrams(listener, address)) => self.udp.close(&listener, &address),
+                    // Whoever asked may have lost patience.
+                    Some(Order::Tell(asked)) => _ = asked.send((self.seen(), Instant::now())),
                     Some(Order::Drain) => self.drain(),
                     Some(Order::HandOver) => self.hand_over(),
                     Some(Order::Cut) | None => break,
@@ -254,6 +259,11 @@ impl<E: Env> Worker<E> {
         self.cut().await;
         self.access.borrow_mut().flush();
         Ended { cut }
+    }
+
+    fn seen(&self) -> Seen {
+        let requests = self.busy.get() + self.udp.flows();
+        Seen { connections: self.connections.borrow().len(), requests, ..Seen::here() }
     }
 
     /// Draining, and nothing left to drain.

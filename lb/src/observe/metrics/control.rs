@@ -147,6 +147,12 @@ impl ControlMetrics {
         self.lag.set(lag.as_secs_f64());
     }
 
+    /// What [`Self::set_lag`] showed last.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        Duration::try_from_secs_f64(self.lag.get()).unwrap_or_default()
+    }
+
     /// Counts a request that the admin API refused.
     pub fn refused_admin(&self, why: &'static str) {
         self.admin_refused.with_label_values(&[why]).inc();
