@@ -19,8 +19,9 @@ const JUDGE: &str = "judge: {min_requests: 30, error_margin: 15, latency_margin:
 
 /// v2 may have `weight`, step by step.
 fn rollout(weight: &str, further: &str) -> String {
-    let rollout =
-        format!("rollout: {{steps: [5, 25, 50, 100], hold: 2s, guard: {{window: 20s, min_requests: 20, latency_factor: 1000}}{further}}}");
+    let rollout = format!(
+        "rollout: {{steps: [5, 25, 50, 100], hold: 2s, guard: {{window: 20s, min_requests: 20, latency_factor: 1000}}{further}}}"
+    );
     at(&format!("{weight}, {rollout}"), JUDGE)
 }
 
