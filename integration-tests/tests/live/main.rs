@@ -22,6 +22,7 @@ mod gray;
 mod grpc;
 mod health;
 mod http2;
+mod lasting;
 mod lifecycle;
 mod limits;
 mod profile;

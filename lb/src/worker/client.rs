@@ -218,6 +218,7 @@ impl Reading {
         patience: &Patience,
         context: &mut Context<'_>,
     ) -> Poll<Next> {
+        let secure = client.is_secure();
         let Client { wire, deadline, bound, .. } = client;
         // What a pipelining client sent ahead.
         self.skip_empty_lines(&mut wire.inbox);
@@ -262,7 +263,7 @@ impl Reading {
                 Poll::Pending => break,
             }
         }
-        if !self.began && !self.going && (worker.is_draining() || bound.is_closed()) {
+        if !self.began && !self.going && (worker.is_draining() || bound.is_closed(secure)) {
             self.going = true;
             deadline.set(Instant::now() + worker.idle_grace());
         }
