@@ -145,6 +145,11 @@ pub(crate) async fn forward<E: Env>(
                 Ok(answered) if inbound.wish.is_granted(&inbound.heads.response) => {
                     Err(tunnel::agree(worker, listener, answered, &mut inbound))
                 }
+                // An endpoint that knows no tunnels answered the rest of the request.
+                Ok(answered) if inbound.would_mislead(inbound.heads.response.status) => {
+                    answered.discard(worker, &inbound.heads.response, true);
+                    Ok(reply::refuse(worker, listener, Reason::MethodNotSupported.into(), &mut inbound).await)
+                }
                 Ok(answered) => Ok(reply::finish(worker, listener, answered, &mut inbound).await),
                 Err(refused) => Ok(reply::refuse(worker, listener, refused, &mut inbound).await),
             };
@@ -223,6 +228,12 @@ impl<'r, S: Stream> Inbound<'r, S> {
         Self { client, heads, upload, story, trusted, wish: Wish::Answer }
     }
 
+    /// Whether its client would take an answer with this status for a tunnel that is open (RFC 9110 9.3.6).
+    fn would_mislead(&self, status: u16) -> bool {
+        let asks = self.heads.request.is_connect() || self.client.wire.io.asks_for_tunnel();
+        asks && (200..300).contains(&status)
+    }
+
     /// Who asks, as trusted proxies tell it.
     pub(crate) fn client_address(&self) -> IpAddr {
         self.story.client(self.client.peer.address.ip())
@@ -261,9 +272,13 @@ fn route<'w, E: Env>(
     let (route, target) = (&listener.config.routes[index], &listener.targets[index]);
     gate::request(worker, &target.access, target.limit.as_deref(), inbound)?;
     if let Target::Reply(with) = &route.target {
-        return Err(Instead::Reply(with));
+        let misleads = matches!(with, Reply::Fixed(fixed) if inbound.would_mislead(fixed.status));
+        return Err(if misleads { Reason::MethodNotSupported.into() } else { Instead::Reply(with) });
     }
     inbound.wish = Wish::of(&inbound.heads.request, route)?;
+    if inbound.wish == Wish::Answer && inbound.client.wire.io.asks_for_tunnel() {
+        return Err(Reason::MethodNotSupported.into());
+    }
     if let Some(release) = target.release {
         release::decide(worker, world, release, inbound);
     }
