@@ -325,3 +325,19 @@ fn memory_of_idle_connections() {
     println!("{each} bytes of resident memory for each idle TLS connection");
     assert!(each < 40 * 1024, "{each}");
 }
+
+#[test]
+fn http_2_is_spoken_where_it_is_offered() {
+    let authority = Authority::new();
+    let backend = Backend::text("hello");
+    let front = Front::new(&format!("{ONE}, alpn: [http/1.1]"), backend.address(), |folder| {
+        authority.issue(&["a.example"]).write(folder, "a");
+    });
+    for protocols in [&["http/1.1"][..], &[]] {
+        let dialect = Dialect::with(&authority, rustls::ALL_VERSIONS, None, protocols);
+        let mut client = dialect.connect(front.web, "a.example").unwrap();
+        client.stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+        let answer = client.rest().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 505 "), "{answer:?}");
+    }
+}

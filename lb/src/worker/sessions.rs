@@ -292,3 +292,30 @@ impl Pulse {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_connections_are_opened_as_those_who_wait_need() {
+        const ENDPOINT: EndpointId = EndpointId(7);
+        let mut sessions = Sessions::default();
+        let opens = |sessions: &mut Sessions, count: usize| -> usize {
+            (0..count).filter(|_| sessions.opening(ENDPOINT).is_none()).count()
+        };
+        assert_eq!(opens(&mut sessions, 1), 1);
+        assert_eq!(opens(&mut sessions, 99), 0, "they have a stream each of the first");
+        assert_eq!(opens(&mut sessions, 101), 2, "and these of two more");
+        for _ in 0..3 {
+            sessions.opened(ENDPOINT);
+        }
+        for _ in 0..198 {
+            sessions.waited(ENDPOINT);
+        }
+        assert!(sessions.opening.is_empty());
+        // It has turned out to allow one stream on each.
+        sessions.room.insert(ENDPOINT, 1);
+        assert_eq!(opens(&mut sessions, 5), 5, "nobody waits for what is another's");
+    }
+}
