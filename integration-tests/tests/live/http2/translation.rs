@@ -250,7 +250,7 @@ fn a_body_that_is_not_what_its_head_says_is_no_request() {
         assert!(matches!(message.end, End::Reset(PROTOCOL_ERROR)) || message.status() == Some(200), "{message:?}");
         if message.status() == Some(200) {
             // Longer than it was told to be: what was told was answered already.
-            assert!(pieces.concat().len() > 5);
+            assert!(told == "0" || pieces.concat().len() > 5);
         }
     }
     for request in front.backend.requests() {
