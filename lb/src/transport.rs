@@ -52,11 +52,26 @@ impl<S: Stream> Transport<S> {
         }
     }
 
+    /// Whether a client takes any 2xx for a tunnel that is open, though its request reads as one of GET.
+    pub(crate) fn asks_for_tunnel(&self) -> bool {
+        matches!(self, Self::Served(stream) if stream.asks_for_tunnel())
+    }
+
     /// Whether a client reset its stream before it had an answer.
     pub(crate) const fn is_given_up(&self) -> bool {
         match self {
             Self::Served(stream) => stream.is_given_up(),
             Self::Plain(_) | Self::Tls(_) | Self::Asked(_) => false,
+        }
+    }
+
+    /// Takes over what has come by a stream while nobody can take it on, so that it burdens no other
+    /// stream of its connection; of a connection of its own the kernel keeps it.
+    pub(crate) fn hoard(&mut self, context: &mut Context<'_>) {
+        match self {
+            Self::Plain(_) | Self::Tls(_) => {}
+            Self::Served(stream) => stream.hoard(context),
+            Self::Asked(stream) => stream.hoard(context),
         }
     }
 

@@ -1,6 +1,8 @@
 //! gRPC: calls pass both ways, deadlines and statuses mean what they mean there, and health is what
 //! the service says of itself.
 
+mod calls;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::thread;

@@ -355,3 +355,19 @@ fn who_came_in_the_clear_does_not_stay_so() {
     plain.expect_end();
     assert!(dialect.connect(front.web, "a.example").unwrap().get("/", "").unwrap().ends_with("hello"));
 }
+
+#[test]
+fn http_2_is_spoken_where_it_is_offered() {
+    let authority = Authority::new();
+    let backend = Backend::text("hello");
+    let front = Front::new(&format!("{ONE}, alpn: [http/1.1]"), backend.address(), |folder| {
+        authority.issue(&["a.example"]).write(folder, "a");
+    });
+    for protocols in [&["http/1.1"][..], &[]] {
+        let dialect = Dialect::with(&authority, rustls::ALL_VERSIONS, None, protocols);
+        let mut client = dialect.connect(front.web, "a.example").unwrap();
+        client.stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+        let answer = client.rest().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 505 "), "{answer:?}");
+    }
+}

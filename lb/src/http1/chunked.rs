@@ -10,8 +10,9 @@ pub(crate) struct BadChunk;
 /// Most bytes of chunk extensions, beyond as many as there was data. They mean nothing to anybody;
 /// a body that is made of them is an attack.
 const EXTENSIONS_MAX: u32 = 4096;
-/// Most bytes of a trailer section.
-const TRAILERS_MAX: usize = 8192;
+/// Most bytes of a trailer section: as many as an endpoint's head has, for what gRPC says of a call's
+/// end (`grpc-status-details-bin`) comes before the messages or behind them.
+const TRAILERS_MAX: usize = super::parse::RESPONSE_HEAD_MAX;
 
 #[derive(Debug, Default)]
 enum State {

@@ -132,7 +132,7 @@ pub(crate) fn trailers(section: &[u8], mut keep: impl FnMut(&[u8], &[u8])) -> bo
     if section.is_empty() {
         return true;
     }
-    let mut slots = [httparse::EMPTY_HEADER; 64];
+    let mut slots = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut whole = section.to_vec();
     whole.extend_from_slice(b"\r\n");
     match httparse::parse_headers(&whole, &mut slots) {

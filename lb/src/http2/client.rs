@@ -96,6 +96,9 @@ impl ClientStream {
             State::Failed => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
             _ => {}
         }
+        if let (Some(source), Some(sink)) = (&mut self.source, &self.sink) {
+            source.may_need_no_more(!sink.is_over());
+        }
         if !self.head.is_empty() {
             let count = self.head.len().min(into.remaining());
             into.put_slice(&self.head[..count]);
@@ -116,6 +119,13 @@ impl ClientStream {
             Ok(false) if source.is_raw() => Poll::Ready(Ok(())),
             Ok(false) => Poll::Pending,
             Err(error) => Poll::Ready(Err(self.lose(error))),
+        }
+    }
+
+    /// Takes over what has come while nobody can take it on.
+    pub(crate) fn hoard(&mut self, context: &mut Context<'_>) {
+        if let Some(source) = &mut self.source {
+            source.hoard(context);
         }
     }
 
@@ -206,7 +216,7 @@ impl ClientStream {
             Framing::Length(_) => Some(Form::Sized),
             Framing::UntilClose => Some(Form::Raw),
         };
-        self.source = form.map(|form| Source::new(body, form).may_need_no_more());
+        self.source = form.map(|form| Source::new(body, form));
         Poll::Ready(Ok(()))
     }
 }

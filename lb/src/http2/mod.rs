@@ -4,11 +4,13 @@
 //!
 //! Frames, HPACK and flow control are the `h2` crate's; here is what messages mean. RFC 9113 8.
 //! [`server`] is a client's stream, [`client`] one to an endpoint; a body comes in by [`source`]
-//! and goes out by [`sink`]; [`frames`] looks at what comes and is part of neither. Who serves a
+//! and goes out by [`sink`]; [`frames`] looks at what comes and is part of neither, [`link`] has it look at
+//! what comes from endpoints. Who serves a
 //! connection and keeps those to endpoints is the worker's business.
 
 pub(crate) mod client;
 pub(crate) mod frames;
+pub(crate) mod link;
 pub(crate) mod server;
 mod sink;
 mod source;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{RecvStream, StreamId};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::io::ReadBuf;
 
 use super::sink::Sink;
@@ -59,6 +59,11 @@ impl ServerStream {
         }
     }
 
+    /// Whether any 2xx says that it is a tunnel now: extended CONNECT (RFC 8441 4).
+    pub(crate) fn asks_for_tunnel(&self) -> bool {
+        self.asked == Asked::Upgrade
+    }
+
     /// Whether the client has reset it before there was an answer.
     pub(crate) const fn is_given_up(&self) -> bool {
         self.given_up
@@ -86,6 +91,11 @@ impl ServerStream {
         let reset = ready!(reset);
         self.given_up = reset.is_ok() && matches!(self.answer, Answer::Head { .. });
         Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+    }
+
+    /// Takes over what has come while nobody can take it on.
+    pub(crate) fn hoard(&mut self, context: &mut Context<'_>) {
+        self.source.hoard(context);
     }
 
     pub(crate) fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -204,6 +214,9 @@ pub(crate) fn request_text<B>(
         (&Method::HEAD, _) => Asked::Head,
         _ => Asked::Plain,
     };
+    if protocol.is_some_and(|protocol| !is_protocol(protocol.as_str())) {
+        return Err(Malformed);
+    }
     let authority = authority(request)?;
     if asked != Asked::Connect && request.uri().scheme_str() == Some("") {
         return Err(Malformed);
@@ -236,6 +249,13 @@ pub(crate) fn request_text<B>(
     }
     out.extend_from_slice(b"\r\n");
     Ok((asked, framing))
+}
+
+/// Whether `:protocol` is what `Upgrade` may name (RFC 9110 7.8): `h2` looks at all other fields, and
+/// lets pass whatever is in this one, line ends too.
+fn is_protocol(text: &str) -> bool {
+    // Names of fields are tokens, as its parts are.
+    text.split('/').all(|part| HeaderName::from_bytes(part.as_bytes()).is_ok())
 }
 
 fn request_line<B>(
@@ -373,7 +393,7 @@ mod tests {
         ) {
             let Ok(mut request) = Request::post(format!("http://a{path}")).body(()) else { return Ok(()) };
             for (name, value) in &fields {
-                let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), HeaderValue::from_bytes(value)) else { return Ok(()) };
+                let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value)) else { return Ok(()) };
                 request.headers_mut().append(name, value);
             }
             let mut out = Vec::new();
@@ -396,6 +416,18 @@ mod tests {
             let cookies = request.headers().get_all(header::COOKIE).iter().count().max(1) - 1;
             let ours = 1 + usize::from(framing == Framing::Chunked);
             proptest::prop_assert_eq!(head.fields.list.len(), request.headers().len() - cookies + ours);
+        }
+    }
+
+    #[test]
+    fn a_protocol_is_no_place_for_lines() {
+        let upgrade = |protocol: &'static str| {
+            let request = Request::connect("https://a/chat").extension(h2::ext::Protocol::from_static(protocol));
+            text(request, false).is_ok()
+        };
+        assert!(upgrade("websocket") && upgrade("connect-udp") && upgrade("TLS/1.0"));
+        for bad in ["", "web socket", "a\r\nx: y", "a\r\n\r\nGET / HTTP/1.1\r\n", "a,b", "a\0", "/"] {
+            assert!(!upgrade(bad), "{bad:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use h2::RecvStream;
 use http::HeaderMap;
 use tokio::io::ReadBuf;
@@ -19,6 +19,8 @@ pub(super) struct Source {
     form: Form,
     /// Come and not read yet.
     data: Bytes,
+    /// Come behind that, while nobody could take it.
+    hoard: BytesMut,
     /// Text that did not fit where it was to be read to.
     text: Vec<u8>,
     ended: bool,
@@ -28,14 +30,22 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn new(stream: RecvStream, form: Form) -> Self {
-        Self { stream, form, data: Bytes::new(), text: Vec::new(), ended: false, may_need_no_more: false }
+        Self {
+            stream,
+            form,
+            data: Bytes::new(),
+            hoard: BytesMut::new(),
+            text: Vec::new(),
+            ended: false,
+            may_need_no_more: false,
+        }
     }
 
     /// Of an answer: who gives a whole one before it has the request may reset the stream with NO_ERROR
-    /// behind it (RFC 9113 8.1).
-    pub(super) fn may_need_no_more(mut self) -> Self {
-        self.may_need_no_more = true;
-        self
+    /// behind it (RFC 9113 8.1). Who has all of the request has nothing to say by that but that the
+    /// answer breaks off.
+    pub(super) fn may_need_no_more(&mut self, may: bool) {
+        self.may_need_no_more = may;
     }
 
     /// From now on what comes is no body, but a tunnel's bytes.
@@ -45,6 +55,16 @@ impl Source {
 
     pub(super) fn is_raw(&self) -> bool {
         self.form == Form::Raw
+    }
+
+    /// Takes over what has come while nobody can take it on: there it is counted in frames, of which a
+    /// conversation of small messages has more than may wait, here in bytes. No more may come for it.
+    pub(super) fn hoard(&mut self, context: &mut Context<'_>) {
+        while !self.ended
+            && let Poll::Ready(Some(Ok(data))) = self.stream.poll_data(context)
+        {
+            self.hoard.extend_from_slice(&data);
+        }
     }
 
     /// Reads on; ready with `false` when all has been read.
@@ -86,6 +106,10 @@ impl Source {
 
     /// The next frame's worth of body, or its end.
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        if !self.hoard.is_empty() {
+            self.data = self.hoard.split().freeze();
+            return Poll::Ready(Ok(()));
+        }
         match ready!(self.stream.poll_data(context)) {
             Some(Ok(data)) => {
                 self.data = data;

@@ -315,6 +315,9 @@ impl<'l> Sending<'l> {
                     self.passed = upload.passed;
                     self.moved = Instant::now();
                 }
+                if upstream.wire.is_blocked() {
+                    client.wire.io.hoard(context);
+                }
                 self.keep_clock(upstream.wire.is_blocked());
                 let until = self.until(upstream);
                 client.deadline.set(tries.send_by().map_or(until, |deadline| until.min(deadline)));

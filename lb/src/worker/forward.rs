@@ -145,7 +145,8 @@ pub(crate) async fn forward<E: Env>(
                 Ok(answered) if inbound.wish.is_granted(&inbound.heads.response) => {
                     Err(tunnel::agree(worker, listener, answered, &mut inbound))
                 }
-                Ok(answered) if inbound.takes_success_for_a_tunnel() && inbound.heads.response.is_success() => {
+                // An endpoint that knows no tunnels answered the rest of the request.
+                Ok(answered) if inbound.would_mislead(inbound.heads.response.status) => {
                     answered.discard(worker, &inbound.heads.response, true);
                     Ok(reply::refuse(worker, listener, Reason::MethodNotSupported.into(), &mut inbound).await)
                 }
@@ -227,10 +228,10 @@ impl<'r, S: Stream> Inbound<'r, S> {
         Self { client, heads, upload, story, trusted, wish: Wish::Answer }
     }
 
-    /// Whether the client takes any answer with 2xx for an open tunnel: it asked by extended CONNECT
-    /// (RFC 8441 5), the only way to ask for another protocol over HTTP/2.
-    fn takes_success_for_a_tunnel(&self) -> bool {
-        self.client.wire.io.is_stream() && self.heads.request.upgrade
+    /// Whether its client would take an answer with this status for a tunnel that is open (RFC 9110 9.3.6).
+    fn would_mislead(&self, status: u16) -> bool {
+        let asks = self.heads.request.is_connect() || self.client.wire.io.asks_for_tunnel();
+        asks && (200..300).contains(&status)
     }
 
     /// Who asks, as trusted proxies tell it.
@@ -271,12 +272,11 @@ fn route<'w, E: Env>(
     let (route, target) = (&listener.config.routes[index], &listener.targets[index]);
     gate::request(worker, &target.access, target.limit.as_deref(), inbound)?;
     if let Target::Reply(with) = &route.target {
-        let misleads = matches!(with, Reply::Fixed(fixed) if matches!(fixed.status, 200..=299))
-            && inbound.takes_success_for_a_tunnel();
+        let misleads = matches!(with, Reply::Fixed(fixed) if inbound.would_mislead(fixed.status));
         return Err(if misleads { Reason::MethodNotSupported.into() } else { Instead::Reply(with) });
     }
     inbound.wish = Wish::of(&inbound.heads.request, route)?;
-    if inbound.wish == Wish::Answer && inbound.takes_success_for_a_tunnel() {
+    if inbound.wish == Wish::Answer && inbound.client.wire.io.asks_for_tunnel() {
         return Err(Reason::MethodNotSupported.into());
     }
     if let Some(release) = target.release {

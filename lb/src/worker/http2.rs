@@ -45,6 +45,11 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What we hold of one answer that the client does not take.
 const SEND_BUFFER: usize = 64 * 1024;
+/// What the frames of its requests may cost us beside their bytes, until they are passed on: as many
+/// small messages as come while a connection to an endpoint is opened.
+const FRAMES_BUDGET: usize = 4 * 1024 * 1024;
+/// Requests it may give up before they were looked at, in one breath; beyond that [`Calm`] judges.
+const RESETS_AT_ONCE: usize = 100;
 /// What a field costs in a header list beside its name and its value (RFC 9113 6.5.2).
 const FIELD_COST: u32 = 32;
 /// After our last word a connection is kept for this long: whoever is there says goodbye.
@@ -163,6 +168,8 @@ fn builder(listener: &Listener) -> Builder {
         // What is too much by our own limits is told as it is to HTTP/1; beyond this `h2` says 431.
         .max_header_list_size(limits.header_bytes.saturating_add(FIELD_COST * u32::from(limits.header_count)))
         .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(FRAMES_BUDGET)
+        .max_pending_accept_reset_streams(RESETS_AT_ONCE)
         .enable_connect_protocol();
     builder
 }

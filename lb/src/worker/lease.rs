@@ -105,7 +105,7 @@ fn is_shared<E: Env>(worker: &Worker<E>, cluster: &Cluster, member: &Member) -> 
 }
 
 /// A stream of a connection that others use too, or of a new one; and whether it is of one that was
-/// there. Of those who find none, one opens it and the others wait.
+/// there. Of those who find none, as many open one as it takes, and the others wait.
 async fn join<E: Env>(
     worker: &Worker<E>,
     cluster: &Cluster,
@@ -123,10 +123,11 @@ async fn join<E: Env>(
             return Ok((Upstream::stream(Transport::Asked(Box::new(stream)), in_use), true));
         }
         let opening = worker.pool.borrow_mut().sessions.opening(member.id);
-        let Err(opened) = opening else {
+        let Some(opened) = opening else {
             let _opening = Opening { worker, endpoint: member.id };
             return dial(worker, cluster, index, None, tries, inbound).await.map(|upstream| (upstream, false));
         };
+        let _waiting = Waiting { worker, endpoint: member.id };
         if timeout_at(patience, opened.notified()).await.is_err() {
             return Err(Failure::new(Reason::ConnectTimeout, Safety::NothingSent));
         }
@@ -142,6 +143,18 @@ struct Opening<'w, E: Env> {
 impl<E: Env> Drop for Opening<'_, E> {
     fn drop(&mut self) {
         self.worker.pool.borrow_mut().sessions.opened(self.endpoint);
+    }
+}
+
+/// Who waits for a connection that somebody else opens.
+struct Waiting<'w, E: Env> {
+    worker: &'w Worker<E>,
+    endpoint: EndpointId,
+}
+
+impl<E: Env> Drop for Waiting<'_, E> {
+    fn drop(&mut self) {
+        self.worker.pool.borrow_mut().sessions.waited(self.endpoint);
     }
 }
 

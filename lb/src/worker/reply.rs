@@ -164,7 +164,16 @@ impl Both {
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(upload_failure(&broken))),
             }
         }
-        download.poll(upstream, &mut client.wire, &worker.scratch, context).map_err(|broken| match broken {
+        let over = download.poll(upstream, &mut client.wire, &worker.scratch, context);
+        if over.is_pending() {
+            if client.wire.is_blocked() {
+                upstream.io.hoard(context);
+            }
+            if upstream.is_blocked() && !self.upload_over {
+                client.wire.io.hoard(context);
+            }
+        }
+        over.map_err(|broken| match broken {
             Broken::Sink => Reason::ClientGone,
             Broken::Source | Broken::BadChunk | Broken::TooLarge => Reason::UpstreamCut,
         })

@@ -101,7 +101,10 @@ pub(super) async fn connection<E: Env>(guard: Guard<E>, mut client: Client<E::St
                 let served = forward::forward(worker, &world, index, &mut client, &mut heads).await;
                 (heads, served)
             }
-            Next::Refused(_, Reason::BadVersion) if first && http2::is_preface(client.wire.inbox.as_slice()) => {
+            // Under TLS it is ALPN that chooses, and a listener may not offer it.
+            Next::Refused(_, Reason::BadVersion)
+                if first && !client.is_secure() && http2::is_preface(client.wire.inbox.as_slice()) =>
+            {
                 drop(world);
                 return http2::connection(guard, client).await;
             }

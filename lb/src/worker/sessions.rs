@@ -22,6 +22,7 @@ use super::deadline::Deadline;
 use super::pool::{Counted, Opened};
 use crate::http1::wire::Io;
 use crate::http2::client::ClientStream;
+use crate::http2::link::Link;
 
 /// What an endpoint may send of one answer before the client has taken it.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -84,10 +85,20 @@ impl Drop for InUse {
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     open: HashMap<EndpointId, Vec<Session>>,
-    /// Endpoints to which one is being opened, and who waits for that.
-    opening: HashMap<EndpointId, Rc<Notify>>,
+    /// Endpoints to which some are being opened, and who waits for those.
+    opening: HashMap<EndpointId, Opening>,
+    /// How many streams the last connection to an endpoint had room for, where that is few.
+    room: HashMap<EndpointId, usize>,
     /// Those that could have chosen HTTP/2, and did not.
     declined: HashSet<EndpointId>,
+}
+
+/// Connections to one endpoint that are being opened.
+#[derive(Debug, Default)]
+struct Opening {
+    notify: Rc<Notify>,
+    under_way: usize,
+    waiting: usize,
 }
 
 impl Sessions {
@@ -111,22 +122,40 @@ impl Sessions {
         self.open.get(&endpoint).is_some_and(|sessions| !sessions.is_empty())
     }
 
-    /// Waits for whoever opens a connection to `endpoint`; if nobody does, it is the caller's to
-    /// open it, and others wait until what is returned is dropped.
-    pub(crate) fn opening(&mut self, endpoint: EndpointId) -> Result<Rc<Notify>, Rc<Notify>> {
-        if let Some(under_way) = self.opening.get(&endpoint) {
-            return Err(Rc::clone(under_way));
+    /// Whether to wait for a connection to `endpoint` that is being opened: as long as those that are have
+    /// room for all who wait. Else it is the caller's to open one, until it [says](Self::opened) that it
+    /// has; who waits says when it waits no more, too.
+    pub(crate) fn opening(&mut self, endpoint: EndpointId) -> Option<Rc<Notify>> {
+        let opening = self.opening.entry(endpoint).or_default();
+        // Who opens one has a stream of it.
+        let room = self.room.get(&endpoint).map_or(STREAMS_MAX, |room| *room) - 1;
+        if opening.waiting < opening.under_way * room {
+            opening.waiting += 1;
+            return Some(Rc::clone(&opening.notify));
         }
-        let notify = Rc::new(Notify::new());
-        self.opening.insert(endpoint, Rc::clone(&notify));
-        Ok(notify)
+        opening.under_way += 1;
+        None
     }
 
     /// The connection that was being opened is there, or will not be.
     pub(crate) fn opened(&mut self, endpoint: EndpointId) {
-        if let Some(notify) = self.opening.remove(&endpoint) {
-            notify.notify_waiters();
+        if let Some(opening) = self.opening.get_mut(&endpoint) {
+            opening.under_way = opening.under_way.saturating_sub(1);
+            opening.notify.notify_waiters();
+            self.end_opening(endpoint);
         }
+    }
+
+    /// Somebody waits no more for a connection that is being opened.
+    pub(crate) fn waited(&mut self, endpoint: EndpointId) {
+        if let Some(opening) = self.opening.get_mut(&endpoint) {
+            opening.waiting = opening.waiting.saturating_sub(1);
+            self.end_opening(endpoint);
+        }
+    }
+
+    fn end_opening(&mut self, endpoint: EndpointId) {
+        self.opening.retain(|id, opening| *id != endpoint || opening.under_way > 0 || opening.waiting > 0);
     }
 
     /// Whether `endpoint` chose HTTP/1.1 the last time it could choose.
@@ -143,6 +172,7 @@ impl Sessions {
     /// `idle_timeout` has no answer; streams under way go on.
     pub(crate) fn sweep(&mut self, now: Instant, idle_timeout: impl Fn(EndpointId) -> Option<Duration>) {
         self.declined.retain(|endpoint| idle_timeout(*endpoint).is_some());
+        self.room.retain(|endpoint, _| idle_timeout(*endpoint).is_some());
         self.open.retain(|endpoint, sessions| {
             let Some(timeout) = idle_timeout(*endpoint) else { return false };
             sessions.retain(|session| {
@@ -162,7 +192,7 @@ impl Sessions {
         secure: bool,
         counted: Counted,
     ) -> io::Result<(NewSession, (ClientStream, InUse))> {
-        let (send, mut connection) = builder().handshake(io).await.map_err(io::Error::other)?;
+        let (send, mut connection) = builder().handshake(Link::new(io)).await.map_err(io::Error::other)?;
         // Its first words say how much may be asked at once; whoever speaks something else says so
         // before anything was asked.
         poll_fn(|context| match Pin::new(&mut connection).poll(context) {
@@ -181,6 +211,10 @@ impl Sessions {
 
     /// Keeps it for more streams.
     pub(crate) fn keep(&mut self, endpoint: EndpointId, session: NewSession) {
+        match session.0.send.current_max_send_streams() {
+            room @ 1..STREAMS_MAX => drop(self.room.insert(endpoint, room)),
+            _ => drop(self.room.remove(&endpoint)),
+        }
         self.open.entry(endpoint).or_default().push(session.0);
     }
 }
@@ -207,7 +241,7 @@ fn builder() -> Builder {
 
 /// Moves a connection's frames until it ends; counted as open till then.
 async fn drive<S: Io>(
-    mut connection: Connection<S, Bytes>,
+    mut connection: Connection<Link<S>, Bytes>,
     ping: Option<PingPong>,
     streams: Rc<Streams>,
     counted: Counted,
@@ -256,5 +290,32 @@ impl Pulse {
             self.deadline.set_after(Instant::now(), if asks { PING_TIMEOUT } else { PING_INTERVAL });
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_connections_are_opened_as_those_who_wait_need() {
+        const ENDPOINT: EndpointId = EndpointId(7);
+        let mut sessions = Sessions::default();
+        let opens = |sessions: &mut Sessions, count: usize| -> usize {
+            (0..count).filter(|_| sessions.opening(ENDPOINT).is_none()).count()
+        };
+        assert_eq!(opens(&mut sessions, 1), 1);
+        assert_eq!(opens(&mut sessions, 99), 0, "they have a stream each of the first");
+        assert_eq!(opens(&mut sessions, 101), 2, "and these of two more");
+        for _ in 0..3 {
+            sessions.opened(ENDPOINT);
+        }
+        for _ in 0..198 {
+            sessions.waited(ENDPOINT);
+        }
+        assert!(sessions.opening.is_empty());
+        // It has turned out to allow one stream on each.
+        sessions.room.insert(ENDPOINT, 1);
+        assert_eq!(opens(&mut sessions, 5), 5, "nobody waits for what is another's");
     }
 }

@@ -277,6 +277,12 @@ impl<S: Stream> Tunnel<S> {
             if worker.is_cutting() {
                 return Poll::Ready(Err(Reason::DrainDeadline));
             }
+            if client.wire.is_blocked() {
+                self.upstream.wire.io.hoard(context);
+            }
+            if self.upstream.wire.is_blocked() {
+                client.wire.io.hoard(context);
+            }
             if moved || half_closed != both.is_half_closed() {
                 half_closed = both.is_half_closed();
                 self.wait(client, half_closed);

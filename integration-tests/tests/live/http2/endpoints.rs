@@ -8,7 +8,7 @@ use weir_integration_tests::client::RawClient;
 use weir_integration_tests::http2::code::*;
 use weir_integration_tests::http2::endpoint::Endpoint;
 use weir_integration_tests::http2::hpack::{self, Block};
-use weir_integration_tests::http2::{End, Message, Raw, field, flag, kind};
+use weir_integration_tests::http2::{End, Message, Raw, field, flag, frame, kind};
 use weir_integration_tests::message::Response;
 use weir_integration_tests::wait;
 use weir_integration_tests::weir::Weir;
@@ -280,6 +280,52 @@ fn answers_that_break_are_cut() {
         );
         assert_eq!(before.get().text(), "hello", "{what}");
     }
+}
+
+#[test]
+fn a_reset_is_no_end_of_an_answer_to_a_whole_request() {
+    let before = Before::new(Endpoint::scripted(|raw, stream, _| {
+        raw.headers(stream, &[(":status", "200")], false);
+        raw.data(stream, "hello", false);
+        raw.reset(stream, NO_ERROR);
+    }));
+    for request in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"]
+    {
+        let answer = RawClient::once(before.web, request);
+        assert!(!answer.is_ok_and(|answer| answer.status == 200), "{request}");
+    }
+}
+
+#[test]
+fn small_frames_of_one_answer_cost_no_other() {
+    let before = Before::new(Endpoint::scripted(|raw, stream, request| {
+        raw.headers(stream, &[(":status", "200")], false);
+        if request.field(":path").as_deref() == Some("/many") {
+            let few: Vec<u8> = (0..1000).flat_map(|_| frame(kind::DATA, 0, stream, b"message")).collect();
+            (0..20).for_each(|_| raw.send(&few));
+        } else {
+            raw.data(stream, "", false);
+            raw.data(stream, "hello", true);
+        }
+    }));
+    // Of a client that takes nothing.
+    let mut blocked = Raw::client_with(before.web, &[(4, 0)]);
+    let many = [(":method", "GET"), (":scheme", "http"), (":path", "/many"), (":authority", "shop.example")];
+    blocked.headers(1, &many, true);
+    let _ = blocked.find(|frame| frame.kind == kind::HEADERS).unwrap();
+    // More than a hundred, each with a frame of nothing.
+    for nth in 0..120 {
+        assert_eq!(before.get().text(), "hello", "{nth}");
+    }
+    blocked.window(0, 1_000_000);
+    blocked.window(1, 1_000_000);
+    let mut came = 0;
+    while came < 140_000 {
+        let frame = blocked.find(|frame| frame.kind != kind::SETTINGS).unwrap();
+        assert_eq!(frame.kind, kind::DATA, "{frame:?}");
+        came += frame.payload.len();
+    }
+    assert_eq!(before.endpoint.connections(), 1);
 }
 
 #[test]

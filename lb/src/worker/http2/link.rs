@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http1::wire::{Io, Wire};
-use crate::http2::frames::{Counts, Frames};
+use crate::http2::frames::{Counts, Frames, Strained};
 
 /// Both directions of a connection.
 pub(super) struct Link<'c, S> {
@@ -19,7 +19,7 @@ pub(super) struct Link<'c, S> {
 
 /// What went over a connection.
 pub(super) struct Traffic {
-    incoming: Frames,
+    incoming: Strained,
     outgoing: Frames,
     since: Passed,
 }
@@ -37,7 +37,7 @@ pub(super) struct Passed {
 
 impl Traffic {
     pub(super) fn new() -> Self {
-        Self { incoming: Frames::of_client(), outgoing: Frames::of_server(), since: Passed::default() }
+        Self { incoming: Strained::new(Frames::of_client()), outgoing: Frames::of_server(), since: Passed::default() }
     }
 
     pub(super) fn take(&mut self) -> Passed {
@@ -48,19 +48,21 @@ impl Traffic {
 impl<S: Io> AsyncRead for Link<'_, S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { wire, traffic } = self.get_mut();
-        let before = into.filled().len();
-        if wire.inbox.is_empty() {
-            ready!(Pin::new(&mut wire.io).poll_read(cx, into))?;
-        } else {
-            let count = wire.inbox.len().min(into.remaining());
-            into.put_slice(&wire.inbox.as_slice()[..count]);
-            wire.inbox.consume(count);
-        }
         let Traffic { incoming, since, .. } = &mut *traffic.borrow_mut();
-        let came = &into.filled()[before..];
-        since.received += came.len() as u64;
-        incoming.count(came, &mut since.frames_received);
-        Poll::Ready(Ok(()))
+        let received = &mut since.received;
+        let read = |context: &mut Context<'_>, into: &mut ReadBuf<'_>| {
+            let before = into.filled().len();
+            if wire.inbox.is_empty() {
+                ready!(Pin::new(&mut wire.io).poll_read(context, into))?;
+            } else {
+                let count = wire.inbox.len().min(into.remaining());
+                into.put_slice(&wire.inbox.as_slice()[..count]);
+                wire.inbox.consume(count);
+            }
+            *received += (into.filled().len() - before) as u64;
+            Poll::Ready(Ok(()))
+        };
+        incoming.poll_read(read, cx, into, &mut since.frames_received)
     }
 }
 
