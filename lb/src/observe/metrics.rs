@@ -65,7 +65,7 @@ impl Metrics {
     pub fn render(&self) -> Result<String, prometheus::Error> {
         let mut text = TextEncoder::new().encode_to_string(&self.registry.gather())?;
         for family in self.process.collect().into_iter().chain(self.snapshot.collect()) {
-            text.push_str(&family);
+            family.write(&mut text);
         }
         Ok(text)
     }

@@ -174,7 +174,9 @@ impl SnapshotCollector {
                 let labels = [name, &address, zone];
                 up.count(&labels, u64::from(member.status == Status::Healthy));
                 weight.count(&labels, member.weight.get().into());
-                share.add(&labels, f64::from(member.weight.get()) * f64::from(member.permille) / 1000.0);
+                if member.permille != 1000 {
+                    share.add(&labels, f64::from(member.weight.get()) * f64::from(member.permille) / 1000.0);
+                }
                 state.count(&[name, &address, zone, member.status.as_str()], 1);
                 if let Some(&at) = times.get(&member.key) {
                     since.add(&labels, at);
@@ -214,8 +216,8 @@ fn upstream(clusters: &[Arc<Cluster>], crowded: &[bool], families: &mut Vec<Fami
         let [cluster, endpoint, zone] = group.labels();
         for (at, class) in CLASSES.into_iter().take(5).enumerate() {
             let count = group.sum(|load| &load.answers[at]);
-            // Of these two, rates are compared: they start at 0.
-            if count > 0 || ["2xx", "5xx"].contains(&class) {
+            // Most endpoints never answer in most ways: a series for each would be most of a scrape.
+            if count > 0 || class == "2xx" {
                 answers.count(&[cluster, endpoint, zone, class], count);
             }
         }
@@ -226,7 +228,6 @@ fn upstream(clusters: &[Arc<Cluster>], crowded: &[bool], families: &mut Vec<Fami
             }
         }
         for reason in Reason::ALL {
-            // Most endpoints never fail in most ways: a series for each would be most of a scrape.
             let count = group.sum(|load| &load.failures[reason]);
             if count > 0 {
                 errors.count(&[cluster, endpoint, zone, reason.as_str()], count);

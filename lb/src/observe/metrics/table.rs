@@ -190,7 +190,7 @@ metrics! {
     ENDPOINT_WEIGHT = "weir_endpoint_weight" GAUGE ["cluster", "endpoint", "zone"]
         "The endpoint's configured share.";
     ENDPOINT_SHARE = "weir_endpoint_effective_weight" GAUGE ["cluster", "endpoint", "zone"]
-        "The share it gets now: less than configured while it ramps up or is reduced.";
+        "The share it gets now, where that is less than configured: while it ramps up or is reduced.";
     ENDPOINT_SINCE = "weir_endpoint_last_transition_timestamp_seconds" GAUGE ["cluster", "endpoint", "zone"]
         "When the endpoint's state last changed, Unix time.";
     SERIES_DROPPED = "weir_metric_series_dropped" GAUGE ["cluster"]
@@ -201,7 +201,7 @@ metrics! {
     UPSTREAM_IN_FLIGHT = "weir_upstream_requests_in_flight" GAUGE ["cluster", "endpoint", "zone"]
         "Attempts under way at the endpoint.";
     UPSTREAM_ANSWERS = "weir_upstream_answers_total" COUNTER ["cluster", "endpoint", "zone", "code_class"]
-        "Answers of the endpoint, by class of status; series but of 2xx and 5xx appear with the first.";
+        "Answers of the endpoint, by class of status; series but of 2xx appear with the first.";
     UPSTREAM_ERRORS = "weir_upstream_errors_total" COUNTER ["cluster", "endpoint", "zone", "reason"]
         "Attempts that failed without a whole answer, by reason; series appear with the first failure.";
     UPSTREAM_ATTEMPTS = "weir_upstream_attempts_total" COUNTER ["cluster", "endpoint", "zone", "class"]
