@@ -27,7 +27,10 @@ fn the_dashboards_are_made_of_their_sources() {
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             std::fs::write(root().join(&path), &made).unwrap();
         }
-        assert!(Path::new(&root().join(&path)).exists() && read(&path) == made, "{path}: UPDATE_EXPECT=1 writes it anew");
+        assert!(
+            Path::new(&root().join(&path)).exists() && read(&path) == made,
+            "{path}: UPDATE_EXPECT=1 writes it anew"
+        );
     }
 }
 

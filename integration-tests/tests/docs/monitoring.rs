@@ -73,8 +73,9 @@ fn every_alert_says_what_to_do_and_for_whom() {
         let annotations = &alert["annotations"];
         assert!(!text(annotations, "summary").is_empty() && text(annotations, "action").ends_with('.'), "{name}");
         assert_eq!(text(annotations, "runbook_url"), format!("{RUNBOOK}#{}", name.to_lowercase()), "{name}");
-        let (_, section) =
-            page.split_once(&format!("\n### {name}\n")).unwrap_or_else(|| panic!("docs/alerts.md has no section {name}"));
+        let (_, section) = page
+            .split_once(&format!("\n### {name}\n"))
+            .unwrap_or_else(|| panic!("docs/alerts.md has no section {name}"));
         let section = section.split("\n### ").next().unwrap_or_default();
         for part in ["**Means.** ", "**Look.** ", "**Do.** "] {
             assert!(section.contains(part), "docs/alerts.md: {name} has no {part}");
@@ -96,7 +97,9 @@ fn the_runbook_names_commands_that_exist() {
             let output = Command::new(binary()).args(verbs).arg("--help").output().unwrap();
             output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
         };
-        let verbs = words.iter().take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with("--"));
+        let verbs = words
+            .iter()
+            .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with("--"));
         let verbs: Vec<&str> = verbs.copied().collect();
         // The last of them may be a name: `weir drain zone ZONE`.
         let said = (1..=verbs.len()).rev().find_map(|n| help(&verbs[..n]));

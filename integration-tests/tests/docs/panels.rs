@@ -130,7 +130,9 @@ fn options(source: &Value) -> Value {
         "bargauge" => json!({
             "reduceOptions": reduce, "orientation": "horizontal", "displayMode": "basic", "valueMode": "color", "showUnfilled": true
         }),
-        "table" => json!({"showHeader": true, "cellHeight": "sm", "footer": {"show": false, "reducer": ["sum"], "fields": ""}}),
+        "table" => {
+            json!({"showHeader": true, "cellHeight": "sm", "footer": {"show": false, "reducer": ["sum"], "fields": ""}})
+        }
         "state-timeline" => json!({
             "mergeValues": true, "showValue": "never", "rowHeight": 0.9, "alignValue": "left",
             "legend": {"displayMode": "list", "placement": "bottom", "showLegend": true},
@@ -159,8 +161,14 @@ fn overrides(source: &Value) -> Vec<Value> {
     match source["palette"].as_str() {
         None => {}
         Some("status") => {
-            let colors =
-                [("1xx", "#808080"), ("2xx", "green"), ("3xx", "blue"), ("4xx", "yellow"), ("5xx", "red"), ("none", "purple")];
+            let colors = [
+                ("1xx", "#808080"),
+                ("2xx", "green"),
+                ("3xx", "blue"),
+                ("4xx", "yellow"),
+                ("5xx", "red"),
+                ("none", "purple"),
+            ];
             rules.extend(colors.map(|(class, color)| rule("byName", class, paint(color))));
         }
         Some("verdict") => rules.extend([
@@ -194,7 +202,9 @@ fn overrides(source: &Value) -> Vec<Value> {
         let (_, column) = pairs(source, "columns").next().expect("the first column has the link");
         let url = match to {
             "runbook" => "${runbook}".to_owned(),
-            board => format!("/d/weir-{board}?${{__url_time_range}}&var-datasource=${{datasource}}&var-{board}=${{__value.text}}"),
+            board => format!(
+                "/d/weir-{board}?${{__url_time_range}}&var-datasource=${{datasource}}&var-{board}=${{__value.text}}"
+            ),
         };
         let link = json!([{"id": "links", "value": [{"title": format!("to the {to}"), "url": url}]}]);
         rules.push(rule("byName", column.as_str().expect("a column has a name"), link));

@@ -22,6 +22,8 @@ use weir_integration_tests::{place, wait};
 
 /// What has no series before something fails. The test makes it fail, and then they are there.
 const ONLY_IN_TROUBLE: [&str; 2] = ["weir_upstream_errors_total", "weir_zone_endpoints{state=~\"unhealthy|ejected\"}"];
+/// What Prometheus shows to be let in.
+const TOKEN: &str = "a-token-that-may-only-read";
 /// What this scene has none of.
 const NOT_HERE: [&str; 1] = ["weir_grpc_calls_total"];
 
@@ -95,11 +97,16 @@ releases:
         Authority::new().issue_as(&["shop.example"], Kind::Ecdsa, tomorrow).write(folder.path(), "a");
         std::fs::write(folder.path().join("v2.yaml"), format!("- {}\n", at(&versions[1]))).unwrap();
         let config = folder.path().join("weir.yaml");
+        std::fs::write(folder.path().join("read.token"), TOKEN).unwrap();
         let mut weir = Weir::spawn_at(folder, &config, &yaml);
         weir.wait_ready();
+        let yaml = format!("admin: {{bind: {}, read_token_file: read.token}}\n{yaml}", weir.admin());
+        std::fs::write(weir.config(), &yaml).unwrap();
+        let _ = weir.wait_event("config_applied", 1);
         let load = Pace::start(web, 40, |nth| {
             let path = if nth % 2 == 0 { "/orders" } else { "/" };
-            format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\nX-Id: {nth}\r\nX-User-Id: u{}\r\n\r\n", nth % 23).into_bytes()
+            format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\nX-Id: {nth}\r\nX-User-Id: u{}\r\n\r\n", nth % 23)
+                .into_bytes()
         });
         Self { weir, shop, _versions: versions, load, yaml }
     }
@@ -119,8 +126,8 @@ impl Watch {
         let (prometheus, alertmanager) = (place::address(), place::address());
         let pager = Backend::scripted(|peer, _| peer.send(ok("heard")));
         let waits = [("group_wait", "0s"), ("group_interval", "1s")];
-        let config = hurried("alertmanager/alertmanager.yml", &waits)
-            .replace("127.0.0.1:9099", &pager.address().to_string());
+        let config =
+            hurried("alertmanager/alertmanager.yml", &waits).replace("127.0.0.1:9099", &pager.address().to_string());
         let second = Daemon::start(
             "prometheus-alertmanager",
             &[
@@ -134,6 +141,10 @@ impl Watch {
         );
         let waits = [("scrape_interval", "1s"), ("evaluation_interval", "1s")];
         let config = hurried("prometheus/prometheus.yml", &waits)
+            .replace(
+                "# authorization: {credentials_file: /etc/prometheus/weir.token}",
+                "authorization: {credentials_file: weir.token}",
+            )
             .replace("127.0.0.1:9900", &weir.admin().to_string())
             .replace("127.0.0.1:9093", &alertmanager.to_string());
         let rules = ["weir.rules.yml", "weir.slo.rules.yml"]
@@ -146,7 +157,7 @@ impl Watch {
                 "--log.level=warn",
                 &format!("--web.listen-address={prometheus}"),
             ],
-            &[("prometheus.yml", &config), (rules[0].0, &rules[0].1), (rules[1].0, &rules[1].1)],
+            &[("prometheus.yml", &config), (rules[0].0, &rules[0].1), (rules[1].0, &rules[1].1), ("weir.token", TOKEN)],
             &[prometheus],
         );
         Self { prometheus, alertmanager, pager, _daemons: [first, second] }
@@ -206,7 +217,8 @@ fn of_dashboards() -> Vec<String> {
         }
         for variable in array(&board["templating"]["list"]) {
             // `label_values(METRIC, LABEL)`
-            let Some(inside) = variable["definition"].as_str().and_then(|query| query.strip_prefix("label_values(")) else {
+            let Some(inside) = variable["definition"].as_str().and_then(|query| query.strip_prefix("label_values("))
+            else {
                 continue;
             };
             let (metric, label) = inside.trim_end_matches(')').rsplit_once(", ").unwrap();
@@ -289,7 +301,7 @@ fn dashboards_find_data_and_alerts_find_people() {
     watch.wait_alert("WeirEndpointEjected", ("cluster", "shop"), "active");
     scene.weir.replace("listeners: 7\n");
     watch.wait_alert("WeirConfigRefused", ("severity", "warning"), "active");
-    scene.weir.replace(&scene.yaml);
+    std::fs::write(scene.weir.config(), &scene.yaml).unwrap();
     scene.shop.iter_mut().for_each(Replica::kill);
     watch.wait_alert("WeirClusterDown", ("cluster", "shop"), "active");
     watch.wait_alert("WeirZoneDown", ("zone", "az-b"), "suppressed");
@@ -308,7 +320,8 @@ fn dashboards_find_data_and_alerts_find_people() {
 
     // Each rule could be evaluated all the time, texts of alerts included.
     let rules = Watch::get(watch.prometheus, "/api/v1/rules");
-    for rule in rules["data"]["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()) {
+    for rule in rules["data"]["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap())
+    {
         assert_eq!(rule["health"], "ok", "{rule}");
         for alert in rule["alerts"].as_array().into_iter().flatten() {
             let texts = alert["annotations"].to_string();
