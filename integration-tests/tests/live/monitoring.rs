@@ -21,7 +21,8 @@ use weir_integration_tests::weir::Weir;
 use weir_integration_tests::{place, wait};
 
 /// What has no series before something fails. The test makes it fail, and then they are there.
-const ONLY_IN_TROUBLE: [&str; 2] = ["weir_upstream_errors_total", "weir_zone_endpoints{state=~\"unhealthy|ejected\"}"];
+const ONLY_IN_TROUBLE: [&str; 3] =
+    ["weir_upstream_errors_total", "weir_upstream_answers_total", "weir_zone_endpoints{state=~\"unhealthy|ejected\"}"];
 /// What Prometheus shows to be let in.
 const TOKEN: &str = "a-token-that-may-only-read";
 /// What this scene has none of.
@@ -285,9 +286,6 @@ fn dashboards_find_data_and_alerts_find_people() {
     assert_eq!((&alert["labels"]["cluster"], &alert["receivers"][0]["name"]), (&"shop".into(), &"apps-pager".into()));
     watch.wait_heard("apps-pager", "firing", "WeirZoneDown");
     assert!(watch.alert("WeirClusterDown", ("cluster", "shop")).is_none());
-    for query in queries.iter().filter(|query| is_one_of(query, &ONLY_IN_TROUBLE)) {
-        wait::until(&format!("data for {query}"), || (watch.found(query) > 0).then_some(()));
-    }
 
     // It comes back, and everybody hears that too.
     scene.shop[..2].iter_mut().for_each(Replica::revive);
@@ -299,6 +297,9 @@ fn dashboards_find_data_and_alerts_find_people() {
     // One fails its requests; then nobody is left, and that is the news.
     scene.shop[0].set(Mood::status(500));
     watch.wait_alert("WeirEndpointEjected", ("cluster", "shop"), "active");
+    for query in queries.iter().filter(|query| is_one_of(query, &ONLY_IN_TROUBLE)) {
+        wait::until(&format!("data for {query}"), || (watch.found(query) > 0).then_some(()));
+    }
     scene.weir.replace("listeners: 7\n");
     watch.wait_alert("WeirConfigRefused", ("severity", "warning"), "active");
     std::fs::write(scene.weir.config(), &scene.yaml).unwrap();
