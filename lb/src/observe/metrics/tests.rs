@@ -219,8 +219,12 @@ fn a_thousand_endpoints_that_fail_in_several_ways_are_still_a_scrape() {
     let Scene { snapshot, control, metrics } = scene(&text);
     for member in &snapshot.clusters[0].members {
         let load = member.load.of(0);
-        [1, 4].map(|class| load.answers[class].add(1));
-        [Class::Success, Class::Error, Class::Connect].map(|class| load.classes[class.index()].add(1));
+        for class in [1, 4] {
+            load.answers[class].add(1);
+        }
+        for class in [Class::Success, Class::Error, Class::Connect] {
+            load.classes[class.index()].add(1);
+        }
         load.failures[Reason::ConnectRefused].add(1);
         control.transition(&member.key, weir_core::endpoint::Status::Healthy, SystemTime::UNIX_EPOCH);
     }
