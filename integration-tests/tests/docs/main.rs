@@ -7,10 +7,13 @@
 #![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
 
 mod configs;
+mod dashboards;
 mod deploy;
 mod licenses;
 mod loose;
 mod markdown;
+mod monitoring;
+mod panels;
 mod session;
 mod tables;
 mod tidy;

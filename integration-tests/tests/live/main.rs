@@ -26,6 +26,7 @@ mod lasting;
 mod lifecycle;
 mod limits;
 mod profile;
+mod monitoring;
 mod proxy_protocol;
 mod release_cli;
 mod reload;
