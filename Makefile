@@ -29,13 +29,17 @@ define install
 	fi
 endef
 
-.PHONY: help build run-demo test soak lint bench bench-micro bench-compare test-packages bench-packages
+.PHONY: help build deb run-demo test soak lint bench bench-micro bench-compare test-packages bench-packages
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 build: ## the release binary, target/release/weir
 	cargo build --release --bin weir
+
+deb: build ## a Debian package, target/debian/*.deb (needs cargo-deb)
+	deploy/debian/pages target/release/weir target/pages
+	cargo deb --no-build --package weir
 
 run-demo: ## replicas, load and a balancer, to look at and to break
 	cargo run --release --bin weir -- demo
