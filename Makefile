@@ -7,7 +7,8 @@ SHELL := bash
 # What the tests and the comparison use: the program (or the file) that shows it is there, and its Debian package.
 TEST_PROGRAMS := nginx:nginx-light redis-server:redis-server redis-cli:redis-tools promtool:prometheus curl:curl systemd-analyze:systemd \
 	dnsmasq:dnsmasq-base dig:bind9-dnsutils ip:iproute2 ss:iproute2 nft:nftables openssl:openssl haproxy:haproxy \
-	/usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
+	/usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream \
+	keepalived:keepalived bird:bird2 dpkg-deb:dpkg /usr/share/doc/python3-venv:python3-venv
 BENCH_PROGRAMS := nginx:nginx-light /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream haproxy:haproxy wrk:wrk \
 	h2load:nghttp2-client openssl:openssl taskset:util-linux valgrind:valgrind
 
@@ -69,6 +70,14 @@ bench-compare: bench-packages ## CPU per request and memory beside nginx and HAP
 
 test-packages:
 	@$(call install,$(TEST_PROGRAMS))
+	@$(MAKE) --no-print-directory target/tools/installed
+
+# Linters that Debian does not have, in a directory of their own; again when their list changes.
+target/tools/installed: integration-tests/requirements.txt
+	@echo "installing $$(grep -c == $<) linters into target/tools"
+	@python3 -m venv target/tools
+	@target/tools/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 bench-packages:
 	@$(call install,$(BENCH_PROGRAMS))

@@ -79,8 +79,7 @@ struct Node {
 
 impl Node {
     fn new(segment: &mut Segment, name: &'static str, address: &str, endpoint: SocketAddr) -> Self {
-        let mut node =
-            Self { name, weir: None, host: segment.host(address), directory: tempfile::tempdir().unwrap() };
+        let mut node = Self { name, weir: None, host: segment.host(address), directory: tempfile::tempdir().unwrap() };
         // Longer than the address needs to move.
         let config = format!(
             "shutdown: {{delay: 4s, timeout: 10s}}\nlisteners: [{{name: web, bind: '0.0.0.0:80', cluster: main}}]\n\
@@ -221,9 +220,7 @@ fn a_pair_hands_its_address_over() {
         _ => None,
     };
     let mut old = wait::until("one host, and one alone, to have the address", || holder(&nodes));
-    wait::until_true("an answer", || {
-        segment.switch().act(move || ask(web)).join().expect("a client does not panic")
-    });
+    wait::until_true("an answer", || segment.switch().act(move || ask(web)).join().expect("a client does not panic"));
 
     // Killed: the other has it in a second. (Up to three tries: this machine may be busy elsewhere.)
     let mut best = Duration::MAX;
