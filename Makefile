@@ -39,7 +39,7 @@ build: ## the release binary, target/release/weir
 	cargo build --release --bin weir
 
 deb: build ## a Debian package, target/debian/*.deb (needs cargo-deb)
-	deploy/debian/pages target/release/weir target/pages
+	deploy/debian/pages target/release/weir target/release/pages
 	cargo deb --no-build --package weir
 
 run-demo: ## replicas, load and a balancer, to look at and to break

@@ -27,7 +27,7 @@ fn sources(pattern: &str, pages: &Path) -> Vec<PathBuf> {
     if pattern == "target/release/weir" {
         return vec![binary()];
     }
-    let path = match pattern.strip_prefix("../target/pages/") {
+    let path = match pattern.strip_prefix("target/release/pages/") {
         Some(name) => pages.join(name),
         None => root().join("lb").join(pattern),
     };
