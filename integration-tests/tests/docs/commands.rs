@@ -54,8 +54,8 @@ fn hold(block: &Block, line: &str) {
         }
         ("make", _) => {
             let makefile = crate::read("Makefile");
-            let known = |target: &&str| makefile.lines().any(|line| line.starts_with(&format!("{target}:")));
-            assert!(words[1..].iter().all(|target| known(&target)), "{}: {line}", block.place());
+            let known = |target: &str| makefile.lines().any(|line| line.starts_with(&format!("{target}:")));
+            assert!(words[1..].iter().all(|target| known(target)), "{}: {line}", block.place());
         }
         (program, _) => assert!(PROGRAMS.contains(&program), "{}: what is {program}?", block.place()),
     }
