@@ -4,6 +4,7 @@
 
 mod abuse;
 mod address;
+mod admin;
 mod back_pressure;
 mod balancing;
 mod breakers;
