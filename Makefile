@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 # What the tests and the comparison use: the program (or the file) that shows it is there, and its Debian package.
-TEST_PROGRAMS := nginx:nginx-light redis-server:redis-server redis-cli:redis-tools promtool:prometheus curl:curl systemd-analyze:systemd \
+TEST_PROGRAMS := nginx:nginx-light redis-server:redis-server redis-cli:redis-tools promtool:prometheus amtool:prometheus-alertmanager curl:curl systemd-analyze:systemd \
 	dnsmasq:dnsmasq-base dig:bind9-dnsutils ip:iproute2 ss:iproute2 nft:nftables openssl:openssl haproxy:haproxy \
 	/usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream \
 	keepalived:keepalived bird:bird2 dpkg-deb:dpkg /usr/share/doc/python3-venv:python3-venv

@@ -8,10 +8,13 @@
 
 mod commands;
 mod configs;
+mod dashboards;
 mod deploy;
 mod licenses;
 mod loose;
 mod markdown;
+mod monitoring;
+mod panels;
 mod session;
 mod tables;
 mod tidy;

@@ -25,6 +25,7 @@ mod health;
 mod http2;
 mod lifecycle;
 mod limits;
+mod monitoring;
 mod proxy_protocol;
 mod release_cli;
 mod reload;

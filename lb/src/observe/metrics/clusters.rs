@@ -2,37 +2,16 @@
 
 use std::sync::Arc;
 
-use prometheus::proto::MetricFamily;
 use weir_core::availability::WHOLE;
 use weir_core::load::{ClusterLoad, Count};
 use weir_core::retry::Denied;
 use weir_core::snapshot::Cluster;
 
-use super::family::Family;
+use super::family::{Family, FamilyText};
 use super::snapshot::settled;
 use super::table::{self, Metric};
 
-pub(super) const OURS: &[Metric] = &[
-    table::CLUSTER_REQUESTS,
-    table::CLUSTER_IN_FLIGHT,
-    table::CLUSTER_LATENCY,
-    table::RETRIES,
-    table::RETRIES_SAVED,
-    table::RETRIES_DENIED,
-    table::PANIC,
-    table::PANICKED,
-    table::LEVEL_LOAD,
-    table::ZONE_SHARE,
-    table::ZONE_LOCAL,
-    table::LIMIT,
-    table::LIMIT_USED,
-    table::LIMIT_REMAINING,
-    table::LIMIT_REFUSED,
-    table::WAITING,
-    table::BREAKER,
-];
-
-pub(super) fn collect(clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily>) {
+pub(super) fn collect(clusters: &[Arc<Cluster>], families: &mut Vec<FamilyText>) {
     type Pick = fn(&ClusterLoad) -> &Count;
     let counts: [(Metric, Pick); 5] = [
         (table::CLUSTER_REQUESTS, |load| &load.requests),
@@ -62,7 +41,7 @@ pub(super) fn collect(clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily
     levels(clusters, families);
 }
 
-fn levels(clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily>) {
+fn levels(clusters: &[Arc<Cluster>], families: &mut Vec<FamilyText>) {
     let mut panic = Family::new(&table::PANIC);
     let mut load = Family::new(&table::LEVEL_LOAD);
     let mut share = Family::new(&table::ZONE_SHARE);
@@ -83,7 +62,7 @@ fn levels(clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily>) {
     families.extend([panic, load, share, local].map(Family::finish));
 }
 
-fn limits(clusters: &[Arc<Cluster>], families: &mut Vec<MetricFamily>) {
+fn limits(clusters: &[Arc<Cluster>], families: &mut Vec<FamilyText>) {
     let mut most = Family::new(&table::LIMIT);
     let mut used = Family::new(&table::LIMIT_USED);
     let mut remaining = Family::new(&table::LIMIT_REMAINING);

@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use prometheus::proto::MetricFamily;
 use weir_core::rate::Limiter;
 use weir_core::snapshot::Listener;
 
-use super::family::Family;
-use super::table::{self, Metric};
+use super::family::{Family, FamilyText};
+use super::table;
 
-pub(super) const OURS: &[Metric] = &[table::RATE_LIMITED, table::RATE_DISPLACED];
-
-pub(super) fn collect(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
+pub(super) fn collect(listeners: &[Arc<Listener>], families: &mut Vec<FamilyText>) {
     let mut limited = Family::new(&table::RATE_LIMITED);
     let mut displaced = Family::new(&table::RATE_DISPLACED);
     for listener in listeners {

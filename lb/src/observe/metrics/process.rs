@@ -3,46 +3,23 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-
 use super::super::ProcessCounts;
-use super::family::{Family, describe};
+use super::family::{Family, FamilyText};
 use super::table::{self, Metric};
 
 /// Clock ticks a second in `/proc`: USER_HZ, 100 on every Linux this builds for.
 const TICKS: f64 = 100.0;
 
-const OURS: &[Metric] = &[
-    table::BUILD_INFO,
-    table::PANICS,
-    table::ACCESS_LOG_DROPPED,
-    table::CPU,
-    table::RESIDENT,
-    table::VIRTUAL,
-    table::OPEN_FDS,
-    table::MAX_FDS,
-    table::THREADS,
-    table::START_TIME,
-];
-
 pub(super) struct ProcessCollector {
     counts: Arc<ProcessCounts>,
-    descs: Vec<Desc>,
 }
 
 impl ProcessCollector {
-    pub(super) fn new(counts: Arc<ProcessCounts>) -> Result<Self, prometheus::Error> {
-        Ok(Self { counts, descs: describe(OURS)? })
-    }
-}
-
-impl Collector for ProcessCollector {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descs.iter().collect()
+    pub(super) const fn new(counts: Arc<ProcessCounts>) -> Self {
+        Self { counts }
     }
 
-    fn collect(&self) -> Vec<MetricFamily> {
+    pub(super) fn collect(&self) -> Vec<FamilyText> {
         let mut build = Family::new(&table::BUILD_INFO);
         build.add(&[env!("CARGO_PKG_VERSION"), option_env!("WEIR_REVISION").unwrap_or("unknown")], 1.0);
         let mut families = vec![build.finish()];

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use prometheus::proto::MetricFamily;
 use prometheus::{IntGaugeVec, Registry};
 use weir_core::control::ReleaseView;
 use weir_core::load::{Count, Shards};
@@ -15,30 +14,17 @@ use weir_core::release::rollout::Phase;
 use weir_core::release::{Release, Why};
 
 use super::control::opts;
-use super::family::Family;
+use super::family::{Family, FamilyText};
 use super::table::{self, Metric};
-
-pub(super) const OURS: &[Metric] = &[
-    table::RELEASE_WEIGHT,
-    table::RELEASE_REQUESTS,
-    table::RELEASE_WHY,
-    table::RELEASE_ERRORS,
-    table::RELEASE_MOVED,
-    table::RELEASE_UNATTRIBUTED,
-    table::RELEASE_DURATION,
-    table::RELEASE_COPIES,
-    table::RELEASE_COPIES_DIFFERED,
-    table::RELEASE_COPIES_DROPPED,
-];
 
 const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
 
-pub(super) fn collect(releases: &[Arc<Release>], families: &mut Vec<MetricFamily>) {
+pub(super) fn collect(releases: &[Arc<Release>], families: &mut Vec<FamilyText>) {
     versions(releases, families);
     copies(releases, families);
 }
 
-fn versions(releases: &[Arc<Release>], families: &mut Vec<MetricFamily>) {
+fn versions(releases: &[Arc<Release>], families: &mut Vec<FamilyText>) {
     let mut weight = Family::new(&table::RELEASE_WEIGHT);
     let mut requests = Family::new(&table::RELEASE_REQUESTS);
     let mut why = Family::new(&table::RELEASE_WHY);
@@ -76,7 +62,7 @@ fn shares(release: &Release) -> Vec<f64> {
     std::iter::once((stable * 1e4).round() / 1e4).chain(canaries).collect()
 }
 
-fn copies(releases: &[Arc<Release>], families: &mut Vec<MetricFamily>) {
+fn copies(releases: &[Arc<Release>], families: &mut Vec<FamilyText>) {
     let mut copies = Family::new(&table::RELEASE_COPIES);
     let mut differed = Family::new(&table::RELEASE_COPIES_DIFFERED);
     let mut dropped = Family::new(&table::RELEASE_COPIES_DROPPED);

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
 use weir_config::model::Protocol;
 use weir_core::attempt::Class;
 use weir_core::drill::{Drill, Trouble};
@@ -16,77 +14,23 @@ use weir_core::reason::Reason;
 use weir_core::snapshot::{Cluster, Listener, Member, Snapshot};
 
 use super::control::TransitionTimes;
-use super::family::{Family, describe};
+use super::family::{Family, FamilyText};
 use super::table::{self, Metric};
 use super::{ENDPOINT_SERIES_MAX, clusters, limits, releases, tls};
-
-const OURS: &[Metric] = &[
-    table::GENERATION,
-    table::LISTENER_ACCEPTED,
-    table::LISTENER_OPEN,
-    table::LISTENER_REJECTED,
-    table::LISTENER_RECEIVED,
-    table::LISTENER_SENT,
-    table::TUNNELS,
-    table::TUNNELLED,
-    table::DATAGRAMS_RECEIVED,
-    table::DATAGRAMS_SENT,
-    table::TLS_UNDER_WAY,
-    table::TLS_HANDSHAKES,
-    table::TLS_FAILURES,
-    table::CERTIFICATE_UNTIL,
-    table::RESPONSES,
-    table::REQUESTS,
-    table::CALLS,
-    table::IN_FLIGHT,
-    table::DURATION,
-    table::FIRST_BYTE,
-    table::DRILLS,
-    table::CLUSTER_STATES,
-    table::CLUSTER_ENDPOINTS,
-    table::CLUSTER_HEALTHY,
-    table::ENDPOINT_UP,
-    table::ENDPOINT_STATE,
-    table::ENDPOINT_WEIGHT,
-    table::ENDPOINT_SHARE,
-    table::ENDPOINT_SINCE,
-    table::SERIES_DROPPED,
-    table::UPSTREAM_REQUESTS,
-    table::UPSTREAM_IN_FLIGHT,
-    table::UPSTREAM_ANSWERS,
-    table::UPSTREAM_ERRORS,
-    table::UPSTREAM_ATTEMPTS,
-    table::UPSTREAM_OPEN,
-    table::UPSTREAM_CONNECTS,
-    table::UPSTREAM_REUSES,
-    table::UPSTREAM_SENT,
-    table::UPSTREAM_RECEIVED,
-];
 
 const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
 
 pub(super) struct SnapshotCollector {
     truth: Arc<ArcSwap<Snapshot>>,
     transitions_at: TransitionTimes,
-    descs: Vec<Desc>,
 }
 
 impl SnapshotCollector {
-    pub(super) fn new(
-        truth: Arc<ArcSwap<Snapshot>>,
-        transitions_at: TransitionTimes,
-    ) -> Result<Self, prometheus::Error> {
-        let ours = [OURS, limits::OURS, clusters::OURS, releases::OURS].concat();
-        Ok(Self { truth, transitions_at, descs: describe(&ours)? })
-    }
-}
-
-impl Collector for SnapshotCollector {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descs.iter().collect()
+    pub(super) const fn new(truth: Arc<ArcSwap<Snapshot>>, transitions_at: TransitionTimes) -> Self {
+        Self { truth, transitions_at }
     }
 
-    fn collect(&self) -> Vec<MetricFamily> {
+    pub(super) fn collect(&self) -> Vec<FamilyText> {
         let snapshot = self.truth.load_full();
         let mut generation = Family::new(&table::GENERATION);
         generation.count(&[], snapshot.generation);
@@ -104,7 +48,7 @@ impl Collector for SnapshotCollector {
     }
 }
 
-fn drills(drills: &[Arc<Drill>]) -> MetricFamily {
+fn drills(drills: &[Arc<Drill>]) -> FamilyText {
     let mut active = Family::new(&table::DRILLS);
     for kind in Trouble::KINDS {
         let count = drills.iter().filter(|drill| drill.trouble.as_str() == kind).count();
@@ -113,7 +57,7 @@ fn drills(drills: &[Arc<Drill>]) -> MetricFamily {
     active.finish()
 }
 
-fn listeners(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
+fn listeners(listeners: &[Arc<Listener>], families: &mut Vec<FamilyText>) {
     type Pick = fn(&ListenerLoad) -> &Count;
     let counts: [(Metric, Pick); 7] = [
         (table::LISTENER_ACCEPTED, |load| &load.accepted),
@@ -131,6 +75,13 @@ fn listeners(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
         }
         families.push(family.finish());
     }
+    let mut most = Family::new(&table::LISTENER_LIMIT);
+    for listener in listeners {
+        if let Some(limit) = listener.config.limits.connections {
+            most.count(&[listener.config.name.as_str()], limit.get().into());
+        }
+    }
+    families.push(most.finish());
     let datagrams: [(Metric, Pick); 2] = [
         (table::DATAGRAMS_RECEIVED, |load| &load.datagrams_received),
         (table::DATAGRAMS_SENT, |load| &load.datagrams_sent),
@@ -152,7 +103,7 @@ fn listeners(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
     families.push(responses.finish());
 }
 
-fn lanes(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
+fn lanes(listeners: &[Arc<Listener>], families: &mut Vec<FamilyText>) {
     let mut requests = Family::new(&table::REQUESTS);
     let mut calls = Family::new(&table::CALLS);
     let mut in_flight = Family::new(&table::IN_FLIGHT);
@@ -187,10 +138,11 @@ fn lanes(listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
 
 impl SnapshotCollector {
     /// Health and weight.
-    fn endpoints(&self, clusters: &[Arc<Cluster>], crowded: &[bool], families: &mut Vec<MetricFamily>) {
+    fn endpoints(&self, clusters: &[Arc<Cluster>], crowded: &[bool], families: &mut Vec<FamilyText>) {
         let mut states = Family::new(&table::CLUSTER_STATES);
         let mut total = Family::new(&table::CLUSTER_ENDPOINTS);
         let mut healthy = Family::new(&table::CLUSTER_HEALTHY);
+        let mut in_zone = Family::new(&table::ZONE_ENDPOINTS);
         let mut dropped = Family::new(&table::SERIES_DROPPED);
         let mut up = Family::new(&table::ENDPOINT_UP);
         let mut state = Family::new(&table::ENDPOINT_STATE);
@@ -205,6 +157,14 @@ impl SnapshotCollector {
             total.count(&[name], cluster.members.len() as u64);
             healthy.count(&[name], with(Status::Healthy));
             Status::ALL.iter().for_each(|status| states.count(&[name, status.as_str()], with(*status)));
+            for (zone, counts) in by_zone(cluster) {
+                for (status, count) in Status::ALL.into_iter().zip(counts) {
+                    // "None is well" is what is asked for; of the others there are mostly none.
+                    if count > 0 || status == Status::Healthy {
+                        in_zone.count(&[name, zone, status.as_str()], count);
+                    }
+                }
+            }
             dropped.count(&[name], if crowded { cluster.members.len() as u64 } else { 0 });
             if crowded {
                 continue;
@@ -215,20 +175,19 @@ impl SnapshotCollector {
                 up.count(&labels, u64::from(member.status == Status::Healthy));
                 weight.count(&labels, member.weight.get().into());
                 share.add(&labels, f64::from(member.weight.get()) * f64::from(member.permille) / 1000.0);
-                for status in Status::ALL {
-                    state.count(&[name, &address, zone, status.as_str()], u64::from(member.status == status));
-                }
+                state.count(&[name, &address, zone, member.status.as_str()], 1);
                 if let Some(&at) = times.get(&member.key) {
                     since.add(&labels, at);
                 }
             }
         }
-        families.extend([states, total, healthy, dropped, up, state, weight, share, since].map(Family::finish));
+        families.extend([states, total, healthy, in_zone, dropped].map(Family::finish));
+        families.extend([up, state, weight, share, since].map(Family::finish));
     }
 }
 
 /// Traffic to endpoints.
-fn upstream(clusters: &[Arc<Cluster>], crowded: &[bool], families: &mut Vec<MetricFamily>) {
+fn upstream(clusters: &[Arc<Cluster>], crowded: &[bool], families: &mut Vec<FamilyText>) {
     type Pick = fn(&EndpointLoad) -> &Count;
     let counts: [(Metric, Pick); 7] = [
         (table::UPSTREAM_REQUESTS, |load| &load.requests),
@@ -254,7 +213,11 @@ fn upstream(clusters: &[Arc<Cluster>], crowded: &[bool], families: &mut Vec<Metr
     for group in &groups {
         let [cluster, endpoint, zone] = group.labels();
         for (at, class) in CLASSES.into_iter().take(5).enumerate() {
-            answers.count(&[cluster, endpoint, zone, class], group.sum(|load| &load.answers[at]));
+            let count = group.sum(|load| &load.answers[at]);
+            // Of these two, rates are compared: they start at 0.
+            if count > 0 || ["2xx", "5xx"].contains(&class) {
+                answers.count(&[cluster, endpoint, zone, class], count);
+            }
         }
         for class in Class::ALL {
             let count = group.sum(|load| &load.classes[class.index()]);
@@ -316,6 +279,18 @@ fn crowded(clusters: &[Arc<Cluster>]) -> Vec<bool> {
         (crowded[at], room) = (false, left);
     }
     crowded
+}
+
+/// Endpoints of each zone, by state in the order of [`Status::ALL`].
+fn by_zone(cluster: &Cluster) -> BTreeMap<&str, [u64; Status::ALL.len()]> {
+    let mut zones = BTreeMap::new();
+    for member in &cluster.members {
+        let counts: &mut [u64; Status::ALL.len()] = zones.entry(zone(member)).or_default();
+        for (status, count) in Status::ALL.into_iter().zip(counts) {
+            *count += u64::from(member.status == status);
+        }
+    }
+    zones
 }
 
 fn zone(member: &Member) -> &str {

@@ -58,6 +58,8 @@ metrics! {
         "Client connections open.";
     LISTENER_REJECTED = "weir_listener_connections_rejected_total" COUNTER ["listener"]
         "Client connections closed at once because the limit was reached.";
+    LISTENER_LIMIT = "weir_listener_connections_limit" GAUGE ["listener"]
+        "The most client connections at once; no series where there is no limit.";
     LISTENER_RECEIVED = "weir_bytes_received_total" COUNTER ["listener"]
         "Bytes received from clients.";
     LISTENER_SENT = "weir_bytes_sent_total" COUNTER ["listener"]
@@ -181,10 +183,12 @@ metrics! {
         "Endpoints configured.";
     CLUSTER_HEALTHY = "weir_cluster_healthy_endpoints" GAUGE ["cluster"]
         "Endpoints known to be healthy.";
+    ZONE_ENDPOINTS = "weir_zone_endpoints" GAUGE ["cluster", "zone", "state"]
+        "Endpoints of a zone in each state; series but of healthy only while there are any.";
     ENDPOINT_UP = "weir_endpoint_up" GAUGE ["cluster", "endpoint", "zone"]
         "1 if the endpoint is known to be healthy.";
     ENDPOINT_STATE = "weir_endpoint_state" GAUGE ["cluster", "endpoint", "zone", "state"]
-        "1 for the state the endpoint is in, 0 for the others.";
+        "1, with the state the endpoint is in as label.";
     ENDPOINT_WEIGHT = "weir_endpoint_weight" GAUGE ["cluster", "endpoint", "zone"]
         "The endpoint's configured share.";
     ENDPOINT_SHARE = "weir_endpoint_effective_weight" GAUGE ["cluster", "endpoint", "zone"]
@@ -199,7 +203,7 @@ metrics! {
     UPSTREAM_IN_FLIGHT = "weir_upstream_requests_in_flight" GAUGE ["cluster", "endpoint", "zone"]
         "Attempts under way at the endpoint.";
     UPSTREAM_ANSWERS = "weir_upstream_answers_total" COUNTER ["cluster", "endpoint", "zone", "code_class"]
-        "Answers of the endpoint, by class of status.";
+        "Answers of the endpoint, by class of status; series but of 2xx and 5xx appear with the first.";
     UPSTREAM_ERRORS = "weir_upstream_errors_total" COUNTER ["cluster", "endpoint", "zone", "reason"]
         "Attempts that failed without a whole answer, by reason; series appear with the first failure.";
     UPSTREAM_ATTEMPTS = "weir_upstream_attempts_total" COUNTER ["cluster", "endpoint", "zone", "class"]

@@ -15,7 +15,7 @@ use weir_core::time::Moment;
 use super::*;
 
 const CONFIG: &str = "\
-listeners: [{name: web, bind: '127.0.0.1:80', cluster: app, rate_limit: {requests: 5}},
+listeners: [{name: web, bind: '127.0.0.1:80', cluster: app, rate_limit: {requests: 5}, limits: {connections: 9}},
             {name: names, bind: '127.0.0.1:53', protocol: udp, cluster: app}]
 clusters:
   - name: app
@@ -149,6 +149,9 @@ fn workers_counts_are_added_up() {
         "weir_endpoint_state{cluster=\"app\",endpoint=\"10.0.0.1:80\",state=\"unknown\",zone=\"az-a\"} 1",
         "weir_endpoint_up{cluster=\"app\",endpoint=\"10.0.0.1:80\",zone=\"az-a\"} 0",
         "weir_cluster_endpoints{cluster=\"app\"} 2",
+        "weir_zone_endpoints{cluster=\"app\",state=\"unknown\",zone=\"az-a\"} 2",
+        "weir_zone_endpoints{cluster=\"app\",state=\"healthy\",zone=\"az-a\"} 0",
+        "weir_listener_connections_limit{listener=\"web\"} 9",
         "weir_health_checks_total{cluster=\"app\",result=\"failed\",type=\"http\"} 0",
         "weir_health_transitions_total{cluster=\"app\",to=\"unhealthy\"} 0",
         "weir_config_reloads_total{result=\"rejected\"} 0",
@@ -199,6 +202,7 @@ fn a_crowded_cluster_is_shown_by_zone() {
     assert!(has(&text, "weir_upstream_requests_total{cluster=\"app\",endpoint=\"\",zone=\"az-b\"} 0"));
     assert!(has(&text, "weir_metric_series_dropped{cluster=\"app\"} 1002"));
     assert!(has(&text, "weir_cluster_healthy_endpoints{cluster=\"app\"} 1002"));
+    assert!(has(&text, "weir_zone_endpoints{cluster=\"app\",state=\"healthy\",zone=\"az-a\"} 1001"));
     assert!(!text.contains("weir_endpoint_up"));
 }
 
@@ -219,7 +223,7 @@ fn x6_series_have_a_budget_over_all_clusters() {
         assert!(has(&shown, &format!("weir_metric_series_dropped{{cluster=\"{name}\"}} {dropped}")), "{name}");
     }
     assert_eq!(shown.lines().filter(|line| line.starts_with("weir_endpoint_up{")).count(), 902);
-    assert!(shown.lines().count() < 30_000);
+    assert!(shown.lines().count() < 20_000, "{} lines", shown.lines().count());
     assert!(has(&shown, "weir_cluster_endpoint_states{cluster=\"a\",state=\"healthy\"} 997"));
 }
 

@@ -3,17 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use prometheus::proto::MetricFamily;
 use weir_config::model::{Certificate, Config};
 use weir_core::snapshot::Listener;
 use weir_core::tls::{Handshake, Unshaken};
 
 use super::control::unix_seconds;
-use super::family::Family;
+use super::family::{Family, FamilyText};
 use super::snapshot::settled;
 use super::table;
 
-pub(super) fn collect(config: &Config, listeners: &[Arc<Listener>], families: &mut Vec<MetricFamily>) {
+pub(super) fn collect(config: &Config, listeners: &[Arc<Listener>], families: &mut Vec<FamilyText>) {
     let mut under_way = Family::new(&table::TLS_UNDER_WAY);
     let mut handshakes = Family::new(&table::TLS_HANDSHAKES);
     let mut failures = Family::new(&table::TLS_FAILURES);
