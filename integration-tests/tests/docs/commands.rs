@@ -45,8 +45,8 @@ const PROGRAMS: [&str; 30] = [
 fn hold(block: &Block, line: &str) {
     let words: Vec<&str> = line.split_whitespace().take_while(|word| !word.starts_with(['>', '|', '#'])).collect();
     let Some((program, _)) = words.split_first() else { return };
-    // Also behind `kubectl exec … --` and `docker exec NAME`.
-    let ours = words.iter().position(|word| ["weir", "/weir", "/usr/bin/weir"].contains(word));
+    // Also behind `kubectl exec … --` and `docker exec NAME`, where a name may be ours too.
+    let ours = words.iter().rposition(|word| ["weir", "/weir", "/usr/bin/weir"].contains(word));
     match (*program, ours) {
         ("weir", _) => assert_command_exists(&words),
         ("kubectl" | "docker", Some(at)) if words[1..at].contains(&"exec") || words[1..at].contains(&"--") => {
