@@ -7,7 +7,8 @@ SHELL := bash
 # What the tests and the comparison use: the program (or the file) that shows it is there, and its Debian package.
 TEST_PROGRAMS := nginx:nginx-light redis-server:redis-server redis-cli:redis-tools promtool:prometheus amtool:prometheus-alertmanager curl:curl systemd-analyze:systemd \
 	dnsmasq:dnsmasq-base dig:bind9-dnsutils ip:iproute2 ss:iproute2 nft:nftables openssl:openssl haproxy:haproxy \
-	/usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
+	/usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream \
+	keepalived:keepalived bird:bird2 dpkg-deb:dpkg /usr/share/doc/python3-venv:python3-venv
 BENCH_PROGRAMS := nginx:nginx-light /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream haproxy:haproxy wrk:wrk \
 	h2load:nghttp2-client openssl:openssl taskset:util-linux valgrind:valgrind
 
@@ -29,13 +30,17 @@ define install
 	fi
 endef
 
-.PHONY: help build run-demo test soak lint bench bench-micro bench-compare test-packages bench-packages
+.PHONY: help build deb run-demo test soak lint bench bench-micro bench-compare test-packages bench-packages
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 build: ## the release binary, target/release/weir
 	cargo build --release --bin weir
+
+deb: build ## a Debian package, target/debian/*.deb (needs cargo-deb)
+	deploy/debian/pages target/release/weir target/release/pages
+	cargo deb --no-build --package weir
 
 run-demo: ## replicas, load and a balancer, to look at and to break
 	cargo run --release --bin weir -- demo
@@ -65,6 +70,14 @@ bench-compare: bench-packages ## CPU per request and memory beside nginx and HAP
 
 test-packages:
 	@$(call install,$(TEST_PROGRAMS))
+	@$(MAKE) --no-print-directory target/tools/installed
+
+# Linters that Debian does not have, in a directory of their own; again when their list changes.
+target/tools/installed: integration-tests/requirements.txt
+	@echo "installing $$(grep -c == $<) linters into target/tools"
+	@python3 -m venv target/tools
+	@target/tools/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 bench-packages:
 	@$(call install,$(BENCH_PROGRAMS))

@@ -12,6 +12,7 @@
 //! - [`daemon`]: any other real program, with a configuration of the test's.
 //! - [`replica`]: an endpoint whose behaviour a test switches, and that remembers what it executed.
 //! - [`netns`]: places whose network can be cut.
+//! - [`segment`]: hosts on one network, with processes of their own.
 //! - [`dns`]: a name server whose answers a test switches.
 //! - [`tls`]: authorities, a client and an endpoint that speak TLS.
 //! - [`client`]: one connection, strictly read.
@@ -37,6 +38,7 @@ pub mod pace;
 pub mod place;
 pub mod redis;
 pub mod replica;
+pub mod segment;
 pub mod tls;
 pub mod wait;
 pub mod weir;

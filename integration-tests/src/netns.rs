@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -36,13 +36,7 @@ impl Netns {
     #[must_use]
     #[allow(clippy::new_without_default, reason = "it changes the machine: no value to have by default")]
     pub fn new() -> Self {
-        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-        if *made == 0 {
-            check();
-            sweep();
-        }
-        let nth = *made;
-        *made += 1;
+        let (_turn, nth) = turn();
         let pid = std::process::id();
         // 198.18.0.0/15 is for benchmarks: no host has it. Eight addresses for each of 16 384.
         let at = ((pid % 1024) * 16 + nth % 16) * 8;
@@ -82,14 +76,9 @@ impl Netns {
     #[must_use]
     pub fn listen(&self, nth: u8) -> TcpListener {
         assert!(nth < INSIDE, "a namespace has {INSIDE} addresses");
-        let (door, address) = (Path::new("/run/netns").join(&self.name), self.at(nth + 1));
-        // A thread of its own: it moves there and does not come back, the socket does.
-        let bound = thread::spawn(move || {
-            let door = File::open(&door).expect("the namespace is there");
-            move_into_link_name_space(door.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may move there");
-            TcpListener::bind((address, 0))
-        });
-        bound.join().expect("a thread that moves").unwrap_or_else(|error| panic!("cannot bind {address}: {error}"))
+        let address = self.at(nth + 1);
+        let bound = inside(&self.name, move || TcpListener::bind((address, 0))).join();
+        bound.expect("a thread that moves").unwrap_or_else(|error| panic!("cannot bind {address}: {error}"))
     }
 
     /// Cuts the cable: packets vanish, in both directions, of connections that are open too.
@@ -135,14 +124,37 @@ impl Drop for Netns {
     }
 }
 
+/// Waits for this thread's turn to make namespaces; how many this process has made before.
+pub(crate) fn turn() -> (MutexGuard<'static, u32>, u32) {
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if *made == 0 {
+        check();
+        sweep();
+    }
+    let nth = *made;
+    *made += 1;
+    (made, nth)
+}
+
+/// Does something on a thread of its own that stands in a namespace: it moves there and does not
+/// come back, what it opened does.
+pub(crate) fn inside<T: Send + 'static>(name: &str, act: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let door = Path::new("/run/netns").join(name);
+    thread::spawn(move || {
+        let door = File::open(&door).expect("the namespace is there");
+        move_into_link_name_space(door.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may move there");
+        act()
+    })
+}
+
 /// Debian's administration tools stand where a user's PATH may not look.
-fn tool(name: &str) -> String {
+pub(crate) fn tool(name: &str) -> String {
     let places = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
     let paths = places.iter().map(|place| format!("{place}/{name}"));
     paths.into_iter().find(|path| Path::new(path).exists()).unwrap_or_else(|| name.to_owned())
 }
 
-fn ip(arguments: &[&str]) {
+pub(crate) fn ip(arguments: &[&str]) {
     run(Command::new(tool("ip")).args(arguments), "");
 }
 

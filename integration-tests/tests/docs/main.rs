@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
 
+mod commands;
 mod configs;
 mod dashboards;
 mod deploy;
