@@ -12,6 +12,7 @@ use weir_core::availability::Tier;
 use weir_core::control::Order;
 use weir_core::endpoint::Status;
 
+use super::diagnosis::NoReport;
 use super::guard::{self, Refusal};
 use super::query::{Query, Wrong};
 use super::status::Clock;
@@ -43,6 +44,7 @@ impl<E: Env> Service<E> {
         let read = matches!(head.method, Method::GET | Method::HEAD);
         match (head.uri.path(), read) {
             ("/metrics", true) => self.metrics().await,
+            ("/api/v1/doctor", true) => self.doctor().await,
             (path, true) => self.read(path, &query),
             (path, false) => self.change(&head.method, path, &query).await,
         }
@@ -106,7 +108,7 @@ impl<E: Env> Service<E> {
             }
             ("/api/v1/drills", _) => return not_allowed("GET, HEAD, POST"),
             (_, Some((_, false))) => return not_allowed("GET, HEAD, DELETE"),
-            ("/metrics", _) => return not_allowed("GET, HEAD"),
+            ("/metrics" | "/api/v1/doctor", _) => return not_allowed("GET, HEAD"),
             _ if let Some(order) = release_order(method, path, query) => order,
             _ => match self.read(path, query).status() {
                 StatusCode::NOT_FOUND => return not_found(),
@@ -172,6 +174,19 @@ impl<E: Env> Service<E> {
             Ok(Ok(text)) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
             Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
             Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
+        }
+    }
+
+    async fn doctor(&self) -> Answer {
+        match self.diagnosis.look(self.env.clone(), &self.handle).await {
+            Ok(report) => match serde_json::to_vec(&report) {
+                Ok(body) => answer(StatusCode::OK, JSON, body),
+                Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
+            },
+            Err(NoReport::Busy) => {
+                problem(StatusCode::TOO_MANY_REQUESTS, "A look is under way; ask again when it is over.", json!({}))
+            }
+            Err(NoReport::Failed(why)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &why, json!({})),
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod api;
 mod buckets;
+mod diagnosis;
 mod explain;
 mod guard;
 mod orders;
@@ -28,8 +29,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
 use crate::control::Handle;
+use crate::doctor::Began;
 use crate::env::Env;
 use crate::observe::metrics::Metrics;
+use diagnosis::Diagnosis;
 
 /// Connections served at once; for one more the oldest has to go.
 const CONNECTIONS_MAX: usize = 64;
@@ -49,13 +52,14 @@ pub struct Admin {
     handle: Handle,
     metrics: Metrics,
     address: SocketAddr,
+    began: Began,
 }
 
 impl Admin {
     /// Answers about what `handle` talks to, at `address`.
     #[must_use]
-    pub const fn new(handle: Handle, metrics: Metrics, address: SocketAddr) -> Self {
-        Self { handle, metrics, address }
+    pub fn new(handle: Handle, metrics: Metrics, address: SocketAddr) -> Self {
+        Self { handle, metrics, address, began: Began::now() }
     }
 
     /// Where it is, or will be, served.
@@ -79,13 +83,14 @@ struct Service<E: Env> {
     handle: Handle,
     metrics: Metrics,
     instance: String,
+    diagnosis: Diagnosis,
 }
 
 impl<E: Env> Service<E> {
-    fn new(env: E, Admin { handle, metrics, .. }: Admin) -> Self {
+    fn new(env: E, Admin { handle, metrics, began, .. }: Admin) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let instance = format!("{}:{}", host.trim(), std::process::id());
-        Self { env, handle, metrics, instance }
+        Self { env, handle, metrics, instance, diagnosis: Diagnosis::new(began) }
     }
 
     async fn accept(self: Rc<Self>, listener: E::Listener) {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
@@ -164,6 +164,12 @@ impl Handle {
     #[must_use]
     pub fn started(&self) -> SystemTime {
         self.shared.started
+    }
+
+    /// How late the control thread woke up, the worst of the last 10 to 20 seconds.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        self.shared.metrics.lag()
     }
 
     /// The way of the request that was told this name in `X-Weir-Decision`, if it is still kept.

@@ -141,6 +141,12 @@ impl ControlMetrics {
         self.lag.set(lag.as_secs_f64());
     }
 
+    /// How late the control thread ran, as last shown.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        Duration::try_from_secs_f64(self.lag.get()).unwrap_or_default()
+    }
+
     /// Every series of `next`'s clusters exists from now on; those of clusters only `previous`
     /// had are gone.
     pub fn adopt(&self, previous: Option<&Config>, next: &Config) {

@@ -1,0 +1,1 @@
+//! Each fault has its finding, and a healthy host has none.
