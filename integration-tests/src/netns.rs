@@ -75,15 +75,42 @@ impl Netns {
     /// When there is no such address, or the system does not let us.
     #[must_use]
     pub fn listen(&self, nth: u8) -> TcpListener {
+        let address = self.address(nth);
+        let bound = self.inside(move || TcpListener::bind((address, 0)));
+        bound.unwrap_or_else(|error| panic!("cannot bind {address}: {error}"))
+    }
+
+    /// Address `nth` of five in there, from 0.
+    ///
+    /// # Panics
+    /// When there is no such address.
+    #[must_use]
+    pub fn address(&self, nth: u8) -> IpAddr {
         assert!(nth < INSIDE, "a namespace has {INSIDE} addresses");
-        let (door, address) = (Path::new("/run/netns").join(&self.name), self.at(nth + 1));
-        // A thread of its own: it moves there and does not come back, the socket does.
-        let bound = thread::spawn(move || {
+        self.at(nth + 1)
+    }
+
+    /// Does something in there. What it opens stays there.
+    ///
+    /// # Panics
+    /// When the system does not let us, or it panics.
+    pub fn inside<T: Send + 'static>(&self, does: impl FnOnce() -> T + Send + 'static) -> T {
+        let door = Path::new("/run/netns").join(&self.name);
+        // A thread of its own: it moves there and does not come back.
+        let moved = thread::spawn(move || {
             let door = File::open(&door).expect("the namespace is there");
             move_into_link_name_space(door.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may move there");
-            TcpListener::bind((address, 0))
+            does()
         });
-        bound.join().expect("a thread that moves").unwrap_or_else(|error| panic!("cannot bind {address}: {error}"))
+        moved.join().expect("a thread that moves")
+    }
+
+    /// A program that runs in there.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(tool("ip"));
+        command.args(["netns", "exec", &self.name]).arg(program.as_ref());
+        command
     }
 
     /// Cuts the cable: packets vanish, in both directions, of connections that are open too.

@@ -12,6 +12,7 @@ mod limits;
 mod process;
 mod releases;
 mod snapshot;
+mod sockets;
 pub mod table;
 mod tls;
 
@@ -49,6 +50,7 @@ impl Metrics {
         counts: Arc<ProcessCounts>,
     ) -> Result<Self, prometheus::Error> {
         control.register(&registry)?;
+        registry.register(Box::new(sockets::SocketCollector::new(Arc::clone(&truth))?))?;
         registry.register(Box::new(snapshot::SnapshotCollector::new(truth, control.transitions_at())?))?;
         registry.register(Box::new(process::ProcessCollector::new(counts)?))?;
         Ok(Self { registry })

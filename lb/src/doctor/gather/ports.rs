@@ -20,7 +20,8 @@ use crate::process::ports::{self, Kind};
 /// of them, its number.
 pub(super) fn wanted<E: Env>(env: &E, config: &Config, file: &Path) -> (Vec<Port>, Option<u32>) {
     let mut pid = None;
-    let mut judge = |taken: Option<Owner>| match taken {
+    // Whose a socket is, is hidden from who is neither its owner nor root.
+    let mut judge = |taken: Option<Owner>| match taken.or_else(|| owners::running(file)) {
         Some(owner) if owner.runs(file) => {
             pid = Some(owner.pid);
             Bind::Ours
