@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 use socket2::{Domain, Type};
 use weir_integration_tests::dnsmasq::Dnsmasq;
@@ -134,7 +134,7 @@ fn faults_of_ports_endpoints_and_sockets_are_told_apart() {
 
     let taken = netns.listen(1);
     let well = replica(&netns, "well", Mood::Well);
-    let hanging = replica(&netns, "hanging", Mood::HangAfterRequest);
+    let hanging = replica(&netns, "hanging", Mood::HangAfterAccept);
     let filtered = netns.listen(2).local_addr().unwrap();
     netns.cut_off(filtered);
     let refusing = netns.listen(0).local_addr().unwrap();
@@ -185,7 +185,7 @@ fn faults_of_ports_endpoints_and_sockets_are_told_apart() {
     expect(
         &mut found,
         "hangs",
-        &[&hanging.address().to_string(), "never answers"],
+        &[&hanging.address().to_string(), "never an answer"],
         "no answer in time",
         "health check",
     );
@@ -279,13 +279,18 @@ fn a_running_instance_looks_at_itself_and_is_known_from_beside_it() {
     assert!(itself["facts"]["clock"]["step_seconds"].as_f64().unwrap().abs() < 0.5);
 
     // Nearly all its descriptors are in use.
-    let open = fs::read_dir(format!("/proc/{}/fd", live.weir.pid())).unwrap().count() as u64;
+    let _clients: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(live.web).unwrap()).collect();
+    let files = || fs::read_dir(format!("/proc/{}/fd", live.weir.pid())).unwrap().count() as u64;
+    wait::until_true("clients that are let in", || files() > 60);
+    let open = files();
     let pid = Pid::from_raw(live.weir.pid().try_into().unwrap());
-    let limit = Rlimit { current: Some(open + open / 6), maximum: Some(1 << 16) };
-    prlimit(pid, Resource::Nofile, limit).unwrap();
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(open + open / 6), maximum }).unwrap();
     let output = live.weir.command(&["doctor"]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("weir has ") && said.contains("files open, of"), "{said}");
+
+    prlimit(pid, Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
 
     // What TCP measured is there for the endpoint.
     let client = weir_integration_tests::client::RawClient::once(live.web, &weir_integration_tests::client::get("/"));

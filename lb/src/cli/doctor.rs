@@ -7,7 +7,7 @@ use clap::Args;
 use tokio::runtime::{Builder, LocalOptions};
 
 use super::client::{Client, ClientError};
-use super::paint::{Paint, harmless};
+use super::paint::{Paint, harmless, width, wrapped};
 use super::{Format, Instance, emit, failed};
 use crate::cli::check::style_of;
 use crate::control::source::Source;
@@ -47,7 +47,7 @@ impl Doctor {
                 Ok(text) => text + "\n",
                 Err(error) => return failed(&error.to_string()),
             },
-            Format::Text => render(&report, self.verbose, Paint::for_stdout()),
+            Format::Text => render(&report, self.verbose, width(), Paint::for_stdout()),
         };
         let ill = report.count(Severity::Bad) > 0 || (self.strict && !report.findings.is_empty());
         match emit(&text) {
@@ -77,7 +77,7 @@ fn ask(instance: &Instance) -> Result<Report, ClientError> {
 }
 
 /// The report for people: findings by area, worst first.
-fn render(report: &Report, verbose: bool, paint: Paint) -> String {
+fn render(report: &Report, verbose: bool, width: Option<usize>, paint: Paint) -> String {
     let mut text = String::new();
     let mut area = "";
     for finding in &report.findings {
@@ -85,7 +85,7 @@ fn render(report: &Report, verbose: bool, paint: Paint) -> String {
             area = &finding.area;
             text += &format!("{}\n", paint.bold(&harmless(area)));
         }
-        text += &one(finding, paint);
+        text += &one(finding, width, paint);
     }
     if verbose || report.findings.is_empty() {
         let lines = report.looked_at.iter().map(|line| format!("  {}\n", paint.dim(&harmless(line))));
@@ -94,14 +94,14 @@ fn render(report: &Report, verbose: bool, paint: Paint) -> String {
     text + &verdict(report, paint)
 }
 
-fn one(finding: &Finding, paint: Paint) -> String {
+fn one(finding: &Finding, width: Option<usize>, paint: Paint) -> String {
     let mark = match finding.severity {
         Severity::Bad => paint.bad("✗"),
         Severity::Warning => paint.state("warn", "!"),
     };
-    let mut text = format!("  {mark} {}\n", paint.bold(&harmless(&finding.cause)));
+    let mut text = format!("  {mark} {}\n", paint.bold(&wrapped(&harmless(&finding.cause), 4, width)));
     for (name, says) in [("seen", &finding.evidence), ("effect", &finding.effect), ("fix", &finding.fix)] {
-        text += &format!("      {} {}\n", paint.dim(&format!("{name:<7}")), harmless(says));
+        text += &format!("      {} {}\n", paint.dim(&format!("{name:<7}")), wrapped(&harmless(says), 14, width));
     }
     text
 }
@@ -148,7 +148,7 @@ mod tests {
             took_ms: 1500.0,
             facts: serde_json::Value::Null,
         };
-        let text = render(&report, true, Paint::plain());
+        let text = render(&report, true, None, Paint::plain());
         assert_eq!(
             text,
             "ports\n  ✗ nginx has it\n      seen    this was seen\n      effect  this comes of it\n      fix     `mend it`\n\
@@ -158,7 +158,7 @@ mod tests {
         );
         let well = Report { findings: Vec::new(), ..report };
         assert_eq!(
-            render(&well, false, Paint::plain()),
+            render(&well, false, None, Paint::plain()),
             "looked at\n  ports      1 wanted\nall is well (looked for 1.5 s)\n"
         );
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use weir_core::reason::Reason;
 
-use super::paint::Paint;
+use super::paint::{Paint, width, wrapped};
 use super::table::{Cell, Table};
 use super::{Format, emit, usage};
 
@@ -34,7 +34,7 @@ impl ExplainError {
         let wanted = word.trim().to_ascii_lowercase().replace(['-', ' '], "_");
         match Reason::ALL.into_iter().find(|reason| reason.as_str() == wanted) {
             Some(reason) => emit(&match self.format {
-                Format::Text => page(reason, paint),
+                Format::Text => page(reason, width(), paint),
                 Format::Json => format!("{:#}\n", told(reason)),
             }),
             None => {
@@ -61,10 +61,12 @@ fn list(paint: Paint) -> String {
     table.render("", paint)
 }
 
-fn page(reason: Reason, paint: Paint) -> String {
+fn page(reason: Reason, width: Option<usize>, paint: Paint) -> String {
     let (meaning, advice) = (reason.meaning(), reason.advice());
     let mut text = format!("{}  {}\n", paint.bold(meaning.name), status(meaning.status));
-    let mut line = |name: &str, says: &str| text += &format!("  {} {says}\n", paint.dim(&format!("{name:<9}")));
+    let mut line = |name: &str, says: &str| {
+        text += &format!("  {} {}\n", paint.dim(&format!("{name:<9}")), wrapped(says, 12, width));
+    };
     line("meaning", meaning.help);
     line("whose", advice.whose.words());
     line("look at", advice.look);
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_page_has_every_part() {
-        let text = page(Reason::ConnectRefused, Paint::plain());
+        let text = page(Reason::ConnectRefused, None, Paint::plain());
         for part in ["connect_refused  503", "meaning", "whose", "look at", "settings", "do "] {
             assert!(text.contains(part), "{part}: {text}");
         }

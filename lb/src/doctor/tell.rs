@@ -169,7 +169,7 @@ pub(super) fn summary(facts: &Facts) -> Vec<String> {
         let slowest = facts.names.iter().map(|name| name.answer.took).max().unwrap_or_default();
         line(
             "dns",
-            format!("{} names, {} servers, slowest look {:.1} ms", facts.names.len(), servers.len(), millis(slowest)),
+            format!("names: {}, servers: {}, slowest look {:.1} ms", facts.names.len(), servers.len(), millis(slowest)),
         );
     }
     let dials: Vec<Duration> =
@@ -189,7 +189,7 @@ pub(super) fn summary(facts: &Facts) -> Vec<String> {
         }
     }
     if let Some(files) = facts.host.files {
-        let open = files.open.map_or_else(|| "none of".to_owned(), |open| format!("{open} of"));
+        let open = files.open.map_or_else(|| "at most".to_owned(), |open| format!("{open} of"));
         let ports = facts
             .host
             .local_ports

@@ -17,7 +17,7 @@ const ENDPOINTS: Area = Area("endpoints");
 struct Wrong {
     severity: Severity,
     code: &'static str,
-    /// Goes after the endpoints: `refuses the connection`.
+    /// Goes after the endpoints: `connection refused`.
     what: String,
     evidence: String,
     /// `HOST`, `PORT` and `ADDRESS` stand for the first endpoint's.
@@ -88,7 +88,7 @@ fn one(
     let effect = match severity {
         Severity::Warning => "under load it will be too late: time-outs, then ejections".to_owned(),
         Severity::Bad if addresses.len() == all => format!("cluster {cluster} has nobody else: its requests fail"),
-        Severity::Bad => format!("{of} take no traffic; the others take their share"),
+        Severity::Bad => format!("{of} get no traffic; the others take their share"),
     };
     let says = Says { cause: format!("{which}: {what}"), evidence, effect, fix };
     ENDPOINTS.finding(severity, code, says)
@@ -116,7 +116,7 @@ fn wrong(endpoint: &Endpoint) -> Option<Wrong> {
     slow.map(|(what, took, limit)| Wrong {
         severity: Severity::Warning,
         code: "slow",
-        what: format!("its {what} is near its time-out"),
+        what: format!("{what} near its time-out"),
         evidence: format!("{} of the {} that it may take", shown(took), shown(limit)),
         fix: "look at the load of the endpoint and at the way there (`ping HOST`), or allow more: `connect: {timeout: ...}`, \
               `timeout` of the health check"
@@ -129,52 +129,52 @@ fn undialled(step: &Step<Unconnected>, why: Unconnected) -> Wrong {
     let (code, what, evidence, fix) = match why {
         Unconnected::Refused => (
             "refused",
-            "refuses the connection: nothing listens there",
+            "connection refused: nothing listens there",
             format!("`connection refused` after {after}: the host is up and answers"),
             "start the service, or correct the address; on that host `ss -ltnp 'sport = :PORT'` shows who listens, and on \
              which address",
         ),
         Unconnected::TimedOut => (
             "filtered",
-            "does not answer to a dial: a packet filter drops it, or its host is down",
+            "no answer to a dial: a packet filter drops it, or the host is down",
             format!("neither accepted nor refused within {after} (`connect: {{timeout: ...}}`): no packet came back"),
             "`ping HOST` (is the host up?), `mtr -n -T -P PORT HOST` (where do packets end?); then the security group, or \
              `nft list ruleset | grep drop` on both hosts",
         ),
         Unconnected::Reset => (
             "reset",
-            "takes the connection back at once",
+            "connection reset at once",
             format!("reset after {after}"),
             "something between resets it (`reject with tcp reset`, a proxy without a backend): `mtr -n -T -P PORT HOST`",
         ),
         Unconnected::Busy => (
             "busy",
-            "has its queue of waiting connections full",
+            "queue of waiting connections full",
             format!("the system says so after {after}"),
             "its process does not accept: restart it if it hangs, or give it a longer `listen` backlog",
         ),
         Unconnected::Unreachable => (
             "unreachable",
-            "cannot be reached: there is no way there",
+            "no way there: the host or the network is down",
             format!("`no route to host`, or the network is down, after {after}"),
             "`ip route get HOST`; is the host up, and on this network (`ip neigh show HOST`)?",
         ),
         Unconnected::Local => (
             "dial_local",
-            "cannot be dialled: this host has no descriptor or local port left",
+            "not dialled: this host has no descriptor or local port left",
             format!("the system says so after {after}"),
             "`ls /proc/$(pidof weir)/fd | wc -l` against `ulimit -n`; `ss -tan | grep -c ADDRESS` against \
              `sysctl net.ipv4.ip_local_port_range`",
         ),
         Unconnected::Forbidden => (
             "forbidden",
-            "may not be dialled: this host forbids it",
+            "not dialled: this host forbids it",
             format!("`operation not permitted` or `permission denied` after {after}"),
             "`nft list ruleset` (chains of `hook output`), SELinux (`ausearch -m avc -ts recent`); of a Unix socket: its rights",
         ),
         Unconnected::Unexpected => (
             "dial_failed",
-            "cannot be dialled from here",
+            "no dial possible from here",
             format!(
                 "the system says that it cannot be done, after {after}: no such address family, or none of our own fits"
             ),
@@ -190,47 +190,47 @@ fn untrusted(endpoint: &Endpoint, step: &Step<(Untrusted, String)>, why: Untrust
     let look = format!("`openssl s_client -connect ADDRESS{name} </dev/null`");
     let (what, fix) = match why {
         Untrusted::Expired => (
-            "its certificate has expired".to_owned(),
+            "certificate expired".to_owned(),
             format!(
                 "renew it at the endpoint: {look} `| openssl x509 -noout -dates`; if it is good, is this host's clock right?"
             ),
         ),
         Untrusted::NotYetValid => (
-            "its certificate is not valid yet".to_owned(),
+            "certificate not valid yet".to_owned(),
             format!("is this host's clock right (`timedatectl`)? Else: {look} `| openssl x509 -noout -dates`"),
         ),
         Untrusted::UnknownAuthority => (
-            "nobody we trust vouches for its certificate".to_owned(),
+            "certificate that nobody we trust vouches for".to_owned(),
             format!(
                 "`tls: {{ca: FILE}}` of cluster {cluster}, with its authority; does it send the whole chain? {look}"
             ),
         ),
         Untrusted::NameMismatch => (
-            "its certificate is for another name than the one asked for".to_owned(),
+            "certificate for another name than the one asked for".to_owned(),
             format!(
                 "`tls: {{server_name: NAME}}` of cluster {cluster}, with a name of the certificate; or a certificate with the name asked for"
             ),
         ),
-        Untrusted::BadCertificate => ("its certificate cannot be used".to_owned(), look),
+        Untrusted::BadCertificate => ("certificate of no use".to_owned(), look),
         Untrusted::Refused => (
-            "it breaks the handshake off".to_owned(),
+            "TLS handshake broken off by the endpoint".to_owned(),
             format!(
                 "if it wants a certificate of ours: `tls: {{certificate: {{cert: ..., key: ...}}}}` of cluster {cluster}; its log says why"
             ),
         ),
         Untrusted::NothingInCommon => (
-            "it has no version or cipher of TLS in common with us".to_owned(),
+            "no version or cipher of TLS in common".to_owned(),
             format!("TLS 1.2 or 1.3 at the endpoint; `tls: {{min_version: ...}}` of cluster {cluster}; {look}"),
         ),
         Untrusted::Protocol => (
-            "it does not speak the cluster's protocol (ALPN)".to_owned(),
+            "the cluster's protocol (ALPN) is not spoken there".to_owned(),
             format!("`protocol: h1` or `auto` of cluster {cluster}, or HTTP/2 at the endpoint"),
         ),
         Untrusted::NotTls => (
-            "what it speaks is no TLS".to_owned(),
+            "no TLS is spoken there".to_owned(),
             format!("take `tls` from cluster {cluster}, or name its TLS port; `curl -v http://ADDRESS/`"),
         ),
-        Untrusted::Closed => ("it closes the connection in the handshake, or does not go on with it".to_owned(), look),
+        Untrusted::Closed => ("connection closed, or silent, in the TLS handshake".to_owned(), look),
     };
     let evidence = format!("{words} (after {})", shown(step.took));
     Wrong { severity: Severity::Bad, code: why.as_str(), what, evidence, fix }
@@ -250,7 +250,7 @@ fn unhealthy(endpoint: &Endpoint, kind: &str, step: &Step<ProbeResult>, result: 
     let (code, what, fix) = match failure {
         ProbeFailure::Timeout => (
             "hangs",
-            format!("takes the connection and never answers its {kind} check"),
+            format!("connection taken, but never an answer to the {kind} check"),
             format!(
                 "see what its process waits for (a database? a lock? `ss -tnp 'sport = :PORT'` there), and restart it if it hangs; \
                  if it is only slow: `timeout` of the health check of cluster {cluster}"
@@ -265,24 +265,24 @@ fn unhealthy(endpoint: &Endpoint, kind: &str, step: &Step<ProbeResult>, result: 
         }
         ProbeFailure::Reset => (
             "closes",
-            format!("closes the connection instead of answering its {kind} check"),
+            format!("connection closed instead of an answer to the {kind} check"),
             format!("does it speak what the check asks, and without TLS as we do? {curl}; its log"),
         ),
         ProbeFailure::Protocol => (
             "protocol",
-            format!("answers its {kind} check with what is not understood"),
+            format!("the answer to the {kind} check is not understood"),
             format!("is that port another service's, or TLS (`tls: {{}}` of cluster {cluster})? {curl}"),
         ),
         ProbeFailure::Status(_) => (
             "status",
-            format!("{failure} to its {kind} check"),
+            format!("{failure} to the {kind} check"),
             format!(
                 "{curl} shows what is wrong in its own words; if the answer is right: `expected_statuses` of the check"
             ),
         ),
         ProbeFailure::Body => (
             "body",
-            "its answer lacks the text that its check expects".to_owned(),
+            "the answer lacks the text that the check expects".to_owned(),
             format!("{curl}; `expected_body` of the check"),
         ),
         ProbeFailure::Unexpected(_) => (
@@ -292,7 +292,7 @@ fn unhealthy(endpoint: &Endpoint, kind: &str, step: &Step<ProbeResult>, result: 
         ),
         ProbeFailure::Called(_) | ProbeFailure::NotServing(_) => (
             "not_serving",
-            format!("its gRPC health check says: {failure}"),
+            format!("the gRPC health check says: {failure}"),
             "`grpc_health_probe -addr=ADDRESS`; `service` of the check; the log of the endpoint".to_owned(),
         ),
     };
