@@ -73,7 +73,7 @@ fn here(config: &Path) -> Result<Report, ExitCode> {
 
 /// Lets a running instance look at itself.
 fn ask(instance: &Instance) -> Result<Report, ClientError> {
-    Client::new(&instance.admin)?.get("/api/v1/doctor")
+    Client::new(instance)?.get("/api/v1/doctor")
 }
 
 /// The report for people: findings by area, worst first.

@@ -80,11 +80,13 @@ fn certificates<E: Env>(env: &E, subject: &Subject) -> Vec<Certificate> {
         let all = listener.tls.iter().flat_map(|tls| &tls.certificates);
         all.map(|certificate| (format!("listener {}", listener.name), certificate))
     });
+    let admin = subject.config.admin.iter().filter_map(|admin| admin.tls.as_ref());
+    let of_admin = admin.flat_map(|tls| tls.certificates.iter().map(|certificate| ("admin".to_owned(), certificate)));
     let of_clusters = subject.config.clusters.iter().filter_map(|cluster| {
         let certificate = cluster.tls.as_ref()?.certificate.as_ref()?;
         Some((format!("cluster {}", cluster.name), certificate))
     });
-    let seen = of_listeners.chain(of_clusters).map(|(whose, certificate)| Certificate {
+    let seen = of_listeners.chain(of_admin).chain(of_clusters).map(|(whose, certificate)| Certificate {
         whose,
         file: certificate.file.clone(),
         from: certificate.not_before,

@@ -64,8 +64,8 @@ fn each(config: &Config, mut bind: impl FnMut(&Address, Protocol) -> Bind) -> Ve
             port(format!("listener {}", listener.name), key, address, listener.protocol);
         }
     }
-    for address in config.admin.iter().copied().map(Address::Ip) {
-        port("admin".into(), "`admin`".into(), &address, Protocol::Http);
+    for address in config.admin.iter().flat_map(|admin| &admin.bind) {
+        port("admin".into(), "`admin`".into(), address, Protocol::Http);
     }
     ports
 }
