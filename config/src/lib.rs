@@ -39,6 +39,7 @@ pub use diff::{Changes, Touches, diff};
 pub use files::{ReadFile, no_files};
 pub use mistake::{Mistake, Mistakes, Severity, Style};
 pub use model::Config;
+pub use nearest::nearest;
 pub use shape::schema;
 pub use yaml::{MAX_ALIASED, MAX_DEPTH, MAX_NODES, MAX_TEXT};
 

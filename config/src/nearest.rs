@@ -1,7 +1,7 @@
 //! Which of the valid words was probably meant.
 
 /// The closest of `known` to `word`, if it is close enough to be a slip.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A longer word is no slip of a short one, and distances are quadratic in length.
     let length = word.chars().count();
     if length > 64 {

@@ -75,10 +75,35 @@ impl Netns {
     /// When there is no such address, or the system does not let us.
     #[must_use]
     pub fn listen(&self, nth: u8) -> TcpListener {
+        let address = self.address(nth);
+        let bound = self.inside(move || TcpListener::bind((address, 0)));
+        bound.unwrap_or_else(|error| panic!("cannot bind {address}: {error}"))
+    }
+
+    /// Address `nth` of five in there, from 0.
+    ///
+    /// # Panics
+    /// When there is no such address.
+    #[must_use]
+    pub fn address(&self, nth: u8) -> IpAddr {
         assert!(nth < INSIDE, "a namespace has {INSIDE} addresses");
-        let address = self.at(nth + 1);
-        let bound = inside(&self.name, move || TcpListener::bind((address, 0))).join();
-        bound.expect("a thread that moves").unwrap_or_else(|error| panic!("cannot bind {address}: {error}"))
+        self.at(nth + 1)
+    }
+
+    /// Does something in there. What it opens stays there.
+    ///
+    /// # Panics
+    /// When the system does not let us, or it panics.
+    pub fn inside<T: Send + 'static>(&self, does: impl FnOnce() -> T + Send + 'static) -> T {
+        inside(&self.name, does).join().expect("a thread that moves")
+    }
+
+    /// A program that runs in there.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(tool("ip"));
+        command.args(["netns", "exec", &self.name]).arg(program.as_ref());
+        command
     }
 
     /// Cuts the cable: packets vanish, in both directions, of connections that are open too.

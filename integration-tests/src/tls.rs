@@ -258,6 +258,20 @@ pub fn serve(
     protocols: &[&str],
     script: impl Fn(Served) + Send + Sync + 'static,
 ) -> SocketAddr {
+    serve_on(TcpListener::bind(place::address()).expect("a free address"), pair, clients, protocols, script)
+}
+
+/// The same on this listener.
+///
+/// # Panics
+/// When it cannot.
+pub fn serve_on(
+    listener: TcpListener,
+    pair: &Pair,
+    clients: Option<&Authority>,
+    protocols: &[&str],
+    script: impl Fn(Served) + Send + Sync + 'static,
+) -> SocketAddr {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions().expect("known versions");
@@ -272,7 +286,6 @@ pub fn serve(
     let mut config = builder.with_single_cert(pair.chain(), pair.private()).expect("a good pair");
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let (config, script) = (Arc::new(config), Arc::new(script));
-    let listener = TcpListener::bind(place::address()).expect("a free address");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
         for socket in listener.incoming().flatten() {

@@ -7,12 +7,13 @@
 //! the core: configuration source and probes), [`transport`] (what carries bytes, and how it is
 //! opened), [`proxy`] (who they come from), [`worker`] and [`http1`] (the data path, one thread
 //! each), [`server`] (wires them), [`observe`] (journal, metrics, logs), [`admin`] (HTTP API over
-//! all that), [`cli`] (what a person types).
+//! all that), [`doctor`] (what is wrong on this host), [`cli`] (what a person types).
 
 pub mod admin;
 pub mod cli;
 pub mod control;
 pub mod demo;
+pub mod doctor;
 pub mod env;
 mod http1;
 mod http2;

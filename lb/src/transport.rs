@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
-pub(crate) use open::{Unopened, Way, connector, open};
+pub(crate) use open::{Unopened, Way, connect, connector, open, secure};
 
 use crate::env::Stream;
 use crate::http2::Lost;

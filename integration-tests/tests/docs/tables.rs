@@ -37,6 +37,11 @@ fn the_table_of_reasons_is_the_codes() {
 }
 
 #[test]
+fn the_advice_about_reasons_is_the_codes() {
+    expect_marked("docs/reasons.md", "advice", &Reason::markdown());
+}
+
+#[test]
 fn the_tables_of_keys_are_the_schemas() {
     let schema = weir_config::schema();
     expect_marked("docs/configuration.md", "keys: top", &keys(&schema));

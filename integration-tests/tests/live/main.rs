@@ -13,6 +13,7 @@ mod conformance;
 mod connect;
 mod dialling;
 mod discovery;
+mod doctor;
 mod drills;
 mod early_answers;
 mod ejection;

@@ -3,6 +3,10 @@
 //!
 //! A new way to fail begins here; the compiler then leads to status, metric and docs.
 
+mod advice;
+
+pub use advice::{Advice, Whose};
+
 /// Why a request was not answered by an endpoint, or not to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

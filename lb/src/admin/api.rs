@@ -11,6 +11,7 @@ use weir_core::control::Order;
 use weir_core::endpoint::Status;
 
 use super::access::Caller;
+use super::diagnosis::NoReport;
 use super::query::{Query, Wrong};
 use super::status::Clock;
 use super::{Service, buckets, explain, orders, page, releases, status};
@@ -42,8 +43,12 @@ impl<E: Env> Service<E> {
         let read = matches!(head.method, Method::GET | Method::HEAD);
         match (head.uri.path(), read) {
             ("/metrics", true) => self.metrics().await,
+<<<<<<< HEAD
+            ("/api/v1/doctor", true) => self.doctor().await,
+=======
             (path, true) if path.starts_with("/debug/") => self.debug(path, &query, &asker).await,
             (path, false) if path.starts_with("/debug/") => Self::debug_changed(path),
+>>>>>>> main
             (path, true) => self.read(path, &query),
             (path, false) => self.change(&head.method, path, &query.asked_by(&asker), &asker).await,
         }
@@ -109,7 +114,7 @@ impl<E: Env> Service<E> {
             }
             ("/api/v1/drills", _) => return not_allowed("GET, HEAD, POST"),
             (_, Some((_, false))) => return not_allowed("GET, HEAD, DELETE"),
-            ("/metrics", _) => return not_allowed("GET, HEAD"),
+            ("/metrics" | "/api/v1/doctor", _) => return not_allowed("GET, HEAD"),
             _ if let Some(order) = release_order(method, path, query) => order,
             _ => match self.read(path, query).status() {
                 StatusCode::NOT_FOUND => return not_found(),
@@ -175,6 +180,19 @@ impl<E: Env> Service<E> {
             Ok(Ok(text)) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
             Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
             Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
+        }
+    }
+
+    async fn doctor(&self) -> Answer {
+        match self.diagnosis.look(self.env.clone(), &self.handle).await {
+            Ok(report) => match serde_json::to_vec(&report) {
+                Ok(body) => answer(StatusCode::OK, JSON, body),
+                Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
+            },
+            Err(NoReport::Busy) => {
+                problem(StatusCode::TOO_MANY_REQUESTS, "A look is under way; ask again when it is over.", json!({}))
+            }
+            Err(NoReport::Failed(why)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &why, json!({})),
         }
     }
 

@@ -6,10 +6,12 @@
 mod check;
 mod client;
 mod diff;
+mod doctor;
 mod drain;
 mod drill;
 mod events;
 mod explain;
+mod explain_error;
 mod health;
 mod paint;
 mod patch;
@@ -91,6 +93,19 @@ enum Verb {
         after_help = "Example:\n  weir explain weir.yaml GET http://shop.example/orders --user 42\n  weir explain GET http://shop.example/orders -H 'x-user-id: 42' --at-weight orders-v2=20\n  weir explain 0c9fb1d44dc9ad1e6d4e1e5a7fd0c2ab"
     )]
     Explain(explain::Explain),
+    /// Find what is wrong on this host and on the way to endpoints, and how to mend it
+    ///
+    /// Ports and who has them, DNS server by server, each endpoint step by step, sockets, limits,
+    /// clock, certificates. Changes nothing. Exit code: 0 well (or warnings only), 1 something is bad.
+    #[command(
+        after_help = "Example:\n  weir doctor weir.yaml            # from here, with or without a running instance\n  weir doctor                      # a running instance looks at itself\n  weir doctor --format json weir.yaml | jq '.findings[].cause'"
+    )]
+    Doctor(doctor::Doctor),
+    /// Explain a reason: what it means, whose fault it is, where to look, which setting
+    ///
+    /// Reasons stand in X-Weir-Reason, the access log, and metrics. Without one: the list.
+    #[command(after_help = "Example:\n  weir explain-error connect_refused\n  weir explain-error")]
+    ExplainError(explain_error::ExplainError),
     /// Show listeners, clusters and the health of every endpoint of a running instance
     #[command(after_help = "Example:\n  weir status\n  weir status --cluster orders --format json")]
     Status(status::Show),
@@ -219,6 +234,8 @@ pub fn main() -> ExitCode {
         Verb::Release(release) => release.run(),
         Verb::Schema => emit(&format!("{:#}\n", weir_config::schema())),
         Verb::Explain(explain) => explain.run(),
+        Verb::Doctor(doctor) => doctor.run(),
+        Verb::ExplainError(explain) => explain.run(),
         Verb::Status(show) => show.run(),
         Verb::Health(health) => health.run(),
         Verb::Events(show) => show.run(),

@@ -9,7 +9,7 @@ mod decisions;
 pub mod discover;
 pub mod explain;
 mod handle;
-mod lag;
+pub(crate) mod lag;
 mod notes;
 pub mod probe;
 mod reload;

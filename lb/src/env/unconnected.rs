@@ -40,6 +40,21 @@ pub enum Fault {
 }
 
 impl Unconnected {
+    /// The word in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Busy => "busy",
+            Self::TimedOut => "timed_out",
+            Self::Reset => "reset",
+            Self::Unreachable => "unreachable",
+            Self::Local => "local",
+            Self::Forbidden => "forbidden",
+            Self::Unexpected => "unexpected",
+        }
+    }
+
     /// Whose fault it is.
     #[must_use]
     pub const fn fault(self) -> Fault {

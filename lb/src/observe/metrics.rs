@@ -12,6 +12,7 @@ mod limits;
 mod process;
 mod releases;
 mod snapshot;
+mod sockets;
 pub mod table;
 mod tls;
 
@@ -24,6 +25,7 @@ use weir_core::snapshot::Snapshot;
 use super::ProcessCounts;
 use control::ControlMetrics;
 use process::ProcessCollector;
+use sockets::SocketCollector;
 use snapshot::SnapshotCollector;
 
 /// The content type of [`Metrics::render`].
@@ -39,6 +41,7 @@ pub struct Metrics {
     registry: Registry,
     snapshot: Arc<SnapshotCollector>,
     process: Arc<ProcessCollector>,
+    sockets: Arc<SocketCollector>,
 }
 
 impl Metrics {
@@ -53,8 +56,9 @@ impl Metrics {
         counts: Arc<ProcessCounts>,
     ) -> Result<Self, prometheus::Error> {
         control.register(&registry)?;
+        let sockets = Arc::new(SocketCollector::new(Arc::clone(&truth)));
         let snapshot = Arc::new(SnapshotCollector::new(truth, control.transitions_at()));
-        Ok(Self { registry, snapshot, process: Arc::new(ProcessCollector::new(counts)) })
+        Ok(Self { registry, snapshot, process: Arc::new(ProcessCollector::new(counts)), sockets })
     }
 
     /// The exposition text, format 0.0.4. With a thousand endpoints this takes some milliseconds:
@@ -64,7 +68,7 @@ impl Metrics {
     /// When a metric cannot be encoded: a mistake of ours.
     pub fn render(&self) -> Result<String, prometheus::Error> {
         let mut text = TextEncoder::new().encode_to_string(&self.registry.gather())?;
-        for family in self.process.collect().into_iter().chain(self.snapshot.collect()) {
+        for family in self.process.collect().into_iter().chain(self.snapshot.collect()).chain(self.sockets.collect()) {
             family.write(&mut text);
         }
         Ok(text)

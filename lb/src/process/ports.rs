@@ -1,7 +1,10 @@
 //! Who holds a port: from `/proc`, for the message when one is taken.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
+
+use super::owners::{self, Owner};
 
 /// What a port is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,32 +30,16 @@ impl Kind {
     }
 }
 
-/// The process that takes what comes to `address`'s port, as far as this user may see:
-/// `nginx (pid 4711)`.
-pub(crate) fn holder(kind: Kind, address: SocketAddr) -> Option<String> {
-    let inodes: Vec<u64> = kind
+/// The process that takes what comes to `address`'s port, as far as this user may see.
+pub(crate) fn holder(kind: Kind, address: SocketAddr) -> Option<Owner> {
+    let inodes: HashSet<u64> = kind
         .tables()
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
         .flat_map(|table| table.lines().filter_map(|line| open(kind, line, address.port())).collect::<Vec<_>>())
         .collect();
-    if inodes.is_empty() {
-        return None;
-    }
-    let processes = fs::read_dir("/proc").ok()?;
-    processes.flatten().find_map(|process| {
-        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
-        let holds = fs::read_dir(process.path().join("fd")).ok()?.flatten().any(|descriptor| {
-            fs::read_link(descriptor.path())
-                .ok()
-                .and_then(|link| inode_of(link.to_str()?))
-                .is_some_and(|inode| inodes.contains(&inode))
-        });
-        holds.then(|| {
-            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            format!("{} (pid {pid})", name.trim())
-        })
-    })
+    // Several may share it; the first is enough to go on.
+    owners::of(&inodes).into_values().min_by_key(|owner| owner.pid)
 }
 
 /// The inode of a line of the kernel's table, if it is a socket that takes what comes to `port`.
@@ -67,10 +54,6 @@ fn open(kind: Kind, line: &str, port: u16) -> Option<u64> {
     matches.then(|| columns.nth(5)?.parse().ok()).flatten()
 }
 
-fn inode_of(link: &str) -> Option<u64> {
-    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, UdpSocket};
@@ -81,10 +64,10 @@ mod tests {
     fn we_find_ourselves() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let ours = format!("(pid {})", std::process::id());
-        let held = holder(Kind::Tcp, listener.local_addr().unwrap()).unwrap();
+        let held = holder(Kind::Tcp, listener.local_addr().unwrap()).unwrap().to_string();
         assert!(held.ends_with(&ours), "{held}");
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let held = holder(Kind::Udp, socket.local_addr().unwrap()).unwrap();
+        let held = holder(Kind::Udp, socket.local_addr().unwrap()).unwrap().to_string();
         assert!(held.ends_with(&ours), "{held}");
     }
 

@@ -1,7 +1,6 @@
 //! Opening a connection to an endpoint: the one way that requests, sessions, copies and probes take.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
@@ -11,7 +10,7 @@ use weir_core::reason::Reason;
 use weir_core::tls::Untrusted;
 
 use super::Transport;
-use crate::env::{Env, Unconnected};
+use crate::env::{Env, Stream, Unconnected};
 use crate::proxy::{self, Ends};
 use crate::tls::{Book, Connector, Use};
 
@@ -56,11 +55,29 @@ pub(crate) fn connector(book: &Book, cluster: &model::Cluster) -> Result<Option<
 /// # Errors
 /// Why there is none.
 pub(crate) async fn open<E: Env>(env: &E, to: &Address, way: Way<'_>) -> Result<Transport<E::Stream>, Unopened> {
-    let mut stream = env.connect(to, way.connect).await?;
+    let stream = connect(env, to, way).await?;
+    secure(stream, to, way).await
+}
+
+/// The first half of [`open`]: a socket, and what is said first of where it comes from.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) async fn connect<E: Env>(env: &E, to: &Address, way: Way<'_>) -> Result<E::Stream, Unconnected> {
+    let mut stream = env.connect(to, way.connect).await.map_err(|error| Unconnected::from(&error))?;
     if let Some((version, ends)) = way.proxy {
         // In one write: there are receivers that look at the first segment only.
-        stream.write_all(&proxy::header(version, ends)).await?;
+        let said = stream.write_all(&proxy::header(version, ends)).await;
+        said.map_err(|error| Unconnected::from(&error))?;
     }
+    Ok(stream)
+}
+
+/// The second half of [`open`]: TLS, if the cluster has it.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) async fn secure<S: Stream>(stream: S, to: &Address, way: Way<'_>) -> Result<Transport<S>, Unopened> {
     let Some(tls) = way.tls else { return Ok(Transport::Plain(stream)) };
     let secured = tls.connect(stream, to, way.host, way.for_what).await;
     secured.map(Transport::Tls).map_err(|distrust| {
@@ -87,9 +104,9 @@ impl Unopened {
     }
 }
 
-impl From<io::Error> for Unopened {
-    fn from(error: io::Error) -> Self {
-        Self::Unconnected(Unconnected::from(&error))
+impl From<Unconnected> for Unopened {
+    fn from(why: Unconnected) -> Self {
+        Self::Unconnected(why)
     }
 }
 

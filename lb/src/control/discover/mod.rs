@@ -7,19 +7,30 @@
 mod file;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
-use weir_config::model::SourceKind;
+use weir_config::model::{Source, SourceKind};
 use weir_core::control::{Found, Look, SourceKey};
+use weir_core::discovery::Answer;
 
 use crate::env::{Env, Lookup};
 
 /// Names looked up at once; each takes some sockets. The rest wait their turn.
 const LOOKS_MAX: usize = 64;
+
+/// What the file at the absolute `path` tells now.
+pub(crate) async fn once(path: &Path, source: &Source) -> Option<Answer> {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let follow = file::follow(path, source, move |answer| _ = tell.send(answer));
+    tokio::select! {
+        answer = told.recv() => answer,
+        () = follow => None,
+    }
+}
 
 /// Looks at sources, on the thread of the control loop.
 pub struct Discoverer<E: Env> {

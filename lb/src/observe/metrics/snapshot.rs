@@ -271,7 +271,7 @@ fn grouped(cluster: &Cluster, crowded: bool) -> Vec<Group<'_>> {
 
 /// Which clusters' endpoints have no series of their own: the largest, as far as all endpoints
 /// together are more than may have them.
-fn crowded(clusters: &[Arc<Cluster>]) -> Vec<bool> {
+pub(super) fn crowded(clusters: &[Arc<Cluster>]) -> Vec<bool> {
     let mut by_size: Vec<usize> = (0..clusters.len()).collect();
     by_size.sort_by_key(|&at| clusters[at].members.len());
     let (mut crowded, mut room) = (vec![true; clusters.len()], ENDPOINT_SERIES_MAX);
@@ -294,7 +294,7 @@ fn by_zone(cluster: &Cluster) -> BTreeMap<&str, [u64; Status::ALL.len()]> {
     zones
 }
 
-fn zone(member: &Member) -> &str {
+pub(super) fn zone(member: &Member) -> &str {
     member.zone.as_ref().map_or("", |zone| zone.as_str())
 }
 

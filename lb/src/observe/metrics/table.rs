@@ -219,12 +219,26 @@ metrics! {
     UPSTREAM_RECEIVED = "weir_upstream_bytes_received_total" COUNTER ["cluster", "endpoint", "zone"]
         "Bytes received from the endpoint.";
 
+    UPSTREAM_RTT = "weir_upstream_rtt_seconds" GAUGE ["cluster", "endpoint", "zone"]
+        "The smoothed round trip of TCP, the mean over connections of this host that are open to the endpoint.";
+    UPSTREAM_SEGMENTS = "weir_upstream_segments_total" COUNTER ["cluster", "endpoint", "zone"]
+        "Segments sent to the endpoint, as far as scrapes saw their connections open.";
+    UPSTREAM_RETRANSMITTED = "weir_upstream_retransmitted_segments_total" COUNTER ["cluster", "endpoint", "zone"]
+        "Of these segments, those that were sent again.";
+
     CHECKS = "weir_health_checks_total" COUNTER ["cluster", "type", "result"]
         "Health probes finished, by result: passed, failed, inconclusive.";
     CHECK_DURATION = "weir_health_check_duration_seconds" HISTOGRAM ["cluster"]
         "How long health probes took, from connecting to the verdict.";
     TRANSITIONS = "weir_health_transitions_total" COUNTER ["cluster", "to"]
         "Changes of an endpoint's state, by the state it changed to.";
+
+    HOST_SOCKETS = "weir_host_tcp_sockets" GAUGE ["state"]
+        "TCP sockets of this host's network, by state.";
+    LISTEN_OVERFLOWS = "weir_host_listen_overflows_total" COUNTER []
+        "Connections to this host's network thrown away because an accept queue was full, since it was made.";
+    CLOCK_STEP = "weir_clock_step_seconds" GAUGE []
+        "By how much the wall clock was set since the process started; positive is forward.";
 
     CPU = "process_cpu_seconds_total" COUNTER []
         "User and system CPU time spent, in seconds.";

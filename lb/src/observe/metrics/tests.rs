@@ -89,7 +89,12 @@ fn has(text: &str, line: &str) -> bool {
 
 #[test]
 fn every_metric_of_the_table_is_shown_and_no_other() {
-    let mut config = weir_config::parse_str(CONFIG).unwrap().config;
+    // What TCP measured is there for endpoints that somebody is connected to.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = listener.local_addr().unwrap();
+    let _connection = std::net::TcpStream::connect(endpoint).unwrap();
+    let text = CONFIG.replace("10.0.0.3:80", &endpoint.to_string());
+    let mut config = weir_config::parse_str(&text).unwrap().config;
     Arc::make_mut(&mut config.listeners[0]).tls = Some(tls());
     let Scene { snapshot, control, metrics } = scene_of(config);
     let member = &snapshot.clusters[0].members[0];
