@@ -34,8 +34,9 @@ use crate::observe::metrics::Metrics;
 use crate::observe::metrics::control::ControlMetrics;
 use crate::process::signals::{Asked, Signals};
 use crate::process::{limits, ports};
+use crate::spans::{self, Exporter, SpanWriter};
 use crate::worker::budget::Budget;
-use crate::worker::{Ended, Order, Published, Worker};
+use crate::worker::{Ended, Order, Published, Worker, Writers};
 use gate::Gate;
 
 /// Reports of workers that wait for control; more are dropped, and said again if they still hold.
@@ -89,6 +90,7 @@ pub struct Server<E: Env> {
     reports: mpsc::Sender<Report>,
     admin: Option<(Admin, E::Reserved)>,
     access: Option<AccessLog>,
+    traces: (SpanWriter, Exporter),
     orders: Vec<mpsc::UnboundedSender<Order<E::Reserved>>>,
     seats: Vec<mpsc::UnboundedReceiver<Order<E::Reserved>>>,
 }
@@ -125,7 +127,8 @@ impl<E: Env> Server<E> {
         if let Some(state) = &state {
             restore(state, &mut control, &journal)?;
         }
-        let gate = Gate::new(env.clone(), orders.clone(), access.as_ref().map(AccessLog::remote));
+        let (spans, remote, exporter) = spans::pair(Arc::clone(&counts));
+        let gate = Gate::new(env.clone(), orders.clone(), access.as_ref().map(AccessLog::remote), remote);
         let mut shell = Shell::begin(env.clone(), gate, control, first, journal, metrics.clone())
             .map_err(|rejection| StartError::Rejected(Box::new(rejection)))?;
         shell.listen_to(heard);
@@ -146,7 +149,8 @@ impl<E: Env> Server<E> {
                 Some((Admin::new(handle.clone(), metrics.map_err(no_metrics)?, bound), reserved))
             }
         };
-        Ok(Self { env, shell, handle, published, counts, reports, admin, access, orders, seats })
+        let traces = (spans, exporter);
+        Ok(Self { env, shell, handle, published, counts, reports, admin, access, traces, orders, seats })
     }
 
     /// How to talk to it.
@@ -164,14 +168,17 @@ impl<E: Env> Server<E> {
     /// Serves with every worker on the calling thread, until dropped or until [`Handle::stop`].
     /// Must run where tasks can be spawned locally.
     pub async fn run_local(self) {
-        let Self { env, shell, published, counts, reports, admin, access, seats, orders: _orders, .. } = self;
+        let Self { env, shell, published, counts, reports, admin, access, traces, seats, orders: _orders, .. } = self;
+        let (spans, exporter) = traces;
         for (index, seat) in seats.into_iter().enumerate() {
-            let writer = writer(access.as_ref(), &counts);
+            let writers = writers(access.as_ref(), &spans, &counts);
             let budget = Budget::new(limits::open_files(), 1);
             let (published, counts, reports) = (published.clone(), Arc::clone(&counts), reports.clone());
-            let worker = Worker::new(env.clone(), index, published, counts, reports, writer, budget);
+            let worker = Worker::new(env.clone(), index, published, counts, reports, writers, budget);
             tokio::task::spawn_local(worker.run(seat));
         }
+        drop(spans);
+        tokio::task::spawn_local(exporter.run(env.clone()));
         spawn_admin(&env, admin);
         shell.run().await;
     }
@@ -184,18 +191,20 @@ impl Server<Os> {
     /// # Errors
     /// When the system gives no thread or signal handler.
     pub async fn run(self) -> Result<usize, StartError> {
-        let Self { env, shell, handle, published, counts, reports, admin, access, orders, seats } = self;
+        let Self { env, shell, handle, published, counts, reports, admin, access, traces, orders, seats } = self;
         let system = |what| move |source| StartError::System { what, source };
         let mut signals = Signals::new().map_err(system("cannot handle signals"))?;
+        let (spans, exporter) = traces;
+        let sending = exporter.start(env.clone()).map_err(system("cannot start the thread that exports traces"))?;
         let mut ends = Vec::new();
         let workers = seats.len();
         for (index, seat) in seats.into_iter().enumerate() {
             let (report, ended) = oneshot::channel();
-            let writer = writer(access.as_ref(), &counts);
+            let writers = writers(access.as_ref(), &spans, &counts);
             let (env, published) = (env.clone(), published.clone());
             let (counts, reports) = (Arc::clone(&counts), reports.clone());
             let make = move || {
-                Worker::new(env, index, published, counts, reports, writer, Budget::new(limits::open_files(), workers))
+                Worker::new(env, index, published, counts, reports, writers, Budget::new(limits::open_files(), workers))
             };
             let work = move || work(index, make, seat, report);
             let thread = std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(work);
@@ -214,6 +223,9 @@ impl Server<Os> {
             // A worker that panicked has been counted as cut already.
             let _ = thread.join();
         }
+        // The last end but theirs: now all that will come has come.
+        drop(spans);
+        sending.finish();
         Ok(cut)
     }
 }
@@ -373,11 +385,12 @@ async fn stop_asked_again(signals: &mut Signals) -> bool {
     true
 }
 
-fn writer(access: Option<&AccessLog>, counts: &Arc<ProcessCounts>) -> AccessWriter {
-    match access {
+fn writers(access: Option<&AccessLog>, spans: &SpanWriter, counts: &Arc<ProcessCounts>) -> Writers {
+    let access = match access {
         Some(log) => log.writer(Arc::clone(counts)),
         None => AccessWriter::nowhere(Arc::clone(counts)),
-    }
+    };
+    Writers { access, spans: spans.another() }
 }
 
 fn reserve_admin<E: Env>(env: &E, address: SocketAddr) -> Result<E::Reserved, StartError> {

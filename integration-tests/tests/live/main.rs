@@ -34,6 +34,7 @@ mod stage;
 mod tcp;
 mod tcp_limits;
 mod tls;
+mod tracing;
 mod udp;
 mod unix;
 mod upstream;

@@ -15,6 +15,7 @@ use crate::control::{BoundListener, ReserveError, Sockets};
 use crate::env::{Env, ReservedDatagrams};
 use crate::observe::access::{AccessLog, AccessRemote};
 use crate::process::ports;
+use crate::spans;
 use crate::worker::Order;
 
 /// Holds the list of what is served; the sockets themselves are the workers'.
@@ -25,6 +26,7 @@ pub(crate) struct Gate<E: Env> {
     /// Addresses given up, perhaps a moment ago: a worker may not have closed its socket yet.
     retired: BTreeSet<(Kind, Address)>,
     access: Option<AccessRemote>,
+    spans: spans::Remote,
 }
 
 /// What a socket takes. A port of one kind has nothing to do with the same port of the other.
@@ -83,8 +85,13 @@ enum Bound<R> {
 }
 
 impl<E: Env> Gate<E> {
-    pub(crate) fn new(env: E, workers: Vec<UnboundedSender<Order<E::Reserved>>>, access: Option<AccessRemote>) -> Self {
-        Self { env, workers, served: Vec::new(), retired: BTreeSet::new(), access }
+    pub(crate) fn new(
+        env: E,
+        workers: Vec<UnboundedSender<Order<E::Reserved>>>,
+        access: Option<AccessRemote>,
+        spans: spans::Remote,
+    ) -> Self {
+        Self { env, workers, served: Vec::new(), retired: BTreeSet::new(), access, spans }
     }
 
     fn reserve_one(
@@ -209,6 +216,7 @@ impl<E: Env> Sockets for Gate<E> {
         if let Some(access) = &self.access {
             access.retarget(config.access_log.as_ref().map(|log| log.target.clone()));
         }
+        self.spans.retarget(config);
     }
 
     fn bound(&self) -> Vec<BoundListener> {

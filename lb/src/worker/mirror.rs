@@ -27,6 +27,7 @@ use super::pool::Upstream;
 use super::relay::{Outgoing, Relay};
 use super::release::Gray;
 use super::story::Story;
+use super::trace::Traced;
 use super::{Worker, World};
 use crate::env::Env;
 use crate::http1::framing::Framing;
@@ -103,6 +104,7 @@ fn copy<E: Env>(
         shadow: true,
         upgrade: None,
         call_left: None,
+        trace: story.trace.as_ref().map(Traced::of_request),
     };
     headers::request(&mut bytes, &onward);
     bytes.extend_from_slice(body);

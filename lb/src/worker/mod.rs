@@ -34,6 +34,7 @@ mod serve;
 mod sessions;
 mod story;
 mod tcp;
+mod trace;
 mod tunnel;
 mod udp;
 
@@ -61,6 +62,7 @@ use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
 use crate::observe::decision::Report;
 use crate::proxy::Ends;
+use crate::spans::SpanWriter;
 use crate::tls::{Book, Use};
 use crate::transport::{self, Transport, Unopened, Way};
 use accept::{Bound, Door};
@@ -93,6 +95,12 @@ pub(crate) struct Published {
     pub(crate) truth: Arc<ArcSwap<Snapshot>>,
     /// For every connection with TLS.
     pub(crate) book: Arc<ArcSwap<Book>>,
+}
+
+/// Where a worker tells of its requests.
+pub(crate) struct Writers {
+    pub(crate) access: AccessWriter,
+    pub(crate) spans: SpanWriter,
 }
 
 /// How a worker ended.
@@ -136,6 +144,7 @@ pub(crate) struct Worker<E: Env> {
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
     pub(crate) access: RefCell<AccessWriter>,
+    pub(crate) spans: RefCell<SpanWriter>,
     pub(crate) udp: udp::Desk,
     truth: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     book: RefCell<Cache<Arc<ArcSwap<Book>>, Arc<Book>>>,
@@ -160,7 +169,7 @@ pub(crate) struct Worker<E: Env> {
 const SWEEP: Duration = Duration::from_secs(1);
 /// For the last words of requests that are cut.
 const CUT_GRACE: Duration = Duration::from_millis(100);
-/// Between two flushes of the access log.
+/// Between two flushes of the access log and of spans.
 const FLUSH: Duration = Duration::from_millis(250);
 /// Heads kept for reuse: as many requests as one worker has under way at once, within reason.
 const HEADS_KEPT: usize = 256;
@@ -172,7 +181,7 @@ impl<E: Env> Worker<E> {
         Published { truth, book }: Published,
         counts: Arc<ProcessCounts>,
         reports: mpsc::Sender<Report>,
-        access: AccessWriter,
+        writers: Writers,
         budget: Budget,
     ) -> Rc<Self> {
         let dice = env.dice(&format!("worker-{index}"));
@@ -192,7 +201,8 @@ impl<E: Env> Worker<E> {
             dice: RefCell::new(dice),
             cursors: RefCell::default(),
             pool: RefCell::new(Pool::new()),
-            access: RefCell::new(access),
+            access: RefCell::new(writers.access),
+            spans: RefCell::new(writers.spans),
             udp: udp::Desk::default(),
             truth: RefCell::new(truth),
             book: RefCell::new(Cache::new(book)),
@@ -234,15 +244,21 @@ impl<E: Env> Worker<E> {
                     Some(Order::Cut) | None => break,
                 },
                 _ = sweep.tick() => self.sweep(),
-                _ = flush.tick() => self.access.borrow_mut().flush(),
+                _ = flush.tick() => self.flush(),
                 () = self.called.0.notified() => self.give_way(),
                 () = self.drained.notified() => {}
             }
         }
         let cut = self.busy.get() + self.udp.flows();
         self.cut().await;
-        self.access.borrow_mut().flush();
+        self.flush();
         Ended { cut }
+    }
+
+    /// Hands over what is told of requests.
+    fn flush(&self) {
+        self.access.borrow_mut().flush();
+        self.spans.borrow_mut().flush();
     }
 
     /// Draining, and nothing left to drain.
