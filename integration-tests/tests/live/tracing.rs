@@ -325,7 +325,7 @@ fn nobody_waits_for_a_receiver() {
     assert!((1.0..=40.0).contains(&waiting(&weir)), "{}", waiting(&weir));
     // Nobody is there: the same.
     weir.replace(&yaml(&format!("http://{}", place::refusing()), ", timeout: 1s"));
-    weir.wait_event("reload", 1);
+    let _ = weir.wait_event("reload", 1);
     ask_many(scene.web, 50);
     let failures = |why: &str| weir.metric("weir_tracing_export_failures_total", &[&format!("why=\"{why}\"")]);
     wait::until_true("a connection that failed", || failures("connect") + failures("timeout") >= 1.0);

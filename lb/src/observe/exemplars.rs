@@ -28,7 +28,7 @@ const ROWS_MAX: usize = 1000;
 
 /// The newest of each bucket, by listener and cluster.
 #[derive(Debug, Default)]
-pub struct Exemplars(Mutex<BTreeMap<(ListenerName, ClusterName), Row>>);
+pub(crate) struct Exemplars(Mutex<BTreeMap<(ListenerName, ClusterName), Row>>);
 
 impl Exemplars {
     /// Takes in what a worker has gathered; if a scrape is reading, next time.
@@ -39,7 +39,8 @@ impl Exemplars {
                 rows.clear();
             }
             let row = rows.entry((listener, cluster)).or_default();
-            row[Histogram::bucket(exemplar.took)] = Some(exemplar);
+            let bucket = Histogram::bucket(exemplar.took);
+            row[bucket] = Some(exemplar);
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Why spans were thrown away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dropped {
+pub(crate) enum Dropped {
     /// As many waited as may.
     QueueFull,
     /// No receiver took them, however often it was tried.
@@ -25,7 +25,7 @@ impl Dropped {
 
 /// Why an export failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// Its name could not be looked up.
     Resolve,
     /// No connection.
@@ -50,9 +50,9 @@ impl Failure {
 
 /// Counts of the export; written by workers when they hand over, and by the thread that sends.
 #[derive(Debug, Default)]
-pub struct SpanCounts {
+pub(crate) struct SpanCounts {
     /// Spans that wait.
-    pub waiting: AtomicU64,
+    pub(crate) waiting: AtomicU64,
     exported: AtomicU64,
     dropped: [AtomicU64; Dropped::NAMES.len()],
     failures: [AtomicU64; Failure::NAMES.len()],
@@ -63,7 +63,7 @@ impl SpanCounts {
         self.exported.fetch_add(spans as u64, Relaxed);
     }
 
-    pub(crate) fn drop(&self, why: Dropped, spans: usize) {
+    pub(crate) fn lost(&self, why: Dropped, spans: usize) {
         self.dropped[why as usize].fetch_add(spans as u64, Relaxed);
     }
 

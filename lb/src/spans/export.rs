@@ -26,7 +26,7 @@ use crate::observe::spans::{Dropped, Failure};
 const LAST_WORDS: Duration = Duration::from_secs(3);
 /// The same trouble is told again after this long.
 const TOLD_FOR: Duration = Duration::from_secs(60);
-/// Without a receiver there is nothing to wait for.
+/// Without spans there is nothing to wait for.
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// The other end of the queue.
@@ -72,22 +72,23 @@ impl Exporter {
         let mut pending = Pending::default();
         loop {
             let target = sender.target();
-            let (batch, interval) = target
-                .as_ref()
-                .map_or((usize::MAX, NEVER), |target| (target.otlp.batch as usize, target.otlp.interval));
-            let due = pending.since.map(|since| since + interval);
-            tokio::select! {
-                biased;
-                parcel = self.parcels.recv(), if pending.lengths.len() < batch => match parcel {
-                    Some(parcel) => {
-                        pending.take_in(parcel);
-                        continue;
-                    }
-                    None => break,
-                },
-                () = sleep_until(due.unwrap_or_else(|| Instant::now() + NEVER)), if pending.lengths.len() < batch => {}
-                () = self.shared.changed.notified(), if pending.lengths.len() < batch => continue,
-                () = std::future::ready(()) => {}
+            let otlp = target.as_ref().map(|target| &target.otlp);
+            // Without a receiver they are dropped at once, and counted.
+            let batch = otlp.map_or(usize::MAX, |otlp| otlp.batch as usize);
+            let due = pending.since.map(|since| since + otlp.map_or(Duration::ZERO, |otlp| otlp.interval));
+            if pending.lengths.len() < batch {
+                tokio::select! {
+                    biased;
+                    parcel = self.parcels.recv() => match parcel {
+                        Some(parcel) => {
+                            pending.take_in(parcel);
+                            continue;
+                        }
+                        None => break,
+                    },
+                    () = self.shared.changed.notified() => continue,
+                    () = sleep_until(due.unwrap_or_else(|| Instant::now() + NEVER)) => {}
+                }
             }
             sender.send(&mut pending, batch).await;
         }
@@ -182,9 +183,9 @@ impl<E: Env> Sender<E> {
         match self.deliver(&spans, count).await {
             Ok(rejected) => {
                 counts.spans.exported(count - rejected);
-                counts.spans.drop(Dropped::Rejected, rejected);
+                counts.spans.lost(Dropped::Rejected, rejected);
             }
-            Err(why) => counts.spans.drop(why, count),
+            Err(why) => counts.spans.lost(why, count),
         }
         self.shared.done(count);
     }
@@ -203,15 +204,14 @@ impl<E: Env> Sender<E> {
             let patience = left.map_or(target.otlp.timeout, |left| left.min(target.otlp.timeout));
             let posted = tokio::select! {
                 posted = timeout(patience, self.poster.post(&target.otlp, body)) => Some(posted),
-                () = stopped(&self.shared), if !stopping => None,
+                () = other(&self.shared, &target), if !stopping => None,
             };
             let answer = match posted {
-                // The process ends while nobody answers: from here on it is quick.
+                // The process ends while nobody answers, or a reload has brought another receiver.
                 None => continue,
                 Some(Ok(answered)) => answered,
-                Some(Err(_)) => Err(Failed { step: Step::Exchange, words: "no answer in time".into() }),
+                Some(Err(_)) => Err(Failed { step: Step::Timeout, words: "no answer in time".into() }),
             };
-            let timed_out = matches!(&answer, Err(failed) if failed.words == "no answer in time");
             let said = answer.as_ref().ok().map(|(said, _)| said);
             match (verdict::judge(said), &answer) {
                 (Verdict::Sent, Ok((_, body))) => return Ok(self.taken(&target, body, count)),
@@ -223,7 +223,7 @@ impl<E: Env> Sender<E> {
                 (verdict, answer) => {
                     let (failure, words) = match answer {
                         Ok((said, _)) => (Failure::Status, format!("it answered {}", said.status)),
-                        Err(failed) => (failure(failed.step, timed_out), failed.words.clone()),
+                        Err(failed) => (failure(failed.step), failed.words.clone()),
                     };
                     self.shared.counts.spans.failed(failure);
                     self.tell(&target, words);
@@ -271,16 +271,17 @@ impl<E: Env> Sender<E> {
     }
 }
 
-/// Ready once the process ends.
-async fn stopped(shared: &Shared) {
-    while !shared.wanted(|wanted| wanted.stop) {
+/// Ready once the process ends, or something else is wanted than `target`.
+async fn other(shared: &Shared, target: &Arc<Target>) {
+    let same = |before: &Arc<Target>| Arc::ptr_eq(before, target);
+    while shared.wanted(|wanted| !wanted.stop && wanted.target.as_ref().is_some_and(same)) {
         shared.changed.notified().await;
     }
 }
 
-const fn failure(step: Step, timed_out: bool) -> Failure {
+const fn failure(step: Step) -> Failure {
     match step {
-        _ if timed_out => Failure::Timeout,
+        Step::Timeout => Failure::Timeout,
         Step::Resolve => Failure::Resolve,
         Step::Connect => Failure::Connect,
         Step::Tls => Failure::Tls,

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use weir_config::model::{Address, Connect, Family, Otlp, OtlpEndpoint, Resolve, Source, SourceKind, Weight};
 
 use super::verdict::Said;
-use crate::env::{Env, Lookup};
+use crate::env::{Env, Lookup, Unconnected};
 use crate::tls::{self, Connector, Use};
 use crate::transport::{self, Way};
 
@@ -30,6 +30,7 @@ pub(super) enum Step {
     Connect,
     Tls,
     Exchange,
+    Timeout,
 }
 
 /// Why there is no answer.
@@ -108,7 +109,14 @@ impl<E: Env> Poster<E> {
         let mut failed = Failed::new(Step::Resolve, "no address");
         for address in self.addresses(to).await? {
             let name = to.host.parse::<IpAddr>().is_err().then_some(to.host.as_str());
-            let way = Way { connect: &self.connect, proxy: None, tls: tls.as_deref(), host: name, for_what: Use::Http };
+            let way = Way {
+                connect: &self.connect,
+                proxy: None,
+                tls: tls.as_deref(),
+                host: name,
+                for_what: Use::Http,
+                request: None,
+            };
             match tokio::time::timeout(self.connect.timeout, transport::open(&self.env, &address.into(), way)).await {
                 Ok(Ok(stream)) => {
                     let shaken = http1::handshake(TokioIo::new(stream)).await;
@@ -121,7 +129,7 @@ impl<E: Env> Poster<E> {
                     failed = Failed::new(Step::Tls, format!("{address}: {why}: {words}"));
                 }
                 Ok(Err(transport::Unopened::Unconnected(why))) => {
-                    failed = Failed::new(Step::Connect, format!("{address}: {why}"));
+                    failed = Failed::new(Step::Connect, format!("{address}: {}", words(why)));
                 }
                 Err(_) => failed = Failed::new(Step::Connect, format!("{address}: no connection in time")),
             }
@@ -155,6 +163,19 @@ impl<E: Env> Poster<E> {
         let told = answer.result.map_err(|failure| Failed::new(Step::Resolve, format!("{}: {failure}", to.host)))?;
         let ip = |address: &Address| address.ip();
         Ok(told.endpoints.iter().filter_map(|endpoint| ip(&endpoint.address)).take(ADDRESSES_MAX).collect())
+    }
+}
+
+const fn words(why: Unconnected) -> &'static str {
+    match why {
+        Unconnected::Refused => "nobody listens there",
+        Unconnected::Busy => "too many wait there already",
+        Unconnected::TimedOut => "no answer",
+        Unconnected::Reset => "the connection was reset",
+        Unconnected::Unreachable => "there is no way there",
+        Unconnected::Local => "this host has no descriptor or port left",
+        Unconnected::Forbidden => "this host does not allow it",
+        Unconnected::Unexpected => "the system does not know how",
     }
 }
 

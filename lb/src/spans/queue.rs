@@ -25,7 +25,7 @@ const BATCH: usize = 32 * 1024;
 const EXEMPLARS_MAX: usize = 64;
 
 /// What is wanted of whoever sends.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) otlp: Otlp,
     /// `Resource`, in the form of the wire.
@@ -100,8 +100,17 @@ impl Remote {
             let zone = config.zone.as_ref().map(|zone| zone.as_str());
             Arc::new(Target { otlp, resource: span::resource(&tracing.service_name, zone) })
         });
-        self.0.wanted(|wanted| wanted.target = target);
-        self.0.changed.notify_one();
+        // What stays is not interrupted.
+        let changed = self.0.wanted(|wanted| {
+            let changed = wanted.target != target;
+            if changed {
+                wanted.target = target;
+            }
+            changed
+        });
+        if changed {
+            self.0.changed.notify_one();
+        }
     }
 }
 
@@ -167,7 +176,7 @@ impl SpanWriter {
         let room = shared.limit.load(Relaxed).saturating_sub(before).min(all);
         if room < all {
             shared.waiting.fetch_sub(all - room, Relaxed);
-            shared.counts.spans.drop(Dropped::QueueFull, all - room);
+            shared.counts.spans.lost(Dropped::QueueFull, all - room);
             parcel.lengths.truncate(room);
             parcel.bytes.truncate(parcel.lengths.iter().map(|length| *length as usize).sum());
         }
@@ -178,7 +187,7 @@ impl SpanWriter {
         // There is nobody who sends only in a world without a network.
         if self.sender.send(parcel).is_err() {
             shared.done(room);
-            shared.counts.spans.drop(Dropped::Shutdown, room);
+            shared.counts.spans.lost(Dropped::Shutdown, room);
         }
     }
 }

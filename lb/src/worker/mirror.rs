@@ -234,6 +234,6 @@ async fn dial<E: Env>(
     let permits = if full { None } else { member.live.connections.take().zip(cluster.live.connections.take()) };
     let (own, shared) = permits.ok_or(Reason::QueueFull)?;
     let place = worker.budget.for_endpoint().ok_or(Reason::ConnectLocal)?;
-    let connecting = lease::connect(worker, cluster, member, None, (place, [own, shared]));
+    let connecting = lease::connect(worker, cluster, member, (None, None), (place, [own, shared]));
     timeout(cluster.config.connect.timeout, connecting).await.unwrap_or(Err(Reason::ConnectTimeout))
 }

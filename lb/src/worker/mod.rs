@@ -68,6 +68,7 @@ use crate::transport::{self, Transport, Unopened, Way};
 use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
+use headers::RequestId;
 use pool::Pool;
 use tcp::{Pipes, Watches};
 
@@ -333,18 +334,21 @@ impl<E: Env> Worker<E> {
 
     /// A new connection to an endpoint; its timeout is the caller's to keep.
     /// With PROXY protocol the endpoint is told of `ends`; without any, that it is for ourselves.
+    /// `request` is whose it is, in log lines.
     pub(crate) async fn connect(
         &self,
         cluster: &Cluster,
         member: &Member,
         ends: Option<Ends>,
         for_what: Use,
+        request: Option<&RequestId>,
     ) -> Result<Transport<E::Stream>, Unopened> {
         let config = &cluster.config;
         let proxy = config.proxy_protocol.map(|version| (version, ends));
         let tls = if config.tls.is_none() { None } else { transport::connector(&self.book(), config)? };
+        let request = request.map(RequestId::as_str);
         let (connect, tls, host) = (&config.connect, tls.as_deref(), member.host.as_deref());
-        transport::open(&self.env, member.address(), Way { connect, proxy, tls, host, for_what }).await
+        transport::open(&self.env, member.address(), Way { connect, proxy, tls, host, for_what, request }).await
     }
 
     /// What TLS is spoken now.

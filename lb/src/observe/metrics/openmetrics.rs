@@ -26,8 +26,10 @@ pub(super) fn render(families: &[MetricFamily], exemplars: &Exemplars) -> String
         for metric in family.get_metric() {
             let labels = metric.get_label();
             match family.get_field_type() {
-                MetricType::COUNTER => sample(&mut out, family.name(), "", labels, None, metric.get_counter().value()),
-                MetricType::GAUGE => sample(&mut out, family.name(), "", labels, None, metric.get_gauge().value()),
+                MetricType::COUNTER => {
+                    sample(&mut out, family.name(), "", labels, None, metric.get_counter().get_value())
+                }
+                MetricType::GAUGE => sample(&mut out, family.name(), "", labels, None, metric.get_gauge().get_value()),
                 MetricType::HISTOGRAM => {
                     let row = (family.name() == table::DURATION.name).then(|| row(labels, exemplars)).flatten();
                     histogram(&mut out, family.name(), labels, metric.get_histogram(), row);
