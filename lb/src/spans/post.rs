@@ -106,7 +106,14 @@ impl<E: Env> Poster<E> {
 
     async fn open(&mut self, to: &OtlpEndpoint) -> Result<SendRequest<Full<Bytes>>, Failed> {
         let tls = if to.secure { Some(self.tls()?) } else { None };
-        let mut failed = Failed::new(Step::Resolve, "no address");
+        // All that failed is told: who has two addresses may have meant either.
+        let mut failed: Option<Failed> = None;
+        let mut note = |step, words: String| {
+            failed = Some(match failed.take() {
+                None => Failed { step, words },
+                Some(first) => Failed { step: first.step, words: format!("{}; {words}", first.words) },
+            });
+        };
         for address in self.addresses(to).await? {
             let name = to.host.parse::<IpAddr>().is_err().then_some(to.host.as_str());
             let way = Way {
@@ -126,15 +133,15 @@ impl<E: Env> Poster<E> {
                     return Ok(sender);
                 }
                 Ok(Err(transport::Unopened::Untrusted(why, words))) => {
-                    failed = Failed::new(Step::Tls, format!("{address}: {why}: {words}"));
+                    note(Step::Tls, format!("{address}: {why}: {words}"));
                 }
                 Ok(Err(transport::Unopened::Unconnected(why))) => {
-                    failed = Failed::new(Step::Connect, format!("{address}: {}", words(why)));
+                    note(Step::Connect, format!("{address}: {}", words(why)));
                 }
-                Err(_) => failed = Failed::new(Step::Connect, format!("{address}: no connection in time")),
+                Err(_) => note(Step::Connect, format!("{address}: no connection in time")),
             }
         }
-        Err(failed)
+        Err(failed.unwrap_or_else(|| Failed::new(Step::Resolve, "no address")))
     }
 
     fn tls(&mut self) -> Result<Arc<Connector>, Failed> {
