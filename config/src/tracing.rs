@@ -46,7 +46,7 @@ impl FollowParent {
 pub struct Otlp {
     /// Where they are posted to.
     pub endpoint: OtlpEndpoint,
-    /// Further header fields of each request, in order: often a key, so they are shown nowhere.
+    /// Further header fields of each request, in order: often a key, so values are shown in no log and no diff.
     pub headers: Vec<(String, String)>,
     /// For one request, from connecting to the end of the answer. Default 10 s.
     pub timeout: Duration,

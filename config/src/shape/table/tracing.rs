@@ -67,7 +67,7 @@ pub(crate) static OTLP: Object = Object {
         },
         Key {
             name: "headers",
-            doc: "Further header fields, often a key; their values are shown nowhere.",
+            doc: "Further header fields, often a key; their values are shown in no log and no diff.",
             kind: Kind::Map(&HEADER_NAME, &Kind::Text(&HEADER_VALUE)),
             need: Default("{}"),
             example: "{x-api-key: secret}",
