@@ -44,7 +44,7 @@ pub(crate) static TRACING: Object = Object {
 };
 
 static PARENT: Words = Words {
-    noun: "whose traceparent is followed",
+    noun: "a rule for parents",
     known: &[
         ("follow", "That of peers among the listener's trusted_proxies."),
         ("always", "Everybody's."),
