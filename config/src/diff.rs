@@ -13,6 +13,7 @@ mod release;
 mod resilience;
 mod show;
 mod tls;
+mod tracing;
 
 pub(crate) use show::{date, duration as shown, matches as shown_match};
 
@@ -220,8 +221,18 @@ impl fmt::Display for Changes {
 #[must_use]
 pub fn diff(old: &Config, new: &Config) -> Changes {
     let mut notes = Notes::default();
-    let Config { admin, zone, workers, max_concurrent_probes, shutdown, access_log, listeners, clusters, releases } =
-        new;
+    let Config {
+        admin,
+        zone,
+        workers,
+        max_concurrent_probes,
+        shutdown,
+        access_log,
+        tracing,
+        listeners,
+        clusters,
+        releases,
+    } = new;
     let root = notes.subject("");
     admin::diff(old.admin.as_ref(), admin.as_ref(), root);
     let root = notes.subject("");
@@ -230,6 +241,7 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
     let probes = (&old.max_concurrent_probes, max_concurrent_probes);
     root.field(Touches::Nothing, "max_concurrent_probes", probes.0, probes.1, show::plain);
     root.field(Touches::Nothing, "access_log", &old.access_log, access_log, show::access_log);
+    tracing::diff(old.tracing.as_ref(), tracing.as_ref(), &mut notes);
     let Shutdown { delay, timeout, upgrade_timeout } = shutdown;
     let shutdown = notes.subject("shutdown");
     shutdown.field(Touches::Nothing, "delay", &old.shutdown.delay, delay, show::duration);

@@ -11,6 +11,7 @@ mod net;
 mod quantity;
 mod release;
 mod retry;
+mod tracing;
 
 pub(crate) use actions::{alpn, body, content_type, edited_header, header_template, host, sni_pattern, upgrade};
 pub(crate) use dialogue::{grpc_service, hex, probe_text};
@@ -23,6 +24,7 @@ pub(crate) use net::{address, cidr, dns_server, local_address, ports};
 pub(crate) use quantity::{MAX_DURATION, duration, size, ttl};
 pub(crate) use release::{MAX_ID, file_name, salt, user_id, users_file};
 pub(crate) use retry::{RetryCondition, grpc_word, retry_condition};
+pub(crate) use tracing::{otlp_endpoint, service_name};
 
 use crate::units::{ClusterName, NameError};
 

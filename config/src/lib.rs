@@ -28,6 +28,7 @@ mod report;
 mod resilience;
 mod shape;
 mod tls;
+mod tracing;
 mod traffic;
 pub mod units;
 pub mod words;

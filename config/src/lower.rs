@@ -28,6 +28,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tracing;
 
 use std::collections::HashMap;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -71,6 +72,7 @@ pub(crate) fn lower(root: &Node, files: &Files<'_>, report: &mut Report) -> Opti
         max_concurrent_probes: non_zero(fields.number("max_concurrent_probes")),
         shutdown: shutdown(&fields),
         access_log: access_log(&fields),
+        tracing: tracing::lower(&fields, report),
         listeners: listeners.into_iter().map(Arc::new).collect(),
         releases: releases.into_releases(),
         clusters: clusters.into_clusters(),

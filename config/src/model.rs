@@ -29,6 +29,7 @@ pub use crate::tls::{
     Authorities, Certificate, ClientCertificates, ClientTls, PrivateKey, ServerTls, TicketKeys, Tickets, TlsVersion,
     Trust,
 };
+pub use crate::tracing::{FollowParent, Otlp, OtlpEndpoint, Tracing};
 pub use crate::traffic::{
     Access, FixedReply, HeaderEdits, HeaderTemplate, PathRewrite, Piece, RateKey, RateLimit, Redirect, Reply, Rewrite,
 };
@@ -49,6 +50,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// One line a request; `None` is off, the default.
     pub access_log: Option<AccessLog>,
+    /// Traces of requests; `None` is off, the default: then a client's `traceparent` goes on as it came.
+    pub tracing: Option<Tracing>,
     /// Where traffic comes in. At least one.
     pub listeners: Vec<Arc<Listener>>,
     /// Where it goes. At least one.

@@ -26,6 +26,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod collector;
 pub mod daemon;
 pub mod dns;
 pub mod dnsmasq;

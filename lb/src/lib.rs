@@ -6,8 +6,8 @@
 //! Read in this order: [`mod@env`] (the three doors to the world), [`control`] (the loop that steps
 //! the core: configuration source and probes), [`transport`] (what carries bytes, and how it is
 //! opened), [`proxy`] (who they come from), [`worker`] and [`http1`] (the data path, one thread
-//! each), [`server`] (wires them), [`observe`] (journal, metrics, logs), [`admin`] (HTTP API over
-//! all that), [`doctor`] (what is wrong on this host), [`cli`] (what a person types).
+//! each), [`server`] (wires them), [`observe`] (journal, metrics, logs), [`spans`] (traces, exported),
+//! [`admin`] (HTTP API over all that), [`doctor`] (what is wrong on this host), [`cli`] (what a person types).
 
 pub mod admin;
 pub mod cli;
@@ -22,6 +22,7 @@ mod process;
 pub mod profile;
 mod proxy;
 pub mod server;
+mod spans;
 mod tls;
 mod transport;
 mod worker;

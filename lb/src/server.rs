@@ -34,8 +34,9 @@ use crate::observe::metrics::Metrics;
 use crate::observe::metrics::control::ControlMetrics;
 use crate::process::signals::{Asked, Signals};
 use crate::process::{handover, limits, ports, service};
+use crate::spans::{self, Exporter, SpanWriter};
 use crate::worker::budget::Budget;
-use crate::worker::{Ended, Order, Published, Worker};
+use crate::worker::{Ended, Order, Published, Worker, Writers};
 use gate::{AdminGate, Gate, Handed};
 use upgrade::{Inheritance, Succession};
 
@@ -82,11 +83,11 @@ pub struct Server<E: Env> {
     reports: mpsc::Sender<Report>,
     admin: (Admin, mpsc::UnboundedReceiver<Door<E::Reserved>>),
     access: Option<AccessLog>,
+    traces: (SpanWriter, Exporter),
     orders: Vec<mpsc::UnboundedSender<Order<E::Reserved>>>,
     seats: Vec<mpsc::UnboundedReceiver<Order<E::Reserved>>>,
-    handed: Rc<Handed>,
-    doors: mpsc::UnboundedSender<Door<E::Reserved>>,
-    elder: Option<UnixStream>,
+    /// What goes to the next process, how the admin API is told, and who waits for this process.
+    heir: (Rc<Handed>, mpsc::UnboundedSender<Door<E::Reserved>>, Option<UnixStream>),
 }
 
 impl<E: Env> Server<E> {
@@ -136,7 +137,8 @@ impl<E: Env> Server<E> {
         let (doors, opened) = mpsc::unbounded_channel();
         let admin_gate = AdminGate::new(admin, doors.clone(), Rc::clone(&handed));
         let access_log = access.as_ref().map(AccessLog::remote);
-        let gate = Gate::new(env.clone(), orders.clone(), access_log, admin_gate, Rc::clone(&handed));
+        let (spans, remote, exporter) = spans::pair(Arc::clone(&counts));
+        let gate = Gate::new(env.clone(), orders.clone(), access_log, admin_gate, remote, Rc::clone(&handed));
         let mut shell = Shell::begin(env.clone(), gate, control, first, journal, metrics.clone())
             .map_err(|rejection| StartError::Rejected(Box::new(rejection)))?;
         shell.listen_to(heard);
@@ -154,7 +156,9 @@ impl<E: Env> Server<E> {
         let metrics = Metrics::new(Registry::new(), Arc::clone(&published.truth), &metrics, Arc::clone(&counts));
         let admin = Admin::new(handle.clone(), metrics.map_err(no_metrics)?).with_workers(ask(orders.clone()));
         let admin = (admin, opened);
-        Ok(Self { env, shell, handle, published, counts, reports, admin, access, orders, seats, handed, doors, elder })
+        let traces = (spans, exporter);
+        let heir = (handed, doors, elder);
+        Ok(Self { env, shell, handle, published, counts, reports, admin, access, traces, orders, seats, heir })
     }
 
     /// How to talk to it.
@@ -166,14 +170,17 @@ impl<E: Env> Server<E> {
     /// Serves with every worker on the calling thread, until dropped or until [`Handle::stop`].
     /// Must run where tasks can be spawned locally.
     pub async fn run_local(self) {
-        let Self { env, shell, published, counts, reports, admin, access, seats, orders: _orders, .. } = self;
+        let Self { env, shell, published, counts, reports, admin, access, traces, seats, orders: _orders, .. } = self;
+        let (spans, exporter) = traces;
         for (index, seat) in seats.into_iter().enumerate() {
-            let writer = writer(access.as_ref(), &counts);
+            let writers = writers(access.as_ref(), &spans, &counts);
             let budget = Budget::new(limits::open_files(), 1);
             let (published, counts, reports) = (published.clone(), Arc::clone(&counts), reports.clone());
-            let worker = Worker::new(env.clone(), index, published, counts, reports, writer, budget);
+            let worker = Worker::new(env.clone(), index, published, counts, reports, writers, budget);
             tokio::task::spawn_local(worker.run(seat));
         }
+        drop(spans);
+        tokio::task::spawn_local(exporter.run(env.clone()));
         tokio::task::spawn_local(admin.0.serve(env.clone(), admin.1));
         shell.run().await;
     }
@@ -186,19 +193,21 @@ impl Server<Os> {
     /// # Errors
     /// When the system gives no thread or signal handler.
     pub async fn run(self) -> Result<usize, StartError> {
-        let Self { env, shell, handle, published, counts, reports, admin, access, orders, seats, handed, doors, elder } =
-            self;
+        let Self { env, shell, handle, published, counts, reports, admin, access, traces, orders, seats, heir } = self;
+        let (handed, doors, elder) = heir;
         let system = |what| move |source| StartError::System { what, source };
         let mut signals = Signals::new().map_err(system("cannot handle signals"))?;
+        let (spans, exporter) = traces;
+        let sending = exporter.start(env.clone()).map_err(system("cannot start the thread that exports traces"))?;
         let mut ends = Vec::new();
         let workers = seats.len();
         for (index, seat) in seats.into_iter().enumerate() {
             let (report, ended) = oneshot::channel();
-            let writer = writer(access.as_ref(), &counts);
+            let writers = writers(access.as_ref(), &spans, &counts);
             let (env, published) = (env.clone(), published.clone());
             let (counts, reports) = (Arc::clone(&counts), reports.clone());
             let make = move || {
-                Worker::new(env, index, published, counts, reports, writer, Budget::new(limits::open_files(), workers))
+                Worker::new(env, index, published, counts, reports, writers, Budget::new(limits::open_files(), workers))
             };
             let work = move || work(index, make, seat, report);
             let thread = std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(work);
@@ -228,6 +237,9 @@ impl Server<Os> {
             // A worker that panicked has been counted as cut already.
             let _ = thread.join();
         }
+        // The last end but theirs: now all that will come has come.
+        drop(spans);
+        sending.finish();
         Ok(cut)
     }
 }
@@ -442,11 +454,12 @@ fn ask<R: 'static>(workers: Vec<mpsc::UnboundedSender<Order<R>>>) -> AskWorkers 
     })
 }
 
-fn writer(access: Option<&AccessLog>, counts: &Arc<ProcessCounts>) -> AccessWriter {
-    match access {
+fn writers(access: Option<&AccessLog>, spans: &SpanWriter, counts: &Arc<ProcessCounts>) -> Writers {
+    let access = match access {
         Some(log) => log.writer(Arc::clone(counts)),
         None => AccessWriter::nowhere(Arc::clone(counts)),
-    }
+    };
+    Writers { access, spans: spans.another() }
 }
 
 /// Why an address cannot be bound, and what to do about it.

@@ -73,6 +73,8 @@ fn with(title: &str, keys: &str) -> String {
         "admin" => format!("admin: {{{keys}}}"),
         "shutdown" => format!("shutdown: {{{keys}}}"),
         "access_log" => format!("access_log: {{path: '-', {keys}}}"),
+        "tracing" => format!("tracing: {{{keys}}}"),
+        "otlp" => format!("tracing: {{otlp: {{endpoint: 'http://a', {keys}}}}}"),
         _ => String::new(),
     };
     format!(

@@ -17,6 +17,7 @@ mod rollout;
 mod route;
 mod rules;
 mod tls;
+mod tracing;
 mod trust;
 
 use super::Need::{Default, Optional, Required};
@@ -39,6 +40,7 @@ pub(crate) use rollout::*;
 pub(crate) use route::*;
 pub(crate) use rules::*;
 pub(crate) use tls::*;
+pub(crate) use tracing::*;
 pub(crate) use trust::*;
 
 /// The whole file.
@@ -90,6 +92,13 @@ pub(crate) static CONFIG: Object = Object {
             example: "/var/log/weir/access.log",
         },
         Key {
+            name: "tracing",
+            doc: "Traces of requests, and where they go.",
+            kind: Kind::Object(&TRACING),
+            need: Optional("off"),
+            example: "{otlp: {endpoint: \"http://127.0.0.1:4318/v1/traces\"}, ratio: 0.01}",
+        },
+        Key {
             name: "listeners",
             doc: "Where traffic comes in.",
             kind: Kind::List(&LISTENERS),
@@ -112,7 +121,7 @@ pub(crate) static CONFIG: Object = Object {
         },
     ],
     choices: &[],
-    later: &["tracing", "resolvers"],
+    later: &["resolvers"],
 };
 
 static LISTENERS: List = List {

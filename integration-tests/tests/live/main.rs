@@ -40,6 +40,7 @@ mod stage;
 mod tcp;
 mod tcp_limits;
 mod tls;
+mod tracing;
 mod udp;
 mod unix;
 mod upstream;

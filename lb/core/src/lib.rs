@@ -8,7 +8,7 @@
 //! endpoint's verdict), [`availability`] (who may be picked), [`snapshot`] (the truth workers
 //! read), [`route`], [`release`] and [`balance`] (what they do with it), [`attempt`], [`retry`] and [`limits`] (what
 //! became of it, whether it may be tried again, and how much at once), [`live`] (what workers share).
-//! Beside the way, what is done to a request on it: [`trust`], [`access`], [`rate`], [`rewrite`].
+//! Beside the way, what is done to a request on it: [`trust`], [`access`], [`rate`], [`rewrite`], [`trace`].
 
 pub mod access;
 pub mod attempt;
@@ -38,5 +38,6 @@ pub mod route;
 pub mod snapshot;
 pub mod time;
 pub mod tls;
+pub mod trace;
 pub mod trust;
 pub mod udp;

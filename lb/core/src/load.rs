@@ -291,10 +291,15 @@ impl Histogram {
 
     /// Counts one duration.
     pub fn observe(&self, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = Self::NANOS.partition_point(|&bound| bound < nanos);
-        self.buckets[bucket].add(1);
-        self.sum_nanos.add(nanos);
+        self.buckets[Self::bucket(took)].add(1);
+        self.sum_nanos.add(nanos(took));
+    }
+
+    /// The bucket of a duration.
+    #[must_use]
+    pub fn bucket(took: Duration) -> usize {
+        let nanos = nanos(took);
+        Self::NANOS.partition_point(|&bound| bound < nanos)
     }
 
     /// Counts by bucket, not cumulative; the last has no upper bound.
@@ -307,6 +312,10 @@ impl Histogram {
     pub fn sum_seconds(&self) -> f64 {
         self.sum_nanos.get() as f64 / 1e9
     }
+}
+
+fn nanos(took: Duration) -> u64 {
+    u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A latency histogram fine enough to compare two versions by: eight buckets an octave, so bounds

@@ -1,7 +1,7 @@
 //! What each address answers.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -18,7 +18,7 @@ use super::{Service, buckets, explain, orders, page, releases, status};
 use crate::control::{BoundListener, Phase, ReloadOutcome, Trigger};
 use crate::env::Env;
 use crate::observe::journal::{Asker, rfc3339, timestamp};
-use crate::observe::metrics;
+use crate::observe::metrics::Format;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -42,13 +42,10 @@ impl<E: Env> Service<E> {
         let query = Query::of(&head.uri);
         let read = matches!(head.method, Method::GET | Method::HEAD);
         match (head.uri.path(), read) {
-            ("/metrics", true) => self.metrics().await,
-<<<<<<< HEAD
+            ("/metrics", true) => self.metrics(head.headers.get(ACCEPT)).await,
             ("/api/v1/doctor", true) => self.doctor().await,
-=======
             (path, true) if path.starts_with("/debug/") => self.debug(path, &query, &asker).await,
             (path, false) if path.starts_with("/debug/") => Self::debug_changed(path),
->>>>>>> main
             (path, true) => self.read(path, &query),
             (path, false) => self.change(&head.method, path, &query.asked_by(&asker), &asker).await,
         }
@@ -174,10 +171,11 @@ impl<E: Env> Service<E> {
     }
 
     /// Rendered on a thread of its own: probes shall not wait for a scrape.
-    async fn metrics(&self) -> Answer {
+    async fn metrics(&self, accept: Option<&HeaderValue>) -> Answer {
         let metrics = self.metrics.clone();
-        match tokio::task::spawn_blocking(move || metrics.render()).await {
-            Ok(Ok(text)) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
+        let format = Format::wanted(accept.and_then(|accept| accept.to_str().ok()));
+        match tokio::task::spawn_blocking(move || metrics.render_as(format)).await {
+            Ok(Ok(text)) => answer(StatusCode::OK, format.content_type(), text),
             Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
             Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
         }

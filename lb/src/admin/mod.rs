@@ -9,11 +9,8 @@ mod access;
 mod admit;
 mod api;
 mod buckets;
-<<<<<<< HEAD
-mod diagnosis;
-=======
 mod debug;
->>>>>>> main
+mod diagnosis;
 mod doors;
 mod explain;
 mod guard;
@@ -32,11 +29,8 @@ use crate::control::Handle;
 use crate::doctor::Began;
 use crate::env::Env;
 use crate::observe::metrics::Metrics;
-<<<<<<< HEAD
-use diagnosis::Diagnosis;
-=======
 use crate::observe::runtime::Seen;
->>>>>>> main
+use diagnosis::Diagnosis;
 
 pub(crate) use doors::Door;
 
@@ -47,11 +41,8 @@ const HEAD_MAX: usize = 16 << 10;
 pub struct Admin {
     handle: Handle,
     metrics: Metrics,
-<<<<<<< HEAD
     began: Began,
-=======
     ask_workers: AskWorkers,
->>>>>>> main
 }
 
 /// Asks each worker how it does; they answer when they get to it.
@@ -61,16 +52,12 @@ impl Admin {
     /// Answers about what `handle` talks to.
     #[must_use]
     pub fn new(handle: Handle, metrics: Metrics) -> Self {
-<<<<<<< HEAD
-        Self { handle, metrics, began: Began::now() }
-=======
-        Self { handle, metrics, ask_workers: Box::new(Vec::new) }
+        Self { handle, metrics, began: Began::now(), ask_workers: Box::new(Vec::new) }
     }
 
     /// The same; workers can be asked by `ask`.
     pub(crate) fn with_workers(self, ask: AskWorkers) -> Self {
         Self { ask_workers: ask, ..self }
->>>>>>> main
     }
 }
 
@@ -89,20 +76,12 @@ struct Service<E: Env> {
 }
 
 impl<E: Env> Service<E> {
-<<<<<<< HEAD
-    fn new(env: E, Admin { handle, metrics, began }: Admin) -> Self {
+    fn new(env: E, Admin { handle, metrics, began, ask_workers }: Admin) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let instance = format!("{}:{}", host.trim(), std::process::id());
         let (connections, refusals) = (RefCell::default(), admit::Refusals::default());
-        Self { env, handle, metrics, instance, diagnosis: Diagnosis::new(began), connections, refusals }
-=======
-    fn new(env: E, Admin { handle, metrics, ask_workers }: Admin) -> Self {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let instance = format!("{}:{}", host.trim(), std::process::id());
-        let (connections, refusals) = (RefCell::default(), admit::Refusals::default());
-        let profiling = Cell::new(false);
-        Self { env, handle, metrics, instance, connections, refusals, ask_workers, profiling }
->>>>>>> main
+        let (diagnosis, profiling) = (Diagnosis::new(began), Cell::new(false));
+        Self { env, handle, metrics, instance, diagnosis, connections, refusals, ask_workers, profiling }
     }
 }
 

@@ -46,6 +46,9 @@ pub(crate) enum Known {
     /// Hop-by-hop by definition, and of no use to us: `Keep-Alive`, `Proxy-Connection`, `TE`,
     /// `Trailer` stays, `Proxy-Authenticate` stays.
     HopByHop,
+    /// Ours to write where requests are traced; elsewhere as it came.
+    TraceParent,
+    TraceState,
     TransferEncoding,
     /// Hop-by-hop too, but a tunnel may come of it.
     Upgrade,
@@ -74,6 +77,8 @@ impl Known {
             9 if is(b"forwarded") => Self::Forwarded,
             10 if is(b"connection") => Self::Connection,
             10 if is(b"keep-alive") => Self::HopByHop,
+            10 if is(b"tracestate") => Self::TraceState,
+            11 if is(b"traceparent") => Self::TraceParent,
             12 if is(b"x-request-id") => Self::XRequestId,
             12 if is(b"grpc-timeout") => Self::GrpcTimeout,
             13 if is(b"x-weir-reason") => Self::XWeirReason,

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use weir_config::model::{Address, LogFormat, LogTarget};
+use weir_core::trace::Context;
 
 use super::ProcessCounts;
 
@@ -44,6 +45,8 @@ pub(crate) struct Line<'a> {
     pub(crate) datagrams: Option<(u64, u64)>,
     pub(crate) reason: Option<&'static str>,
     pub(crate) id: Option<&'a str>,
+    /// The trace it is part of, and its own span there.
+    pub(crate) trace: Option<Context>,
     pub(crate) body_in: u64,
     pub(crate) body_out: u64,
 }
@@ -95,6 +98,13 @@ impl Line<'_> {
         put(out, format_args!("{{\"ts\":\"{}\"", clock.text(self.wall)));
         if let Some(id) = self.id {
             text(out, "request_id", id.as_bytes());
+        }
+        if let Some(trace) = &self.trace {
+            text(out, "trace_id", &trace.trace.hex());
+            text(out, "span_id", &trace.span.hex());
+            if trace.is_sampled() {
+                put(out, format_args!(",\"sampled\":true"));
+            }
         }
         match self.told {
             Some(client) => put(out, format_args!(",\"client\":\"{client}\",\"peer\":\"{}\"", self.peer)),
@@ -198,7 +208,12 @@ impl Line<'_> {
             }
             None => put(out, format_args!("/-")),
         }
-        put(out, format_args!(" {} {}\n", self.reason.unwrap_or("-"), self.id.unwrap_or("-")));
+        put(out, format_args!(" {} {}", self.reason.unwrap_or("-"), self.id.unwrap_or("-")));
+        if let Some(trace) = &self.trace {
+            out.push(b' ');
+            out.extend_from_slice(&trace.trace.hex());
+        }
+        out.push(b'\n');
     }
 }
 
@@ -494,6 +509,7 @@ mod tests {
             datagrams: None,
             reason: Some("no_healthy_endpoint"),
             id: Some("id"),
+            trace: None,
             body_in: 0,
             body_out: 3,
         }
@@ -520,6 +536,19 @@ mod tests {
         let fields =
             ["release", "release_version", "bucket", "why", "moved_by_health"].map(|field| value[field].to_string());
         assert_eq!(fields, ["\"orders\"", "\"v2\"", "7", "\"bucket\"", "true"]);
+    }
+
+    #[test]
+    fn a_line_names_its_trace() {
+        let trace = Context::parse(b"00-12345678901234567890123456789012-1234567890123456-01");
+        let mut out = Vec::new();
+        Line { trace, ..line() }.json(&mut out, &mut Clock::default());
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let fields = ["trace_id", "span_id", "sampled"].map(|field| value[field].to_string());
+        assert_eq!(fields, ["\"12345678901234567890123456789012\"", "\"1234567890123456\"", "true"]);
+        out.clear();
+        Line { trace, ..line() }.text(&mut out, &mut Clock::default());
+        assert!(String::from_utf8(out).unwrap().ends_with(" id 12345678901234567890123456789012\n"));
     }
 
     #[test]

@@ -3,12 +3,17 @@
 
 pub mod access;
 pub(crate) mod decision;
+pub(crate) mod exemplars;
 pub mod journal;
 pub mod log;
 pub mod metrics;
 pub mod runtime;
+pub(crate) mod spans;
 
 use std::sync::atomic::AtomicU64;
+
+use exemplars::Exemplars;
+use spans::SpanCounts;
 
 /// Counts of the whole process that belong to no listener and no endpoint.
 ///
@@ -19,4 +24,8 @@ pub struct ProcessCounts {
     pub panics: AtomicU64,
     /// Lines of the access log thrown away since its writer could not keep up.
     pub access_log_dropped: AtomicU64,
+    /// What became of spans.
+    pub(crate) spans: SpanCounts,
+    /// Traces that stand for what histograms count.
+    pub(crate) exemplars: Exemplars,
 }

@@ -1,13 +1,9 @@
-<<<<<<< HEAD
-//! The process among others: signals, limits, its clock, the sockets of this host and whose they are.
+//! The process among others: signals, limits, its clock, the sockets of this host and whose they are,
+//! and who comes after us.
 
 pub(crate) mod clock;
-=======
-//! The process among others: signals, limits, who holds the port we want, and who comes after us.
-
 pub(crate) mod handover;
 pub(crate) mod heir;
->>>>>>> main
 pub(crate) mod limits;
 pub(crate) mod owners;
 pub(crate) mod ports;

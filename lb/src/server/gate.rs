@@ -20,6 +20,7 @@ use crate::env::{Env, ReservedDatagrams};
 use crate::observe::access::{AccessLog, AccessRemote};
 use crate::process::handover;
 use crate::process::ports;
+use crate::spans;
 use crate::worker::Order;
 pub(super) use admin::AdminGate;
 pub(crate) use handed::Handed;
@@ -34,6 +35,7 @@ pub(crate) struct Gate<E: Env> {
     handed: Rc<Handed>,
     access: Option<AccessRemote>,
     admin: AdminGate<E::Reserved>,
+    spans: spans::Remote,
 }
 
 /// What a socket takes. A port of one kind has nothing to do with the same port of the other.
@@ -105,9 +107,10 @@ impl<E: Env> Gate<E> {
         workers: Vec<UnboundedSender<Order<E::Reserved>>>,
         access: Option<AccessRemote>,
         admin: AdminGate<E::Reserved>,
+        spans: spans::Remote,
         handed: Rc<Handed>,
     ) -> Self {
-        Self { env, workers, served: Vec::new(), retired: BTreeSet::new(), handed, access, admin }
+        Self { env, workers, served: Vec::new(), retired: BTreeSet::new(), handed, access, admin, spans }
     }
 
     fn reserve_one(
@@ -273,6 +276,7 @@ impl<E: Env> Sockets for Gate<E> {
         if let Some(access) = &self.access {
             access.retarget(config.access_log.as_ref().map(|log| log.target.clone()));
         }
+        self.spans.retarget(config);
     }
 
     fn bound(&self) -> Vec<BoundListener> {

@@ -22,7 +22,9 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, SupportedProtocolVersion};
-use weir_config::model::{Authorities, Certificate, ClusterName, Config, ListenerName, PrivateKey, TlsVersion};
+use weir_config::model::{
+    Authorities, Certificate, ClientTls, ClusterName, Config, HttpVersion, ListenerName, PrivateKey, TlsVersion, Trust,
+};
 
 pub(crate) use acceptor::{Accepted, Acceptor, Refusal};
 pub(crate) use connector::{Connector, Use};
@@ -99,6 +101,15 @@ impl Book {
     pub(crate) fn connector(&self, cluster: &ClusterName) -> Option<&Arc<Connector>> {
         self.connectors.get(cluster).map(|entry| &entry.value)
     }
+}
+
+/// TLS with a server that is nobody's endpoint: HTTP/1.1, vouched for by the system's authorities.
+///
+/// # Errors
+/// When the system has none.
+pub(crate) fn to_server() -> Result<Arc<Connector>, String> {
+    let wanted = ClientTls { server_name: None, trust: Trust::System, certificate: None, min_version: TlsVersion::V12 };
+    Connector::new(&wanted, HttpVersion::H1, &OnceLock::new(), None)
 }
 
 /// What of a book lives for one more.

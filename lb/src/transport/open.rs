@@ -27,6 +27,8 @@ pub(crate) struct Way<'a> {
     pub(crate) host: Option<&'a str>,
     /// What the connection is for.
     pub(crate) for_what: Use,
+    /// The id of the request that needs it, if one does and has one: for log lines.
+    pub(crate) request: Option<&'a str>,
 }
 
 /// Why there is no connection. Nothing of what was to be asked has been sent.
@@ -81,7 +83,7 @@ pub(crate) async fn secure<S: Stream>(stream: S, to: &Address, way: Way<'_>) -> 
     let Some(tls) = way.tls else { return Ok(Transport::Plain(stream)) };
     let secured = tls.connect(stream, to, way.host, way.for_what).await;
     secured.map(Transport::Tls).map_err(|distrust| {
-        tracing::debug!(endpoint = %to, cause = distrust.words, "{}", distrust.why);
+        tracing::debug!(endpoint = %to, request_id = way.request, cause = distrust.words, "{}", distrust.why);
         Unopened::Untrusted(distrust.why, distrust.words)
     })
 }

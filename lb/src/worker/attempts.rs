@@ -27,6 +27,7 @@ use super::forward::{Inbound, Refused, Routed};
 use super::lease;
 use super::room::{self, Admitted};
 use super::story::Story;
+use super::trace;
 use super::{Worker, World};
 use crate::env::{Env, Stream};
 use crate::http1::head::ResponseHead;
@@ -152,7 +153,9 @@ pub(crate) async fn until_settled<'w, E: Env>(
         if let (Some(kept), Some(told)) = (&mut inbound.story.kept, picked.told.take()) {
             kept.pick(*told);
         }
+        trace::attempt_begins(worker, &mut inbound.story, index);
         let attempt = tries.attempt(worker, listener, picked, inbound).await;
+        trace::attempt_ends(&mut inbound.story, &inbound.heads.response, attempt.as_ref().err());
         picked = match tries.settle(worker, index, attempt, inbound).await {
             Verdict::Again(next) => next,
             Verdict::Done(answered) => {
@@ -260,6 +263,7 @@ impl<'w> Tries<'w> {
         inbound.story.tried = if inbound.story.attempts == 1 { inbound.story.began } else { Instant::now() };
         let injected = self.injected(worker, picked.member, inbound);
         let leased = lease::lease(worker, picked, injected, self, inbound).await?;
+        trace::connected(&mut inbound.story, leased.reused);
         exchange::exchange(worker, listener, leased, self, inbound).await
     }
 

@@ -24,6 +24,7 @@ use super::lease::Leased;
 use super::pool::Upstream;
 use super::relay::{Broken, Relay};
 use super::story::Story;
+use super::trace::Traced;
 use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
 use crate::http1::head::{Asked, ResponseHead, Version};
@@ -90,6 +91,7 @@ pub(crate) async fn exchange<'w, E: Env>(
         shadow: false,
         upgrade: wish.protocol(request),
         call_left: tries.call_left(story.tried),
+        trace: story.trace.as_ref().map(Traced::of_attempt),
     };
     headers::request(leased.upstream.wire.outbox.tail(), &onward);
     upload.replay(&mut leased.upstream.wire);

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir_config::model::{self, Reply, Target};
+use weir_config::model::{self, Reply, Target, Tracing};
 use weir_core::grpc;
 use weir_core::load::{LaneLoad, Shards};
 use weir_core::reason::Reason;
@@ -29,6 +29,7 @@ use super::release;
 use super::reply::{self, Fate};
 use super::room;
 use super::story::Story;
+use super::trace;
 use super::tunnel::{self, Tunnel, Wish};
 use super::{Worker, World};
 use crate::env::{Env, Stream};
@@ -131,7 +132,8 @@ pub(crate) async fn forward<E: Env>(
     heads: &mut Heads,
 ) -> Served<E::Stream> {
     let listener = &*world.snapshot.listeners[index];
-    let mut inbound = Inbound::new(worker, listener, client, heads);
+    let tracing = world.snapshot.config.tracing.as_ref();
+    let mut inbound = Inbound::new(worker, listener, tracing, client, heads);
     let routed = route(worker, world, listener, &mut inbound);
     let lane = inbound.story.towards(listener).map_or(&listener.unrouted, |(_, lane)| lane);
     let flight = LaneFlight::begin(lane, worker.index);
@@ -175,6 +177,7 @@ pub(crate) async fn forward<E: Env>(
     flight.settle(&story, client.since);
     release::settle(worker, world, &story, client.since);
     reply::tell(worker, world, listener, client, &heads.request, &story);
+    trace::end(worker, world, index, client, &heads.request, &mut story);
     decision::end(worker, world, index, client, &heads.request, &mut story);
     Served::Answered(fate)
 }
@@ -197,6 +200,7 @@ fn begin<E: Env>(
 ) -> Served<E::Stream> {
     let Inbound { client, heads, mut story, .. } = inbound;
     release::settle(worker, world, &story, story.ended.unwrap_or_else(Instant::now));
+    trace::end(worker, world, index, client, &heads.request, &mut story);
     decision::end(worker, world, index, client, &heads.request, &mut story);
     tunnel.map_or(Served::Answered(Fate::Abort), Served::Tunnel)
 }
@@ -205,6 +209,7 @@ impl<'r, S: Stream> Inbound<'r, S> {
     fn new<E: Env<Stream = S>>(
         worker: &Worker<E>,
         listener: &Listener,
+        tracing: Option<&Tracing>,
         client: &'r mut Client<S>,
         heads: &'r mut Heads,
     ) -> Self {
@@ -223,6 +228,7 @@ impl<'r, S: Stream> Inbound<'r, S> {
         }
         story.grpc = request.fields.get("content-type").is_some_and(grpc::is_call);
         decision::begin(worker, listener, &mut story);
+        story.trace = tracing.map(|tracing| trace::begin(worker, tracing, trusted, &request.fields));
         let outgoing = if request.framing == Framing::Chunked { Outgoing::Chunked } else { Outgoing::Plain };
         let upload = Relay::new(request.framing, outgoing, config.limits.body_bytes);
         Self { client, heads, upload, story, trusted, wish: Wish::Answer }

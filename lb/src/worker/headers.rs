@@ -10,6 +10,7 @@ use weir_config::model::{Address, HeaderEdits, HeaderPolicy, PathRewrite, Route}
 use weir_core::dice::Dice;
 use weir_core::grpc;
 use weir_core::rewrite;
+use weir_core::trace::Context;
 
 use super::edits::{self, Facts};
 use crate::http1::framing::Framing;
@@ -121,6 +122,17 @@ pub(crate) struct Onward<'a> {
     pub(crate) upgrade: Option<&'a [u8]>,
     /// The time left of what whoever makes a gRPC call has told.
     pub(crate) call_left: Option<Duration>,
+    /// The trace it is part of, where requests are traced.
+    pub(crate) trace: Option<TraceOnward>,
+}
+
+/// What an endpoint is told of a trace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TraceOnward {
+    /// The trace, and the span of the attempt.
+    pub(crate) context: Context,
+    /// `tracestate` goes with it, as it came.
+    pub(crate) state: bool,
 }
 
 /// Appends the request's head as the endpoint gets it.
@@ -165,6 +177,9 @@ pub(crate) fn request(out: &mut Vec<u8>, onward: &Onward<'_>) {
     }
     if let Some(id) = id {
         push(out, &[b"X-Request-Id: ", id.as_bytes(), b"\r\n"]);
+    }
+    if let Some(trace) = onward.trace {
+        push(out, &[b"traceparent: ", &trace.context.text(), b"\r\n"]);
     }
     if policy.deadline {
         let left = u64::try_from(onward.left.as_millis()).unwrap_or(u64::MAX);
@@ -239,6 +254,8 @@ fn is_onward(known: Known, onward: &Onward<'_>) -> bool {
         Known::XForwardedClientCert => onward.trusted && onward.certificate.is_none(),
         Known::Forwarded => onward.trusted && !onward.policy.forwarded,
         Known::XRequestId => onward.id.is_none() && onward.trusted,
+        Known::TraceParent => onward.trace.is_none(),
+        Known::TraceState => onward.trace.is_none_or(|trace| trace.state),
         Known::XRequestDeadline => onward.trusted && !onward.policy.deadline,
     }
 }
@@ -437,6 +454,11 @@ mod tests {
 
     /// On a route with these keys.
     fn by_route(route: &str, text: &str, policy: &HeaderPolicy, trusted: bool) -> String {
+        traced(None, route, text, policy, trusted)
+    }
+
+    /// The same of a request that is traced.
+    fn traced(trace: Option<TraceOnward>, route: &str, text: &str, policy: &HeaderPolicy, trusted: bool) -> String {
         let config = format!(
             "listeners: [{{name: web, bind: '127.0.0.1:80', routes: [{{cluster: shop{route}}}]}}]\n\
              clusters: [{{name: shop, endpoints: ['127.0.0.1:1']}}]\n"
@@ -466,6 +488,7 @@ mod tests {
             shadow,
             upgrade,
             call_left,
+            trace,
         };
         request(&mut out, &onward);
         String::from_utf8(out).unwrap()
@@ -533,6 +556,21 @@ mod tests {
         let heard = |trusted| onward(&text, &POLICY, trusted).matches(": lie\r\n").count();
         assert_eq!((heard(false), heard(true)), (0, names.len()));
         assert!(onward(&text, &POLICY, false).contains("X-Forwarded: stays\r\n"));
+    }
+
+    #[test]
+    fn a_trace_is_told_or_goes_on_as_it_came() {
+        let theirs = "00-12345678901234567890123456789012-1234567890123456-01";
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\nTraceparent: {theirs}\r\ntracestate: k=v\r\n\r\n");
+        let untraced = onward(&text, &POLICY, false);
+        assert!(untraced.contains(&format!("Traceparent: {theirs}\r\ntracestate: k=v\r\n")), "{untraced}");
+        let ours = theirs.replace("-1234567890123456-", "-00000000000000ab-");
+        let context = Context::parse(ours.as_bytes()).unwrap();
+        for state in [true, false] {
+            let told = traced(Some(TraceOnward { context, state }), "", &text, &POLICY, false);
+            assert!(told.contains(&format!("\r\ntraceparent: {ours}\r\n")) && !told.contains(theirs), "{told}");
+            assert_eq!(told.contains("tracestate: k=v\r\n"), state);
+        }
     }
 
     #[test]

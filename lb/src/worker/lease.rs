@@ -18,6 +18,7 @@ use super::budget::Place;
 use super::client::Client;
 use super::flight::{Flight, Held};
 use super::forward::Inbound;
+use super::headers::RequestId;
 use super::pool::{Counted, Upstream};
 use super::room;
 use super::sessions::Sessions;
@@ -172,7 +173,8 @@ async fn dial<E: Env>(
     let place = place(worker).ok_or(LOCAL_FAILURE)?;
     let how = &cluster.config.connect;
     let most = how.timeout.min(tries.left(Instant::now()));
-    let mut connecting = pin!(connect(worker, cluster, member, ends, (place, permits)));
+    let id = inbound.story.id.as_ref();
+    let mut connecting = pin!(connect(worker, cluster, member, (ends, id), (place, permits)));
     let soon = tries.dial_patience(inbound.story.attempts).filter(|soon| *soon < most);
     let mut connected = timeout(soon.unwrap_or(most), &mut connecting).await;
     if let (Err(_), Some(soon)) = (&connected, soon)
@@ -195,10 +197,11 @@ pub(super) async fn connect<E: Env>(
     worker: &Worker<E>,
     cluster: &Cluster,
     member: &Member,
-    ends: Option<Ends>,
+    (ends, request): (Option<Ends>, Option<&RequestId>),
     room: (Place, [Permit; 2]),
 ) -> Result<Box<Upstream<Transport<E::Stream>>>, Reason> {
-    let transport = worker.connect(cluster, member, ends, Use::Http).await.map_err(|unopened| unopened.reason())?;
+    let transport = worker.connect(cluster, member, ends, Use::Http, request).await;
+    let transport = transport.map_err(|unopened| unopened.reason())?;
     let (place, permits) = room;
     let opened = Counted::new(Arc::clone(&member.load), worker.index, &cluster.config, place, permits);
     let shared = match cluster.config.protocol {

@@ -27,6 +27,7 @@ use super::pool::Upstream;
 use super::relay::{Outgoing, Relay};
 use super::release::Gray;
 use super::story::Story;
+use super::trace::Traced;
 use super::{Worker, World};
 use crate::env::Env;
 use crate::http1::framing::Framing;
@@ -103,6 +104,7 @@ fn copy<E: Env>(
         shadow: true,
         upgrade: None,
         call_left: None,
+        trace: story.trace.as_ref().map(Traced::of_request),
     };
     headers::request(&mut bytes, &onward);
     bytes.extend_from_slice(body);
@@ -232,6 +234,6 @@ async fn dial<E: Env>(
     let permits = if full { None } else { member.live.connections.take().zip(cluster.live.connections.take()) };
     let (own, shared) = permits.ok_or(Reason::QueueFull)?;
     let place = worker.budget.for_endpoint().ok_or(Reason::ConnectLocal)?;
-    let connecting = lease::connect(worker, cluster, member, None, (place, [own, shared]));
+    let connecting = lease::connect(worker, cluster, member, (None, None), (place, [own, shared]));
     timeout(cluster.config.connect.timeout, connecting).await.unwrap_or(Err(Reason::ConnectTimeout))
 }

@@ -34,6 +34,7 @@ mod serve;
 mod sessions;
 mod story;
 mod tcp;
+mod trace;
 mod tunnel;
 mod udp;
 
@@ -62,11 +63,13 @@ use crate::observe::access::AccessWriter;
 use crate::observe::decision::Report;
 use crate::observe::runtime::{Asked, Seen};
 use crate::proxy::Ends;
+use crate::spans::SpanWriter;
 use crate::tls::{Book, Use};
 use crate::transport::{self, Transport, Unopened, Way};
 use accept::{Bound, Door};
 use budget::Budget;
 use client::Heads;
+use headers::RequestId;
 use pool::Pool;
 use tcp::{Pipes, Watches};
 
@@ -98,6 +101,12 @@ pub(crate) struct Published {
     pub(crate) truth: Arc<ArcSwap<Snapshot>>,
     /// For every connection with TLS.
     pub(crate) book: Arc<ArcSwap<Book>>,
+}
+
+/// Where a worker tells of its requests.
+pub(crate) struct Writers {
+    pub(crate) access: AccessWriter,
+    pub(crate) spans: SpanWriter,
 }
 
 /// How a worker ended.
@@ -141,6 +150,7 @@ pub(crate) struct Worker<E: Env> {
     pub(crate) cursors: RefCell<Cursors>,
     pub(crate) pool: RefCell<Pool<Transport<E::Stream>>>,
     pub(crate) access: RefCell<AccessWriter>,
+    pub(crate) spans: RefCell<SpanWriter>,
     pub(crate) udp: udp::Desk,
     truth: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     book: RefCell<Cache<Arc<ArcSwap<Book>>, Arc<Book>>>,
@@ -172,7 +182,7 @@ const IDLE_GRACE: Duration = Duration::from_secs(1);
 const IDLE_GRACE_HANDED_OVER: Duration = Duration::from_secs(5);
 /// For the last words of requests that are cut.
 const CUT_GRACE: Duration = Duration::from_millis(100);
-/// Between two flushes of the access log.
+/// Between two flushes of the access log and of spans.
 const FLUSH: Duration = Duration::from_millis(250);
 /// Heads kept for reuse: as many requests as one worker has under way at once, within reason.
 const HEADS_KEPT: usize = 256;
@@ -184,7 +194,7 @@ impl<E: Env> Worker<E> {
         Published { truth, book }: Published,
         counts: Arc<ProcessCounts>,
         reports: mpsc::Sender<Report>,
-        access: AccessWriter,
+        writers: Writers,
         budget: Budget,
     ) -> Rc<Self> {
         let dice = env.dice(&format!("worker-{index}"));
@@ -204,7 +214,8 @@ impl<E: Env> Worker<E> {
             dice: RefCell::new(dice),
             cursors: RefCell::default(),
             pool: RefCell::new(Pool::new()),
-            access: RefCell::new(access),
+            access: RefCell::new(writers.access),
+            spans: RefCell::new(writers.spans),
             udp: udp::Desk::default(),
             truth: RefCell::new(truth),
             book: RefCell::new(Cache::new(book)),
@@ -250,20 +261,26 @@ impl<E: Env> Worker<E> {
                     Some(Order::Cut) | None => break,
                 },
                 _ = sweep.tick() => self.sweep(),
-                _ = flush.tick() => self.access.borrow_mut().flush(),
+                _ = flush.tick() => self.flush(),
                 () = self.called.0.notified() => self.give_way(),
                 () = self.drained.notified() => {}
             }
         }
         let cut = self.busy.get() + self.udp.flows();
         self.cut().await;
-        self.access.borrow_mut().flush();
+        self.flush();
         Ended { cut }
     }
 
     fn seen(&self) -> Seen {
         let requests = self.busy.get() + self.udp.flows();
         Seen { connections: self.connections.borrow().len(), requests, ..Seen::here() }
+    }
+
+    /// Hands over what is told of requests.
+    fn flush(&self) {
+        self.access.borrow_mut().flush();
+        self.spans.borrow_mut().flush();
     }
 
     /// Draining, and nothing left to drain.
@@ -344,18 +361,21 @@ impl<E: Env> Worker<E> {
 
     /// A new connection to an endpoint; its timeout is the caller's to keep.
     /// With PROXY protocol the endpoint is told of `ends`; without any, that it is for ourselves.
+    /// `request` is whose it is, in log lines.
     pub(crate) async fn connect(
         &self,
         cluster: &Cluster,
         member: &Member,
         ends: Option<Ends>,
         for_what: Use,
+        request: Option<&RequestId>,
     ) -> Result<Transport<E::Stream>, Unopened> {
         let config = &cluster.config;
         let proxy = config.proxy_protocol.map(|version| (version, ends));
         let tls = if config.tls.is_none() { None } else { transport::connector(&self.book(), config)? };
+        let request = request.map(RequestId::as_str);
         let (connect, tls, host) = (&config.connect, tls.as_deref(), member.host.as_deref());
-        transport::open(&self.env, member.address(), Way { connect, proxy, tls, host, for_what }).await
+        transport::open(&self.env, member.address(), Way { connect, proxy, tls, host, for_what, request }).await
     }
 
     /// What TLS is spoken now.

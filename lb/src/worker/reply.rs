@@ -25,10 +25,10 @@ use super::lease::Leased;
 use super::relay::{Broken, Outgoing, Relay};
 use super::release;
 use super::story::Story;
-use super::{Worker, World};
+use super::{Worker, World, trace};
 use crate::env::{Env, Stream};
 use crate::http1::framing::Framing;
-use crate::http1::head::{RequestHead, Version};
+use crate::http1::head::{Fields, RequestHead, Version};
 use crate::observe::access::{Line, Request};
 use crate::tls::Secure;
 
@@ -277,6 +277,9 @@ pub(crate) async fn refuse_head<E: Env>(
     if listener.config.headers.request_id {
         story.id = Some(headers::RequestId::roll(&mut worker.dice.borrow_mut()));
     }
+    // What could not be understood tells of no parent.
+    let tracing = world.snapshot.config.tracing.as_ref();
+    story.trace = tracing.map(|tracing| trace::begin(worker, tracing, false, &Fields::default()));
     let says = Says { meaning, retry_after: None, closing: true };
     story.body_out = local_answer(listener, client, request, &says, &story) as u64;
     let flushed = flush(client, listener).await;
@@ -284,6 +287,7 @@ pub(crate) async fn refuse_head<E: Env>(
     lane.requests[story.class()].add(1);
     lane.duration.observe(story.began.elapsed());
     tell(worker, world, listener, client, request, &story);
+    trace::end(worker, world, index, client, request, &mut story);
     match flushed {
         Ok(()) => Fate::Close { unread: true },
         Err(()) => Fate::Abort,
@@ -467,6 +471,7 @@ pub(crate) fn tell<E: Env>(
             datagrams: None,
             reason: story.reason.map(Reason::as_str),
             id: story.id.as_ref().map(headers::RequestId::as_str),
+            trace: story.trace.as_ref().map(|trace| trace.context),
             body_in: story.body_in,
             body_out: story.body_out,
         };

@@ -227,8 +227,9 @@ mod tests {
     use crate::env::Os;
     use crate::observe::ProcessCounts;
     use crate::observe::access::AccessWriter;
-    use crate::worker::Published;
+    use crate::spans;
     use crate::worker::budget::Budget;
+    use crate::worker::{Published, Writers};
 
     const CONFIG: &str = "\
 listeners: [{name: web, bind: '127.0.0.1:80', cluster: app}]
@@ -247,7 +248,9 @@ clusters: [{name: app, endpoints: ['127.0.0.1:81']}]
         let truth = Arc::new(ArcSwap::new(snapshot));
         let (reports, _heard) = tokio::sync::mpsc::channel(1);
         let published = Published { truth, book: Arc::default() };
-        let worker = Worker::new(Os::new(), 0, published, Arc::clone(&counts), reports, access, Budget::new(100, 1));
+        let (spans, _, _) = spans::pair(Arc::clone(&counts));
+        let writers = Writers { access, spans };
+        let worker = Worker::new(Os::new(), 0, published, Arc::clone(&counts), reports, writers, Budget::new(100, 1));
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let guard = || Guard::new(&worker, Arc::clone(&load), worker.budget.for_client().unwrap(), peer);
         let (doomed, other) = (guard(), guard());

@@ -14,6 +14,7 @@ use weir_core::snapshot::Listener;
 use super::decision::Kept;
 use super::headers::RequestId;
 use super::release::Gray;
+use super::trace::Traced;
 
 /// One request's story. Filled in as it goes; told once, at the end.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct Story {
     pub(crate) gray: Option<Gray>,
     /// What is kept of its way, if it is one of those.
     pub(crate) kept: Option<Box<Kept>>,
+    /// The trace it is part of, where requests are traced.
+    pub(crate) trace: Option<Traced>,
     /// Whole fields of ours for the answer, with their line ends: cookies.
     pub(crate) fields: Vec<u8>,
     /// It is a gRPC call.
@@ -73,6 +76,7 @@ impl Story {
             id: None,
             gray: None,
             kept: None,
+            trace: None,
             fields: Vec::new(),
             grpc: false,
             code: None,

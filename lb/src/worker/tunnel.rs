@@ -20,6 +20,7 @@ use weir_core::reason::Reason;
 use weir_core::release::{Decided, Release};
 use weir_core::retry::Denied;
 use weir_core::snapshot::Listener;
+use weir_core::trace::Context;
 
 use super::client::{Client, Heads};
 use super::edits::Facts;
@@ -150,6 +151,7 @@ struct Told {
     denied: Option<Denied>,
     status: u16,
     id: Option<RequestId>,
+    trace: Option<Context>,
     /// The client's address, as a trusted proxy tells it.
     client: Option<IpAddr>,
     /// Method, host and target, one after the other, and where the first two end.
@@ -369,6 +371,7 @@ impl<S: Stream> Tunnel<S> {
             }),
             reason: reason.map(Reason::as_str),
             id: told.id.as_ref().map(RequestId::as_str),
+            trace: told.trace,
             body_in: self.body_in,
             // Less than nothing where not even the head was taken.
             body_out: if self.body_out > i64::MAX as u64 { 0 } else { self.body_out },
@@ -401,6 +404,7 @@ impl Told {
             denied: story.denied,
             status: story.status,
             id: story.id,
+            trace: story.trace.as_ref().map(|trace| trace.context),
             client: story.told,
             asked: [method.as_bytes(), host.as_bytes(), target].concat().into(),
             ends,

@@ -73,6 +73,9 @@ pub(crate) static HEADER_TEMPLATE: Rule =
 pub(crate) static UPGRADE: Rule = Rule::new("a protocol", |text| grammar::upgrade(text).map(drop));
 pub(crate) static BODY: Rule = Rule { loose: true, ..Rule::new("text", grammar::body) };
 pub(crate) static CONTENT_TYPE: Rule = Rule::new("a media type", |text| grammar::content_type(text).map(drop));
+pub(crate) static OTLP_ENDPOINT: Rule =
+    Rule::new("a URL", |text| grammar::otlp_endpoint(text).map(drop)).pattern(r"^[Hh][Tt][Tt][Pp][Ss]?://|\$\{");
+pub(crate) static SERVICE_NAME: Rule = Rule { loose: true, ..Rule::new("a name", grammar::service_name) };
 pub(crate) static GRPC_SERVICE: Rule = Rule::new("a gRPC service", grammar::grpc_service);
 pub(crate) static PROBE_TEXT: Rule =
     Rule { loose: true, ..Rule::new("text", |text| grammar::probe_text(text).map(drop)) };

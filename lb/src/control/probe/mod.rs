@@ -83,7 +83,7 @@ impl<E: Env> Prober<E> {
                         CheckKind::Grpc(_) => Use::Calls,
                     };
                     let (connect, tls, host) = (&cluster.connect, tls.as_deref(), host.as_deref());
-                    let way = Way { connect, proxy, tls, host, for_what };
+                    let way = Way { connect, proxy, tls, host, for_what, request: None };
                     rehearsed(&env, &lag, &address, way, cluster.protocol, &check, injected).await
                 }
                 Err(unopened) => ProbeOutcome { result: Unopened::probed(unopened), took: Duration::ZERO },

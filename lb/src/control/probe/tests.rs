@@ -26,7 +26,7 @@ fn connect() -> Connect {
 }
 
 fn plain(connect: &Connect) -> Way<'_> {
-    Way { connect, proxy: None, tls: None, host: None, for_what: Use::Http }
+    Way { connect, proxy: None, tls: None, host: None, for_what: Use::Http, request: None }
 }
 
 /// What a probe of an endpoint of that manner says.

@@ -3,12 +3,20 @@
 //! A thousand endpoints have some fifteen thousand series: objects for each, sorted and encoded
 //! afterwards, take several times as long as their text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
-use prometheus::proto::MetricType;
+use prometheus::proto::{MetricFamily, MetricType};
 use weir_core::load::Histogram;
 
+use super::super::exemplars::Exemplar;
 use super::table::Metric;
+
+/// Exemplars of a histogram, one for each bucket.
+pub(super) type Row = [Option<Exemplar>; Histogram::BOUNDS.len() + 1];
+/// By listener and cluster.
+pub(super) type Exemplars = BTreeMap<(String, String), Row>;
 
 /// Gathers the samples of one metric.
 pub(super) struct Family {
@@ -18,10 +26,10 @@ pub(super) struct Family {
 
 /// What came of a [`Family`]: its part of a scrape.
 pub(super) struct FamilyText {
-    name: String,
-    help: String,
-    kind: &'static str,
-    samples: String,
+    pub(super) name: String,
+    pub(super) help: String,
+    pub(super) kind: &'static str,
+    pub(super) samples: String,
 }
 
 impl Family {
@@ -43,6 +51,16 @@ impl Family {
 
     /// One histogram: the sum of `parts`, one a worker.
     pub(super) fn histogram<'a>(&mut self, labels: &[&str], parts: impl Iterator<Item = &'a Histogram>) {
+        self.histogram_with(labels, parts, None);
+    }
+
+    /// The same with what stands for its buckets.
+    pub(super) fn histogram_with<'a>(
+        &mut self,
+        labels: &[&str],
+        parts: impl Iterator<Item = &'a Histogram>,
+        row: Option<&Row>,
+    ) {
         let mut counts = [0u64; Histogram::BOUNDS.len() + 1];
         let mut seconds = 0.0;
         for part in parts {
@@ -52,12 +70,17 @@ impl Family {
             seconds += part.sum_seconds();
         }
         let mut cumulative = 0;
-        for (&bound, count) in Histogram::BOUNDS.iter().zip(counts) {
+        for (at, count) in counts.into_iter().enumerate() {
             cumulative += count;
-            self.bucket(labels, bound, cumulative);
+            match Histogram::BOUNDS.get(at) {
+                Some(bound) => self.bucket(labels, bound, cumulative),
+                None => self.bucket(labels, "+Inf", cumulative),
+            }
+            if let Some(exemplar) = row.and_then(|row| row[at].as_ref()) {
+                self.example(exemplar);
+            }
         }
-        let all = counts.iter().sum::<u64>();
-        self.bucket(labels, "+Inf", all);
+        let all = cumulative;
         self.begin("_sum", labels);
         self.end(seconds);
         self.begin("_count", labels);
@@ -80,6 +103,15 @@ impl Family {
         // Writing to a string cannot fail, here and below.
         let _ = write!(self.text, "le=\"{bound}\"}}");
         self.end(count);
+    }
+
+    /// Puts an exemplar on the line that was written last.
+    fn example(&mut self, exemplar: &Exemplar) {
+        let Exemplar { trace, took, at } = exemplar;
+        let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let (took, seconds, millis) = (took.as_secs_f64(), at.as_secs(), at.subsec_millis());
+        self.text.pop();
+        let _ = writeln!(self.text, " # {{trace_id=\"{trace}\"}} {took} {seconds}.{millis:03}");
     }
 
     /// The name and its labels, as far as the value.
@@ -107,6 +139,16 @@ impl Family {
 }
 
 impl FamilyText {
+    /// Of what the prometheus crate has gathered.
+    pub(super) fn of(family: &MetricFamily) -> Result<Self, prometheus::Error> {
+        // It comes with a head of one format; heads are ours to write.
+        let mut samples = prometheus::TextEncoder::new().encode_to_string(std::slice::from_ref(family))?;
+        let body = samples.match_indices('\n').nth(1).map_or(samples.len(), |(at, _)| at + 1);
+        samples.drain(..body);
+        let (name, help) = (family.name().to_owned(), family.help().to_owned());
+        Ok(Self { name, help, kind: word(family.get_field_type()), samples })
+    }
+
     /// Adds it to a scrape in Prometheus' text format, 0.0.4. A name without samples says nothing.
     pub(super) fn write(&self, text: &mut String) {
         let Self { name, help, kind, samples } = self;

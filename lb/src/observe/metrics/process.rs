@@ -23,6 +23,7 @@ impl ProcessCollector {
         let mut build = Family::new(&table::BUILD_INFO);
         build.add(&[env!("CARGO_PKG_VERSION"), option_env!("WEIR_REVISION").unwrap_or("unknown")], 1.0);
         let mut families = vec![build.finish()];
+        self.spans(&mut families);
         let mut put = |metric: &Metric, value: Option<f64>| {
             // What the system does not tell is left out, not shown as 0.
             if let Some(value) = value {
@@ -44,6 +45,21 @@ impl ProcessCollector {
         let booted = std::fs::read_to_string("/proc/stat").ok().and_then(|text| boot_time(&text));
         put(&table::START_TIME, stat.zip(booted).map(|(stat, booted)| booted + stat.started_after_boot));
         families
+    }
+}
+
+impl ProcessCollector {
+    fn spans(&self, families: &mut Vec<FamilyText>) {
+        let spans = &self.counts.spans;
+        let mut exported = Family::new(&table::SPANS_EXPORTED);
+        exported.count(&[], spans.sent());
+        let mut waiting = Family::new(&table::SPANS_WAITING);
+        waiting.count(&[], spans.waiting.load(Relaxed));
+        let mut dropped = Family::new(&table::SPANS_DROPPED);
+        spans.all_dropped().for_each(|(why, count)| dropped.count(&[why], count));
+        let mut failures = Family::new(&table::EXPORT_FAILURES);
+        spans.all_failures().for_each(|(why, count)| failures.count(&[why], count));
+        families.extend([exported, dropped, waiting, failures].map(Family::finish));
     }
 }
 

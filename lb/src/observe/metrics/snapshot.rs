@@ -14,7 +14,7 @@ use weir_core::reason::Reason;
 use weir_core::snapshot::{Cluster, Listener, Member, Snapshot};
 
 use super::control::TransitionTimes;
-use super::family::{Family, FamilyText};
+use super::family::{Exemplars, Family, FamilyText};
 use super::table::{self, Metric};
 use super::{ENDPOINT_SERIES_MAX, clusters, limits, releases, tls};
 
@@ -30,14 +30,15 @@ impl SnapshotCollector {
         Self { truth, transitions_at }
     }
 
-    pub(super) fn collect(&self) -> Vec<FamilyText> {
+    /// Everything; `exemplars` are put on the durations of requests.
+    pub(super) fn collect(&self, exemplars: &Exemplars) -> Vec<FamilyText> {
         let snapshot = self.truth.load_full();
         let mut generation = Family::new(&table::GENERATION);
         generation.count(&[], snapshot.generation);
         let mut families = vec![generation.finish(), drills(&snapshot.drills)];
         listeners(&snapshot.listeners, &mut families);
         tls::collect(&snapshot.config, &snapshot.listeners, &mut families);
-        lanes(&snapshot.listeners, &mut families);
+        lanes(&snapshot.listeners, exemplars, &mut families);
         limits::collect(&snapshot.listeners, &mut families);
         clusters::collect(&snapshot.clusters, &mut families);
         releases::collect(&snapshot.releases, &mut families);
@@ -103,7 +104,7 @@ fn listeners(listeners: &[Arc<Listener>], families: &mut Vec<FamilyText>) {
     families.push(responses.finish());
 }
 
-fn lanes(listeners: &[Arc<Listener>], families: &mut Vec<FamilyText>) {
+fn lanes(listeners: &[Arc<Listener>], exemplars: &Exemplars, families: &mut Vec<FamilyText>) {
     let mut requests = Family::new(&table::REQUESTS);
     let mut calls = Family::new(&table::CALLS);
     let mut in_flight = Family::new(&table::IN_FLIGHT);
@@ -122,7 +123,8 @@ fn lanes(listeners: &[Arc<Listener>], families: &mut Vec<FamilyText>) {
                 }
             }
             in_flight.count(&[name, cluster], settled(load.sum(|lane| &lane.in_flight)));
-            duration.histogram(&[name, cluster], load.iter().map(|lane| &lane.duration));
+            let row = exemplars.get(&(name.to_owned(), cluster.to_owned()));
+            duration.histogram_with(&[name, cluster], load.iter().map(|lane| &lane.duration), row);
             if !cluster.is_empty() {
                 first_byte.histogram(&[name, cluster], load.iter().map(|lane| &lane.first_byte));
             }

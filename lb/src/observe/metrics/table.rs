@@ -39,6 +39,15 @@ metrics! {
     ACCESS_LOG_DROPPED = "weir_access_log_dropped_total" COUNTER []
         "Access log lines thrown away because their writer could not keep up.";
 
+    SPANS_EXPORTED = "weir_tracing_spans_exported_total" COUNTER []
+        "Spans that the receiver of traces has taken.";
+    SPANS_DROPPED = "weir_tracing_spans_dropped_total" COUNTER ["why"]
+        "Spans thrown away: queue_full, unreachable, rejected by the receiver, off by a reload, shutdown.";
+    SPANS_WAITING = "weir_tracing_spans_waiting" GAUGE []
+        "Spans that wait to be exported.";
+    EXPORT_FAILURES = "weir_tracing_export_failures_total" COUNTER ["why"]
+        "Exports that failed, most of which are tried again: resolve, connect, tls, timeout, broken, status, partial_success.";
+
     CONFIG_OK = "weir_config_last_reload_successful" GAUGE []
         "1 if the newest attempt to load the configuration was accepted.";
     CONFIG_TIME = "weir_config_last_reload_success_timestamp_seconds" GAUGE []

@@ -381,6 +381,7 @@ impl Session {
             datagrams: None,
             reason: story.reason.map(Reason::as_str),
             id: None,
+            trace: None,
             body_in: story.body_in,
             body_out: story.body_out,
         };

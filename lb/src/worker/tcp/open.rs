@@ -194,7 +194,7 @@ impl<'w> Tries<'w> {
         }
         let permits = lease::permits(worker, self.cluster, member, None, client).await?;
         let place = lease::place(worker).ok_or(lease::LOCAL_FAILURE)?;
-        let connecting = worker.connect(self.cluster, member, client.ends(self.cluster), Use::Bytes);
+        let connecting = worker.connect(self.cluster, member, client.ends(self.cluster), Use::Bytes, None);
         match self.patiently(worker, index, story, connecting).await {
             Some(Ok(transport)) => {
                 let load = Arc::clone(&member.load);

@@ -25,9 +25,9 @@ use weir_core::time::Moment;
 use super::*;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
-use crate::worker::Published;
+use crate::spans;
 use crate::worker::budget::Budget;
-use crate::worker::serve;
+use crate::worker::{Published, Writers, serve};
 
 /// What becomes of a connection to an endpoint.
 #[derive(Clone, Copy)]
@@ -188,7 +188,9 @@ impl Stage {
         let (reports, heard) = tokio::sync::mpsc::channel(16);
         let budget = Budget::new(1000, 1);
         let published = Published { truth: Arc::clone(&truth), book: Arc::default() };
-        let worker = Worker::new(env.clone(), 0, published, counts, reports, access, budget);
+        let (spans, _, _) = spans::pair(Arc::clone(&counts));
+        let writers = Writers { access, spans };
+        let worker = Worker::new(env.clone(), 0, published, counts, reports, writers, budget);
         worker.open(ListenerName::new("db").unwrap(), Address::Ip(HERE.parse().unwrap()), ());
         Self { control, truth, worker, env, _heard: heard }
     }
@@ -197,7 +199,7 @@ impl Stage {
     fn client(&self) -> End {
         let (ours, theirs) = pair();
         let doors = self.worker.doors.borrow();
-        let bound = &doors.values().next().unwrap().bound;
+        let bound = &doors.values().next().unwrap()[0].bound;
         serve::spawn(&self.worker, ours, SocketAddr::from(([10, 0, 0, 1], 5)), bound);
         theirs
     }

@@ -121,6 +121,7 @@ impl Session {
             datagrams: Some((self.moved.datagrams_in, self.moved.datagrams_out)),
             reason: reason.map(Reason::as_str),
             id: None,
+            trace: None,
             body_in: self.moved.bytes_in,
             body_out: self.moved.bytes_out,
         };
