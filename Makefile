@@ -45,7 +45,7 @@ test: test-packages ## everything: pure, simulated and live
 	cargo build --workspace --bins --tests
 	cargo test --workspace --no-fail-fast
 
-soak: test-packages ## what takes minutes: a hundred reloads under load
+soak: test-packages ## what takes minutes: a hundred reloads under load, ten thousand sessions
 	cargo build --workspace --bins --tests
 	cargo test --workspace --test live -- --ignored --nocapture
 

@@ -230,10 +230,12 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
     let probes = (&old.max_concurrent_probes, max_concurrent_probes);
     root.field(Touches::Nothing, "max_concurrent_probes", probes.0, probes.1, show::plain);
     root.field(Touches::Nothing, "access_log", &old.access_log, access_log, show::access_log);
-    let Shutdown { delay, timeout } = shutdown;
+    let Shutdown { delay, timeout, upgrade_timeout } = shutdown;
     let shutdown = notes.subject("shutdown");
     shutdown.field(Touches::Nothing, "delay", &old.shutdown.delay, delay, show::duration);
     shutdown.field(Touches::Nothing, "timeout", &old.shutdown.timeout, timeout, show::duration);
+    let upgrade = (&old.shutdown.upgrade_timeout, upgrade_timeout);
+    shutdown.field(Touches::Nothing, "upgrade_timeout", upgrade.0, upgrade.1, show::duration);
     for pair in pairs(&old.listeners, listeners, |listener| listener.name.clone()) {
         listener::diff(pair, (old, new), &mut notes);
     }

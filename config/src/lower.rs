@@ -117,7 +117,11 @@ fn no_config(root: &Node) -> Option<Mistake> {
 
 fn shutdown(fields: &Fields<'_>) -> Shutdown {
     let fields = fields.object("shutdown", &shape::SHUTDOWN);
-    Shutdown { delay: fields.duration("delay"), timeout: fields.duration("timeout") }
+    Shutdown {
+        delay: fields.duration("delay"),
+        timeout: fields.duration("timeout"),
+        upgrade_timeout: fields.duration("upgrade_timeout"),
+    }
 }
 
 fn access_log(fields: &Fields<'_>) -> Option<AccessLog> {

@@ -65,6 +65,9 @@ pub struct Shutdown {
     pub delay: Duration,
     /// Requests under way may take this long to finish; then they are cut. Default 60 s.
     pub timeout: Duration,
+    /// The same when another process has taken over: what lasts (tunnels, TCP sessions, downloads)
+    /// may go on in this one. Default 10 minutes.
+    pub upgrade_timeout: Duration,
 }
 
 /// The access log: one line a request.

@@ -56,6 +56,8 @@ impl Backend {
     /// When the address is taken.
     pub fn raw_at(address: SocketAddr, script: impl Fn(&mut Peer) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).unwrap_or_else(|error| panic!("cannot bind {address}: {error}"));
+        // Who finds no room among those that wait tries again a second later, and then after two.
+        let _ = SockRef::from(&listener).listen(4096);
         Self::raw_on(listener, script)
     }
 

@@ -14,10 +14,11 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -91,6 +92,23 @@ pub trait Env: Clone + Send + 'static {
     /// # Errors
     /// Those of the system.
     fn bound_addr(&self, reserved: &Self::Reserved) -> io::Result<Address>;
+
+    /// Sockets of one address that another process bound and handed over, of which each serves as one of
+    /// [`Self::reserve`].
+    ///
+    /// # Errors
+    /// Those of the system; `Unsupported` in a world with one process.
+    fn adopt(&self, _: Vec<OwnedFd>) -> io::Result<Vec<Self::Reserved>> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "there is no other process in this world"))
+    }
+
+    /// Another descriptor of the same socket, to be handed over one day.
+    ///
+    /// # Errors
+    /// As [`Self::adopt`].
+    fn share(&self, _: &Self::Reserved) -> io::Result<OwnedFd> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "there is no other process in this world"))
+    }
 
     /// Lets connections in: from now on they wait to be accepted.
     ///
@@ -166,13 +184,23 @@ pub struct Os {
     origin: Instant,
     turn: dial::Turn,
     resolvers: dns::Resolvers,
+    /// Whether another process has the sockets now.
+    gone: Gone,
 }
 
 impl Os {
     /// The real world, beginning now.
     #[must_use]
     pub fn new() -> Self {
-        Self { origin: Instant::now(), turn: dial::Turn::default(), resolvers: dns::Resolvers::default() }
+        let now = Instant::now();
+        // Not at the very beginning of time: what is remembered of another process happened before.
+        let origin = now.checked_sub(PAST).unwrap_or(now);
+        Self { origin, turn: dial::Turn::default(), resolvers: dns::Resolvers::default(), gone: Gone::default() }
+    }
+
+    /// From now on the sockets are another process's too: what ends here does not end there.
+    pub(crate) fn hand_over(&self) {
+        self.gone.store(true, Ordering::SeqCst);
     }
 }
 
@@ -188,7 +216,15 @@ impl Env for Os {
     type Stream = Socket;
 
     fn reserve(&self, address: &Address, workers: NonZeroUsize, beside_ours: bool) -> io::Result<Vec<Self::Reserved>> {
-        listen::reserve(address, workers, beside_ours)
+        listen::reserve(address, workers, beside_ours, &self.gone)
+    }
+
+    fn adopt(&self, sockets: Vec<OwnedFd>) -> io::Result<Vec<Reserved>> {
+        listen::adopt(sockets, &self.gone)
+    }
+
+    fn share(&self, reserved: &Reserved) -> io::Result<OwnedFd> {
+        reserved.share()
     }
 
     fn bound_addr(&self, reserved: &Self::Reserved) -> io::Result<Address> {
@@ -251,6 +287,12 @@ impl Env for Os {
         Dice::new(RandomState::new().hash_one((who, std::process::id())))
     }
 }
+
+/// How far back this process can remember what another one saw.
+const PAST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Whether another process has the sockets.
+type Gone = Arc<AtomicBool>;
 
 /// Bytes the kernel takes from us before it could send them. More would only hide from us whether
 /// the other side reads: with a buffer of megabytes a slow but steady reader looks like a stall.

@@ -19,6 +19,7 @@ mod http1;
 mod http2;
 pub mod observe;
 mod process;
+pub mod profile;
 mod proxy;
 pub mod server;
 mod tls;

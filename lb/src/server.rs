@@ -4,9 +4,11 @@
 //! same for whoever embeds it, and, with one worker on the calling thread, for simulations.
 
 mod gate;
+mod upgrade;
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -14,28 +16,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
-use serde_json::json;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
 use weir_config::model::Address;
 use weir_core::control::Control;
 
-use crate::admin::{Admin, Door};
+use crate::admin::{Admin, AskWorkers, Door};
 use crate::control::source::Source;
-use crate::control::state::{Left, StateDir, StateError};
-use crate::control::{First, Handle, Rejection, Shell, Trigger};
+use crate::control::state::{StateDir, StateError};
+use crate::control::{AskUpgrade, First, Handle, Rejection, Shell, Trigger};
 use crate::env::{Env, Os};
 use crate::observe::ProcessCounts;
 use crate::observe::access::{AccessLog, AccessWriter};
 use crate::observe::decision::Report;
-use crate::observe::journal::{Journal, Kind, Level};
+use crate::observe::journal::Journal;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::control::ControlMetrics;
 use crate::process::signals::{Asked, Signals};
-use crate::process::{limits, ports};
+use crate::process::{handover, limits, ports, service};
 use crate::worker::budget::Budget;
 use crate::worker::{Ended, Order, Published, Worker};
-use gate::{AdminGate, Gate};
+use gate::{AdminGate, Gate, Handed};
+use upgrade::{Inheritance, Succession};
 
 /// Reports of workers that wait for control; more are dropped, and said again if they still hold.
 const REPORTS_MAX: usize = 1024;
@@ -82,6 +84,9 @@ pub struct Server<E: Env> {
     access: Option<AccessLog>,
     orders: Vec<mpsc::UnboundedSender<Order<E::Reserved>>>,
     seats: Vec<mpsc::UnboundedReceiver<Order<E::Reserved>>>,
+    handed: Rc<Handed>,
+    doors: mpsc::UnboundedSender<Door<E::Reserved>>,
+    elder: Option<UnixStream>,
 }
 
 impl<E: Env> Server<E> {
@@ -92,6 +97,19 @@ impl<E: Env> Server<E> {
     /// # Errors
     /// Everything that is missing, at once.
     pub fn bind(
+        env: E,
+        first: First,
+        workers: NonZeroUsize,
+        admin: Option<Address>,
+        access: Option<AccessLog>,
+        state: Option<StateDir>,
+    ) -> Result<Self, StartError> {
+        Self::bind_after(Inheritance::default(), env, first, workers, admin, access, state)
+    }
+
+    /// The same, as the heir of another process.
+    fn bind_after(
+        inheritance: Inheritance,
         env: E,
         first: First,
         workers: NonZeroUsize,
@@ -112,15 +130,20 @@ impl<E: Env> Server<E> {
             source: io::Error::other::<prometheus::Error>(error),
         };
         let metrics = ControlMetrics::new().map_err(no_metrics)?;
-        if let Some(state) = &state {
-            restore(state, &mut control, &journal)?;
-        }
+        inheritance.restore(state.as_ref(), &mut control, env.now(), &journal)?;
+        let Inheritance { sockets, elder, .. } = inheritance;
+        let handed = Rc::new(Handed::new(sockets));
         let (doors, opened) = mpsc::unbounded_channel();
-        let admin_gate = AdminGate::new(admin, doors);
-        let gate = Gate::new(env.clone(), orders.clone(), access.as_ref().map(AccessLog::remote), admin_gate);
+        let admin_gate = AdminGate::new(admin, doors.clone(), Rc::clone(&handed));
+        let access_log = access.as_ref().map(AccessLog::remote);
+        let gate = Gate::new(env.clone(), orders.clone(), access_log, admin_gate, Rc::clone(&handed));
         let mut shell = Shell::begin(env.clone(), gate, control, first, journal, metrics.clone())
             .map_err(|rejection| StartError::Rejected(Box::new(rejection)))?;
         shell.listen_to(heard);
+        if elder.is_some() {
+            // As long as we know nobody to serve them with, clients are better off where they are.
+            shell.open_once_settled();
+        }
         if let Some(state) = state {
             let keeper = state.keeper();
             let system = |source| StartError::System { what: "cannot start the thread that keeps state", source };
@@ -129,8 +152,9 @@ impl<E: Env> Server<E> {
         let handle = shell.handle();
         let published = Published { truth: shell.truth(), book: shell.book() };
         let metrics = Metrics::new(Registry::new(), Arc::clone(&published.truth), &metrics, Arc::clone(&counts));
-        let admin = (Admin::new(handle.clone(), metrics.map_err(no_metrics)?), opened);
-        Ok(Self { env, shell, handle, published, counts, reports, admin, access, orders, seats })
+        let admin = Admin::new(handle.clone(), metrics.map_err(no_metrics)?).with_workers(ask(orders.clone()));
+        let admin = (admin, opened);
+        Ok(Self { env, shell, handle, published, counts, reports, admin, access, orders, seats, handed, doors, elder })
     }
 
     /// How to talk to it.
@@ -162,7 +186,8 @@ impl Server<Os> {
     /// # Errors
     /// When the system gives no thread or signal handler.
     pub async fn run(self) -> Result<usize, StartError> {
-        let Self { env, shell, handle, published, counts, reports, admin, access, orders, seats } = self;
+        let Self { env, shell, handle, published, counts, reports, admin, access, orders, seats, handed, doors, elder } =
+            self;
         let system = |what| move |source| StartError::System { what, source };
         let mut signals = Signals::new().map_err(system("cannot handle signals"))?;
         let mut ends = Vec::new();
@@ -183,8 +208,19 @@ impl Server<Os> {
         let shell = tokio::task::spawn_local(shell.run());
         let (threads, ends): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
 
-        let why = until_stop(&mut signals, &handle, access.as_ref()).await;
-        let cut = drain(&mut signals, &handle, &orders, ends, why).await;
+        let (mut succession, asked) = Succession::new(handed, &handle);
+        let end = until_end(&mut signals, &handle, access.as_ref(), (&mut succession, asked), elder).await;
+        succession.end();
+        if let End::HandedOver(process) = end {
+            env.hand_over();
+            service::heir(process);
+            // Whoever asked for it is still answered.
+            let _ = doors.send(Door::CloseAll);
+            handle.retire().await;
+        } else {
+            service::stopping();
+        }
+        let cut = drain(&mut signals, &handle, &orders, ends, end).await;
         handle.stop().await;
         // With it goes what keeps state, once that is written; a panic was told of already.
         let _ = shell.await;
@@ -211,6 +247,7 @@ pub fn run(options: &RunOptions) -> ExitCode {
 }
 
 fn start(options: &RunOptions) -> anyhow::Result<usize> {
+    let inheritance = Inheritance::take()?;
     let source = Source::new(&options.config_path);
     let text = source.read()?;
     let weir_config::Parsed { config, warnings } =
@@ -225,22 +262,10 @@ fn start(options: &RunOptions) -> anyhow::Result<usize> {
         let access = AccessLog::start()?;
         let state = options.state_dir.as_deref().map(StateDir::open).transpose()?;
         let first = First { source, text, config };
-        let server = Server::bind(Os::new(), first, workers, options.admin.clone(), Some(access), state)?;
+        let (env, admin) = (Os::new(), options.admin.clone());
+        let server = Server::bind_after(inheritance, env, first, workers, admin, Some(access), state)?;
         Ok(server.run().await?)
     })
-}
-
-/// Goes on with rollouts where an earlier process left them.
-fn restore(state: &StateDir, control: &mut Control, journal: &Journal) -> Result<(), StateError> {
-    match state.read()? {
-        Left::Nothing => {}
-        Left::States(states) => control.restore_rollouts(states),
-        Left::Broken(words) => {
-            let message = format!("{words}; rollouts begin at their first step");
-            journal.record(Kind::State, Level::Error, message, json!({ "what": "set_aside" }));
-        }
-    }
-    Ok(())
 }
 
 /// One thread's runtime: tasks stay on it, so nothing they share needs a lock.
@@ -265,22 +290,66 @@ fn work(
     }
 }
 
-async fn until_stop(signals: &mut Signals, handle: &Handle, access: Option<&AccessLog>) -> &'static str {
+/// Why a process serves no more.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// A signal said so.
+    Stopped(&'static str),
+    /// Another process serves.
+    HandedOver(u32),
+}
+
+async fn until_end(
+    signals: &mut Signals,
+    handle: &Handle,
+    access: Option<&AccessLog>,
+    (succession, mut asked): (&mut Succession, mpsc::UnboundedReceiver<AskUpgrade>),
+    mut elder: Option<UnixStream>,
+) -> End {
+    // Half of what may pass without a sign of life.
+    let watchdog = service::watchdog().map(|pause| pause / 2);
+    let mut serves = false;
     loop {
-        match signals.next().await {
-            Asked::Stop(why) => return why,
-            Asked::Reload => {
-                let handle = handle.clone();
-                // Its verdict is in the journal and the log.
-                tokio::task::spawn_local(async move { handle.reload(Trigger::Signal).await });
-            }
-            Asked::Reopen => {
-                if let Some(access) = access {
-                    access.reopen();
-                    tracing::info!("SIGUSR1: log files opened again");
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Asked::Stop(why) => return End::Stopped(why),
+                Asked::Reload => {
+                    let handle = handle.clone();
+                    service::reloading();
+                    // Its verdict is in the journal and the log.
+                    tokio::task::spawn_local(async move {
+                        handle.reload(Trigger::Signal).await;
+                        service::ready("serving");
+                    });
                 }
+                Asked::Reopen => {
+                    if let Some(access) = access {
+                        access.reopen();
+                        tracing::info!("SIGUSR1: log files opened again");
+                    }
+                }
+                Asked::Upgrade => succession.begin(handle, "SIGUSR2", None),
+            },
+            Some((by, reply)) = asked.recv() => succession.begin(handle, &by, Some(reply)),
+            process = succession.succeeded(handle) => return End::HandedOver(process),
+            () = handle.serves(), if !serves => {
+                serves = true;
+                if let Some(elder) = elder.take() {
+                    // It may be gone: then there is nobody who has to know.
+                    let _ = handover::ready(&elder);
+                }
+                service::ready("serving");
             }
+            () = pause(watchdog) => service::alive(),
         }
+    }
+}
+
+/// That long, or for ever.
+async fn pause(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -290,18 +359,27 @@ async fn drain<R>(
     handle: &Handle,
     orders: &[mpsc::UnboundedSender<Order<R>>],
     ends: Vec<oneshot::Receiver<Ended>>,
-    why: &'static str,
+    end: End,
 ) -> usize {
     let shutdown = handle.snapshot().config.shutdown.clone();
-    handle.drain_started(why);
+    let (delay, patience, order): (_, _, fn() -> Order<R>) = match end {
+        End::Stopped(why) => {
+            handle.drain_started(why);
+            (shutdown.delay, shutdown.timeout, || Order::Drain)
+        }
+        End::HandedOver(_) => {
+            handle.drain_started("another process serves");
+            (Duration::ZERO, shutdown.upgrade_timeout, || Order::HandOver)
+        }
+    };
     let tell = |order: fn() -> Order<R>| {
         for worker in orders {
             // A worker that is gone needs no order.
             let _ = worker.send(order());
         }
     };
-    let mut hurried = wait(signals, shutdown.delay).await;
-    tell(|| Order::Drain);
+    let mut hurried = wait(signals, delay).await;
+    tell(order);
     let mut ends = ends;
     let mut cut = 0;
     if !hurried {
@@ -309,7 +387,7 @@ async fn drain<R>(
         tokio::select! {
             () = all => {}
             asked = stop_asked_again(signals) => hurried = asked,
-            () = tokio::time::sleep(shutdown.timeout) => {}
+            () = tokio::time::sleep(patience) => {}
         }
     }
     if !ends.is_empty() {
@@ -349,6 +427,19 @@ async fn wait(signals: &mut Signals, pause: Duration) -> bool {
 async fn stop_asked_again(signals: &mut Signals) -> bool {
     while !matches!(signals.next().await, Asked::Stop(_)) {}
     true
+}
+
+/// Asks workers how they do.
+fn ask<R: 'static>(workers: Vec<mpsc::UnboundedSender<Order<R>>>) -> AskWorkers {
+    Box::new(move || {
+        let ask = |worker: &mpsc::UnboundedSender<Order<R>>| {
+            let (tell, told) = oneshot::channel();
+            // A worker that is gone tells nothing.
+            let _ = worker.send(Order::Tell(tell));
+            told
+        };
+        workers.iter().map(ask).collect()
+    })
 }
 
 fn writer(access: Option<&AccessLog>, counts: &Arc<ProcessCounts>) -> AccessWriter {

@@ -1,13 +1,14 @@
 //! What of a cluster means nothing to any listener that sends to it: there are bytes without HTTP, and
-//! datagrams without connections.
+//! datagrams without connections. And what none of its datagrams could reach.
 
 use super::Fields;
 use crate::mistake::Mistake;
-use crate::model::{Cluster, ClusterName, Config, Listener, Protocol, Release, Target};
+use crate::model::{Address, Cluster, ClusterName, Config, Listener, Protocol, Release, Target};
 use crate::report::{Path, Report};
 use crate::shape;
 
-/// Warns of keys of clusters that nobody who sends to them can use.
+/// Warns of keys of clusters that nobody who sends to them can use, and refuses endpoints that cannot
+/// be sent to.
 pub(super) fn warn(config: &Config, fields: &Fields<'_>, report: &mut Report) {
     let path = Path::Root.key("clusters");
     for ((at, node), cluster) in fields.items("clusters").iter().enumerate().zip(&config.clusters) {
@@ -15,6 +16,9 @@ pub(super) fn warn(config: &Config, fields: &Fields<'_>, report: &mut Report) {
             continue;
         };
         let users: Vec<Protocol> = protocols(config, cluster).collect();
+        if users.contains(&Protocol::Udp) {
+            datagrams(cluster, &fields, &path, report);
+        }
         let (Some(first), true) = (users.first(), users.iter().all(|protocol| *protocol != Protocol::Http)) else {
             continue;
         };
@@ -30,6 +34,16 @@ pub(super) fn warn(config: &Config, fields: &Fields<'_>, report: &mut Report) {
             say("tls", "it needs connections");
             say("proxy_protocol", "it needs connections");
         }
+    }
+}
+
+/// Refuses endpoints of a cluster of datagrams that take connections alone.
+fn datagrams(cluster: &Cluster, fields: &Fields<'_>, path: &Path<'_>, report: &mut Report) {
+    let socket = cluster.endpoints.iter().map(|endpoint| &endpoint.address).find(|to| matches!(to, Address::Unix(_)));
+    if let (Some(socket), Some(node)) = (socket, fields.get("endpoints")) {
+        let message = format!("{socket} is a socket of connections, and a udp listener sends to this cluster");
+        let mistake = Mistake::error("wrong_protocol", node.mark(), message).hint("give IP:port, as in 10.0.1.21:53");
+        report.push(mistake, &path.key("endpoints"));
     }
 }
 

@@ -146,6 +146,13 @@ pub(crate) static SHUTDOWN: Object = Object {
             need: Default("60s"),
             example: "60s",
         },
+        Key {
+            name: "upgrade_timeout",
+            doc: "The same after an upgrade: what lasts may go on in the old process for so long.",
+            kind: Kind::Duration { zero: true },
+            need: Default("10m"),
+            example: "1h",
+        },
     ],
     choices: &[],
     later: &[],

@@ -83,6 +83,7 @@ fn elsewhere_a_token_is_asked_for_and_here_it_is_known_who_asks() {
     for (method, path, token, status) in [
         ("GET", "/livez", None, 200),
         ("GET", "/readyz", Some("wrong"), 200),
+        ("GET", "/", None, 200),
         ("GET", "/metrics", None, 401),
         ("GET", "/metrics", Some("wrong"), 401),
         ("GET", "/metrics", Some(READ), 200),

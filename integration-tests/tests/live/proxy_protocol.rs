@@ -119,7 +119,8 @@ fn what_we_say_others_understand() {
 
 /// Clients get to hear who they are, each on connections of its own, and probes pass.
 fn understands(web: SocketAddr, cluster: &str) {
-    let (weir, at) = front("http", "", cluster, web);
+    // What others keep is in nobody's way.
+    let (weir, at) = front("http", "", &format!("pool: {{max_idle: 1}}\n    {cluster}"), web);
     wait::until_true("its probes pass", || {
         weir.json("/api/v1/status")["clusters"][0]["endpoints"][0]["status"] == "healthy"
     });
@@ -134,6 +135,8 @@ fn understands(web: SocketAddr, cluster: &str) {
     }
     let connects = weir.metric("weir_upstream_connects_total", &[]);
     assert_eq!(connects, 3.0, "one connection for each client, kept for its next request");
+    drop(clients);
+    wait::until_true("none is kept for clients that are gone", || weir.metric("weir_upstream_connections", &[]) == 0.0);
 }
 
 /// Reads an answer until it says `what`.

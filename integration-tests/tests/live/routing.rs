@@ -72,6 +72,7 @@ fn a_redirect_is_whole_and_keeps_what_it_is_not_told_to_change() {
         ("GET", "//evil.example/%2e%2e", "same.example", 307, "http://same.example:81//evil.example/%2e%2e"),
         ("GET", "/\\evil.example", "same.example", 307, "http://same.example:81/\\evil.example"),
         ("OPTIONS", "*", "same.example", 307, "http://same.example:81/"),
+        ("GET", "/", "same.example.", 307, "http://same.example.:81/"),
     ] {
         let answer = {
             let asked = request(method, target, host);

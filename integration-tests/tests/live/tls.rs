@@ -325,3 +325,33 @@ fn memory_of_idle_connections() {
     println!("{each} bytes of resident memory for each idle TLS connection");
     assert!(each < 40 * 1024, "{each}");
 }
+
+#[test]
+fn who_came_in_the_clear_does_not_stay_so() {
+    let authority = Authority::new();
+    let backend = Backend::text("hello");
+    let front = Front::new(ONE, backend.address(), |folder| authority.issue(&["a.example"]).write(folder, "a"));
+    let dialect = Dialect::trusting(&authority);
+    let yaml = |tls: &str| {
+        format!(
+            "listeners:\n  - {{name: web, bind: '{}', cluster: main{tls}}}\nclusters:\n  - {{name: main, endpoints: ['{}']}}\n",
+            front.web,
+            backend.address()
+        )
+    };
+    let reload = |tls: &str| {
+        front.weir.replace(&yaml(tls));
+        assert!(front.weir.command(&["reload"]).status.success());
+    };
+    let mut secured = dialect.connect(front.web, "a.example").unwrap();
+    assert!(secured.get("/", "").unwrap().ends_with("hello"));
+    reload("");
+    wait::until_true("it ends", || secured.rest().is_ok_and(|rest| rest.is_empty()));
+    let mut plain = RawClient::connect(front.web);
+    plain.send(get("/"));
+    assert_eq!(plain.response().unwrap().text(), "hello");
+    reload(", tls: {cert: a.pem, key: a.key}");
+    // It is idle, and not what is spoken there any more.
+    plain.expect_end();
+    assert!(dialect.connect(front.web, "a.example").unwrap().get("/", "").unwrap().ends_with("hello"));
+}

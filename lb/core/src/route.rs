@@ -130,7 +130,14 @@ fn by_host(mut matches: RouteMatch) -> RouteMatch {
     matches
 }
 
+/// A name with a dot at its end is the same name (RFC 3986 3.2.2): whoever writes it so must not come
+/// by a route that others meet.
+fn without_root(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
+}
+
 fn host_matches(pattern: &HostPattern, host: &str) -> bool {
+    let host = without_root(host);
     match pattern {
         HostPattern::Exact(name) => host.eq_ignore_ascii_case(name),
         HostPattern::Wildcard(suffix) => {

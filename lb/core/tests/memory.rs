@@ -17,7 +17,7 @@ use weir_core::snapshot::Breaker;
 
 /// Six endpoints with a check, judged by their traffic too.
 fn shop() -> Config {
-    let mut shop = cluster("shop", endpoints(&[1; 6]), vec![check().into()]);
+    let mut shop = cluster("shop", endpoints(&[1; 6]), vec![check()]);
     shop.outlier = Some(outlier());
     shop.breaker.failure_rate = Some(FailureRate {
         window: FailureWindow { threshold: 90.0, window: Duration::from_secs(10), minimum_requests: count(1000) },
@@ -129,7 +129,7 @@ fn whom_the_file_names_no_more_is_not_made_known() {
     let memory = troubled().control.memory();
     let mut life = Life::new(2);
     life.control.recall(life.now, memory);
-    let other = cluster("other", endpoints(&[1; 2]), vec![check().into()]);
+    let other = cluster("other", endpoints(&[1; 2]), vec![check()]);
     life.configure(config(vec![listener("web", vec![to("other")])], vec![other]));
     assert_eq!(life.those(Status::Unknown).len(), 2);
     assert_eq!(life.control.memory().endpoints.len(), 2);

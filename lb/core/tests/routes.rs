@@ -124,6 +124,24 @@ fn a_wildcard_takes_names_below_it() {
 }
 
 #[test]
+fn a_dot_at_the_end_makes_no_other_name() {
+    let taken_by = |pattern, host| {
+        let routes = RouteMatch { hosts: vec![pattern], ..RouteMatch::default() };
+        let table = RouteTable::new(&[route(routes.clone(), "shop")]);
+        let request = RequestView { method: "GET", host, path: "/", headers: &Fields(vec![]) };
+        let found = table.find(&request).is_some();
+        assert_eq!(verdict(&routes, &request) == Verdict::Taken, found, "{host}");
+        found
+    };
+    let exact = || HostPattern::Exact("shop.org".to_owned());
+    let wildcard = || HostPattern::Wildcard(".shop.org".to_owned());
+    assert!(taken_by(exact(), "shop.org.") && taken_by(exact(), "SHOP.org.") && taken_by(wildcard(), "a.shop.org."));
+    for host in ["shop.org..", "shop.org.evil.", ".", ""] {
+        assert!(!taken_by(exact(), host) && !taken_by(wildcard(), host), "{host}");
+    }
+}
+
+#[test]
 fn the_explanation_names_the_condition() {
     let mut routes = vec![to("shop"); 5];
     routes[0].matches.hosts = vec![HostPattern::Exact("other.org".to_owned())];

@@ -74,6 +74,7 @@ impl<E: Env> Service<E> {
 fn wish(head: &Parts) -> Wish {
     match (&head.method, head.uri.path()) {
         (&Method::GET | &Method::HEAD, "/livez" | "/healthz" | "/ping" | "/readyz" | "/ready") => Wish::Probe,
+        (&Method::GET | &Method::HEAD, path) if path == "/" || path.starts_with("/page/") => Wish::Page,
         (_, path) if path.starts_with("/debug/") => Wish::Change,
         (&Method::GET | &Method::HEAD, _) => Wish::Read,
         _ => Wish::Change,

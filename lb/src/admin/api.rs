@@ -44,6 +44,8 @@ impl<E: Env> Service<E> {
         match (head.uri.path(), read) {
             ("/metrics", true) => self.metrics().await,
             ("/api/v1/doctor", true) => self.doctor().await,
+            (path, true) if path.starts_with("/debug/") => self.debug(path, &query, &asker).await,
+            (path, false) if path.starts_with("/debug/") => Self::debug_changed(path),
             (path, true) => self.read(path, &query),
             (path, false) => self.change(&head.method, path, &query.asked_by(&asker), &asker).await,
         }
@@ -67,7 +69,7 @@ impl<E: Env> Service<E> {
             "/api/v1/drains" => json_answer(StatusCode::OK, JSON, &orders::drains(&self.handle, self.clock())),
             "/api/v1/drills" => json_answer(StatusCode::OK, JSON, &orders::drills(&self.handle, self.clock())),
             "/api/v1/releases" => json_answer(StatusCode::OK, JSON, &releases::all(&self.handle)),
-            "/api/v1/config:reload" | "/api/v1/drain" | "/api/v1/undrain" => not_allowed("POST"),
+            "/api/v1/config:reload" | "/api/v1/upgrade" | "/api/v1/drain" | "/api/v1/undrain" => not_allowed("POST"),
             _ if let Some(id) = path.strip_prefix("/api/v1/decisions/") => self.decision(id),
             _ if path.starts_with("/api/v1/releases/") => self.release(path, query),
             _ => match drill_id(path) {
@@ -97,12 +99,14 @@ impl<E: Env> Service<E> {
         let drill = drill_id(path);
         let order = match (path, drill) {
             ("/api/v1/config:reload", _) if method == Method::POST => return self.reload(asker).await,
+            ("/api/v1/upgrade", _) if method == Method::POST => return self.upgrade(asker).await,
             ("/api/v1/drain", _) if method == Method::POST => orders::drain(query),
             ("/api/v1/undrain", _) if method == Method::POST => orders::undrain(query),
             ("/api/v1/drills", _) if method == Method::POST => orders::drill(query, &self.handle),
             (_, Some((id, true))) if method == Method::POST => orders::end(id, query),
             (_, Some((id, false))) if method == Method::DELETE => orders::end(id, query),
-            ("/api/v1/config:reload" | "/api/v1/drain" | "/api/v1/undrain", _) | (_, Some((_, true))) => {
+            ("/api/v1/config:reload" | "/api/v1/upgrade" | "/api/v1/drain" | "/api/v1/undrain", _)
+            | (_, Some((_, true))) => {
                 return not_allowed("POST");
             }
             ("/api/v1/drills", _) => return not_allowed("GET, HEAD, POST"),
@@ -228,6 +232,17 @@ impl<E: Env> Service<E> {
         }
     }
 
+    /// Answers once another process serves, or does not.
+    async fn upgrade(&self, asker: &Asker) -> Answer {
+        match self.handle.on_behalf(asker).upgrade().await {
+            Ok(process) => {
+                let value = json!({ "result": "upgraded", "process": process, "before": std::process::id() });
+                json_answer(StatusCode::OK, JSON, &value)
+            }
+            Err(why) => problem(StatusCode::CONFLICT, &why, json!({ "result": "failed" })),
+        }
+    }
+
     async fn reload(&self, asker: &Asker) -> Answer {
         match self.handle.on_behalf(asker).reload(Trigger::Api).await {
             ReloadOutcome::Applied(applied) => json_answer(
@@ -272,7 +287,7 @@ fn drill_id(path: &str) -> Option<(u64, bool)> {
     id.parse().ok().map(|id| (id, ends))
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+pub(super) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -282,7 +297,7 @@ fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>
     response
 }
 
-fn json_answer(status: StatusCode, content_type: &'static str, value: &Value) -> Answer {
+pub(super) fn json_answer(status: StatusCode, content_type: &'static str, value: &Value) -> Answer {
     answer(status, content_type, format!("{value}\n"))
 }
 
@@ -300,16 +315,16 @@ pub(super) fn problem(status: StatusCode, detail: &str, more: Value) -> Answer {
     json_answer(status, PROBLEM, &value)
 }
 
-fn refused(wrong: &Wrong) -> Answer {
+pub(super) fn refused(wrong: &Wrong) -> Answer {
     let Wrong { status, parameter, detail, remedy } = wrong;
     problem(*status, &format!("{detail}; {remedy}"), json!({ "parameter": parameter, "remedy": remedy }))
 }
 
-fn not_found() -> Answer {
+pub(super) fn not_found() -> Answer {
     problem(StatusCode::NOT_FOUND, "There is nothing at this address; / lists what there is.", json!({}))
 }
 
-fn not_allowed(allowed: &'static str) -> Answer {
+pub(super) fn not_allowed(allowed: &'static str) -> Answer {
     let mut response = problem(
         StatusCode::METHOD_NOT_ALLOWED,
         &format!("This address takes {allowed}; reading is GET, changing is POST."),

@@ -41,6 +41,8 @@ pub(crate) enum Door<R> {
     Open(Address, R),
     /// The one of this address no longer; its connections end when they are idle.
     Close(Address),
+    /// None any longer: another process serves it.
+    CloseAll,
 }
 
 /// The connections there are, over all doors.
@@ -83,6 +85,7 @@ impl Admin {
                         task.abort();
                     }
                 }
+                Door::CloseAll => open.drain().for_each(|(_, task)| task.abort()),
             }
         }
     }

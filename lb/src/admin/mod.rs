@@ -9,6 +9,7 @@ mod access;
 mod admit;
 mod api;
 mod buckets;
+mod debug;
 mod diagnosis;
 mod doors;
 mod explain;
@@ -19,12 +20,16 @@ mod query;
 mod releases;
 pub mod status;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::control::Handle;
 use crate::doctor::Began;
 use crate::env::Env;
 use crate::observe::metrics::Metrics;
+use crate::observe::runtime::Seen;
 use diagnosis::Diagnosis;
 
 pub(crate) use doors::Door;
@@ -37,13 +42,22 @@ pub struct Admin {
     handle: Handle,
     metrics: Metrics,
     began: Began,
+    ask_workers: AskWorkers,
 }
+
+/// Asks each worker how it does; they answer when they get to it.
+pub(crate) type AskWorkers = Box<dyn Fn() -> Vec<oneshot::Receiver<(Seen, Instant)>>>;
 
 impl Admin {
     /// Answers about what `handle` talks to.
     #[must_use]
     pub fn new(handle: Handle, metrics: Metrics) -> Self {
-        Self { handle, metrics, began: Began::now() }
+        Self { handle, metrics, began: Began::now(), ask_workers: Box::new(Vec::new) }
+    }
+
+    /// The same; workers can be asked by `ask`.
+    pub(crate) fn with_workers(self, ask: AskWorkers) -> Self {
+        Self { ask_workers: ask, ..self }
     }
 }
 
@@ -56,14 +70,18 @@ struct Service<E: Env> {
     diagnosis: Diagnosis,
     connections: RefCell<doors::Connections>,
     refusals: admit::Refusals,
+    ask_workers: AskWorkers,
+    /// Whether a profile is being taken.
+    profiling: Cell<bool>,
 }
 
 impl<E: Env> Service<E> {
-    fn new(env: E, Admin { handle, metrics, began }: Admin) -> Self {
+    fn new(env: E, Admin { handle, metrics, began, ask_workers }: Admin) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let instance = format!("{}:{}", host.trim(), std::process::id());
         let (connections, refusals) = (RefCell::default(), admit::Refusals::default());
-        Self { env, handle, metrics, instance, diagnosis: Diagnosis::new(began), connections, refusals }
+        let (diagnosis, profiling) = (Diagnosis::new(began), Cell::new(false));
+        Self { env, handle, metrics, instance, diagnosis, connections, refusals, ask_workers, profiling }
     }
 }
 

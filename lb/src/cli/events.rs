@@ -110,7 +110,17 @@ impl Show {
 fn line(event: &Event, paint: Paint) -> String {
     let level = paint.state(&event.level, &format!("{:<5}", event.level.to_uppercase()));
     let message = harmless(&event.message).replace('\n', "; ");
-    format!("{} {} {level} {message}\n", paint.dim(&event.time), paint.dim(&format!("#{:<4}", event.id)))
+    let asked = asked(&event.fields["asked_by"]);
+    let asked = if asked.is_empty() { asked } else { paint.dim(&asked) };
+    format!("{} {} {level} {message}{asked}\n", paint.dim(&event.time), paint.dim(&format!("#{:<4}", event.id)))
+}
+
+/// Who asked for it; nothing, if that is nobody or somebody on the same host who has no name.
+fn asked(by: &Value) -> String {
+    match (by["who"].as_str(), by["from"].as_str()) {
+        (Some(who), Some(from)) if who != "loopback" => harmless(&format!(" (asked by {who} from {from})")),
+        _ => String::new(),
+    }
 }
 
 #[cfg(test)]
@@ -125,5 +135,16 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(line(&event, Paint::plain()), "2026-01-02T03:04:05.678Z #7    INFO  a; b\u{fffd}[2J\n");
+    }
+
+    #[test]
+    fn who_asked_from_elsewhere_is_told() {
+        for (by, expected) in [
+            (serde_json::json!({"who": "token t", "from": "10.0.0.9:1"}), " (asked by token t from 10.0.0.9:1)"),
+            (serde_json::json!({"who": "loopback", "from": "127.0.0.1:1"}), ""),
+            (Value::Null, ""),
+        ] {
+            assert_eq!(asked(&by), expected);
+        }
     }
 }

@@ -15,10 +15,12 @@ mod explain_error;
 mod health;
 mod paint;
 mod patch;
+mod profile;
 mod release;
 mod reload;
 mod status;
 mod table;
+mod upgrade;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -55,7 +57,7 @@ enum Verb {
     ///
     /// Stays in the foreground. SIGHUP reads the configuration again (so does a change of the
     /// file), SIGTERM and SIGINT finish what is under way and stop, a second one stops at once,
-    /// SIGUSR1 opens log files again.
+    /// SIGUSR1 opens log files again, SIGUSR2 lets a new process take over.
     #[command(after_help = "Example:\n  weir run weir.yaml\n  weir run --log debug --admin 127.0.0.1:9901 weir.yaml")]
     Run(Run),
     /// Say whether a configuration is right, and everything that is wrong with it
@@ -118,6 +120,12 @@ enum Verb {
     /// Make a running instance read its configuration again, and wait for the verdict
     #[command(after_help = "Example:\n  weir reload && echo taken")]
     Reload(reload::Reload),
+    /// Let a new process take over: the program as it is on disk now, with the same arguments
+    ///
+    /// Listening sockets, health, ejections, drains and rollouts go to it; requests under way are finished by
+    /// the old one. If the new one does not come to serve, the old one goes on.
+    #[command(after_help = "Example:\n  install -m 755 weir.new /usr/bin/weir && weir upgrade")]
+    Upgrade(upgrade::Upgrade),
     /// Give an endpoint, or a whole zone, no new work; without arguments: show what is drained
     ///
     /// Work under way is finished. A drain is kept over reloads, not over restarts.
@@ -126,6 +134,11 @@ enum Verb {
     /// End a drain
     #[command(after_help = "Example:\n  weir undrain app/10.0.1.11:8080\n  weir undrain zone az-b")]
     Undrain(drain::Undrain),
+    /// Show where the CPU time of a running instance goes, as a flame graph or for `go tool pprof`
+    #[command(
+        after_help = "Example:\n  weir profile --seconds 10 > cpu.svg\n  weir profile --format pprof --output cpu.pb.gz"
+    )]
+    Profile(profile::Take),
     /// Rehearse: make something fail on purpose, for a time, and see what clients notice
     ///
     /// Follows the drill and prints its report: requests, errors and latency before, during and
@@ -227,8 +240,10 @@ pub fn main() -> ExitCode {
         Verb::Health(health) => health.run(),
         Verb::Events(show) => show.run(),
         Verb::Reload(reload) => reload.run(),
+        Verb::Upgrade(upgrade) => upgrade.run(),
         Verb::Drain(drain) => drain.run(),
         Verb::Undrain(undrain) => undrain.run(),
+        Verb::Profile(take) => take.run(),
         Verb::Drill(drill) => drill.run(),
         Verb::Demo(demo) => demo.run(),
         Verb::Completions { shell } => {

@@ -15,6 +15,7 @@ use weir_core::time::Moment;
 use super::explain::Explained;
 use super::reload::{InForce, LastReload, Rejection, ReloadOutcome, Trigger};
 use super::source::Source;
+use super::state;
 use super::{BoundListener, Command, Shared};
 use crate::observe::journal::{Asker, Journal, Kind, Level};
 use crate::tls::Acceptor;
@@ -41,6 +42,9 @@ impl Phase {
         }
     }
 }
+
+/// Who asks for an upgrade, and who is told what came of it.
+pub(crate) type AskUpgrade = (String, oneshot::Sender<Result<u32, String>>);
 
 /// Talks to the control loop. Clones talk to the same.
 #[derive(Clone)]
@@ -93,6 +97,48 @@ impl Handle {
     pub async fn stop(&self) {
         // Fails only once the loop has ended.
         let _ = self.commands.send(Command::Stop).await;
+    }
+
+    /// Lets another process take over; its number, once it serves. This one then ends by itself.
+    ///
+    /// # Errors
+    /// In words, why none serves; then this process goes on.
+    pub async fn upgrade(&self) -> Result<u32, String> {
+        let by = self.asker.as_ref().map_or_else(|| "this process".into(), |asker| asker.who.clone());
+        let (reply, verdict) = oneshot::channel();
+        let asked = self.shared.upgrade_by.borrow().as_ref().is_some_and(|ask| ask.send((by, reply)).is_ok());
+        if !asked {
+            return Err("this process cannot be taken over: it is stopping, or embedded".to_owned());
+        }
+        verdict.await.unwrap_or_else(|_| Err("this process is stopping".to_owned()))
+    }
+
+    /// Who lets another process take over.
+    pub(crate) fn upgrade_by(&self, ask: mpsc::UnboundedSender<AskUpgrade>) {
+        *self.shared.upgrade_by.borrow_mut() = Some(ask);
+    }
+
+    /// Tells the journal of an upgrade.
+    pub(crate) fn note_upgrade(&self, level: Level, message: &str, process: Option<u32>) {
+        self.shared.journal.record(Kind::Upgrade, level, message.to_owned(), json!({ "process": process }));
+    }
+
+    /// What the process after this one is to know: what was seen of endpoints, and where rollouts stand.
+    #[must_use]
+    pub(crate) fn known(&self) -> (String, String) {
+        let control = self.shared.control.borrow();
+        (state::memory::text(&control.memory()), state::rollouts_text(&control.rollouts()))
+    }
+
+    /// Waits until it serves for the first time.
+    pub(crate) async fn serves(&self) {
+        self.shared.served.notified().await;
+    }
+
+    /// Another process serves: nothing is kept any more, and no file is read.
+    pub(crate) async fn retire(&self) {
+        // Fails only once the loop has ended.
+        let _ = self.commands.send(Command::Retire).await;
     }
 
     /// From now on the process is not ready, and takes no new configuration. `why` ends the
@@ -174,12 +220,6 @@ impl Handle {
         self.shared.started
     }
 
-    /// How late the control thread woke up, the worst of the last 10 to 20 seconds.
-    #[must_use]
-    pub fn lag(&self) -> Duration {
-        self.shared.metrics.lag()
-    }
-
     /// The way of the request that was told this name in `X-Weir-Decision`, if it is still kept.
     #[must_use]
     pub fn decision(&self, id: &str, now: Moment) -> Option<Rc<Explained>> {
@@ -189,6 +229,12 @@ impl Handle {
     /// TLS as the admin address speaks it, if it does.
     pub(crate) fn admin_acceptor(&self) -> Option<Arc<Acceptor>> {
         self.shared.book.load().admin().map(Arc::clone)
+    }
+
+    /// How late the control thread ran, the worst of the last 10 to 20 seconds.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        self.shared.metrics.lag()
     }
 
     /// Counts a request that the admin API refused.
@@ -206,6 +252,7 @@ impl Shared {
     pub(super) fn become_ready(&self) {
         self.phase.set(Phase::Serving);
         self.metrics.set_ready(true);
+        self.served.notify_one();
         let snapshot = self.truth.load();
         self.journal.record(
             Kind::Ready,

@@ -26,14 +26,15 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
 use weir_config::model::{Address, Config, ListenerName};
 use weir_core::control::orders::{Done, Refused};
-use weir_core::control::{Control, Effect, Event, Found, Order, Probed, TICK_AT_LEAST};
+use weir_core::control::{Control, Effect, Event, Found, Memory, Order, Probed, TICK_AT_LEAST};
 use weir_core::snapshot::Snapshot;
 use weir_core::time::Moment;
 
+pub(crate) use handle::AskUpgrade;
 pub use handle::{Handle, Phase};
 pub use reload::{Applied, InForce, LastReload, Rejection, ReloadOutcome, Trigger, in_numbers};
 
@@ -115,6 +116,7 @@ enum Command {
     Reload { trigger: Trigger, asker: Option<Asker>, reply: oneshot::Sender<ReloadOutcome> },
     Order { order: Box<Order>, asker: Option<Asker>, reply: oneshot::Sender<Result<Done, Refused>> },
     FileChanged,
+    Retire,
     Stop,
 }
 
@@ -124,6 +126,8 @@ const COMMANDS_MAX: usize = 32;
 const BATCH_MAX: usize = 1024;
 /// Between two looks at when certificates expire.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(60 * 60);
+/// What is seen of endpoints is kept so often.
+const KEPT_EVERY: Duration = Duration::from_secs(1);
 /// Between two ticks: the grain of the timers underneath.
 const TICK_MIN: Duration = Duration::from_millis(1);
 /// Between two ticks when the core wants none.
@@ -145,6 +149,9 @@ struct Shared {
     decisions: RefCell<Decisions>,
     metrics: ControlMetrics,
     started: SystemTime,
+    /// Called once it serves.
+    served: Notify,
+    upgrade_by: RefCell<Option<mpsc::UnboundedSender<AskUpgrade>>>,
 }
 
 /// The configuration a process begins with.
@@ -175,6 +182,10 @@ pub struct Shell<E: Env, S: Sockets> {
     sender: mpsc::Sender<Command>,
     /// Where what outlives the process is kept, if anywhere.
     keeper: Option<Keeper>,
+    /// What of endpoints was kept last (its generation), and when it is looked at again.
+    kept: (u64, Moment),
+    /// Whether another process serves until we know whom to serve with.
+    patient: bool,
     effects: Vec<Effect>,
     /// What was told of the certificates in force, and when they are looked at again.
     certificates: (certificates::Told, Moment),
@@ -231,6 +242,8 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             decisions: RefCell::default(),
             metrics,
             started: env.wall(),
+            served: Notify::new(),
+            upgrade_by: RefCell::default(),
         };
         let prober = Prober::new(env.clone(), Arc::clone(&shared.book), Rc::clone(&lag), report);
         let (tell, found) = mpsc::unbounded_channel();
@@ -252,6 +265,8 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             commands,
             sender,
             keeper: None,
+            kept: (0, Moment::ZERO),
+            patient: false,
             effects,
             certificates: (certificates::Told::default(), Moment::ZERO),
             seen,
@@ -266,6 +281,11 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     /// From now on, keeps what outlives the process there.
     pub fn keep_in(&mut self, keeper: Keeper) {
         self.keeper = Some(keeper);
+    }
+
+    /// Sockets are opened once every endpoint was judged, and not before.
+    pub(crate) const fn open_once_settled(&mut self) {
+        self.patient = true;
     }
 
     /// The truth; what workers read.
@@ -288,7 +308,9 @@ impl<E: Env, S: Sockets> Shell<E, S> {
 
     /// Serves, until somebody says stop. Must run where tasks can be spawned locally.
     pub async fn run(mut self) {
-        self.open_first();
+        if !self.patient {
+            self.open_first();
+        }
         let lag = Rc::clone(&self.lag);
         let (env, metrics) = (self.env.clone(), self.shared.metrics.clone());
         let (source, sender) = (self.shared.source.clone(), self.sender.clone());
@@ -303,9 +325,8 @@ impl<E: Env, S: Sockets> Shell<E, S> {
 
     fn open_first(&mut self) {
         let snapshot = self.shared.truth.load_full();
-        if let Some(reserved) = self.reserved.take() {
-            self.sockets.open(reserved, &snapshot);
-        }
+        let Some(reserved) = self.reserved.take() else { return };
+        self.sockets.open(reserved, &snapshot);
         let config = &snapshot.config;
         self.shared.journal.record(
             Kind::Started,
@@ -348,6 +369,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                         let _ = reply.send(verdict);
                     }
                     Command::FileChanged => self.look_at_file(),
+                    Command::Retire => self.keeper = None,
                     Command::Stop => return,
                 },
                 Some(report) = self.reports.recv() => self.take_reports(report),
@@ -356,7 +378,22 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                 () = sleep(pause) => self.step(Event::Tick),
             }
             self.publish();
+            self.keep_seen();
             self.look_at_certificates();
+        }
+    }
+
+    /// Keeps what is seen of endpoints, for a process that may come after a crash of this one.
+    fn keep_seen(&mut self) {
+        let now = self.env.now();
+        let (kept, due) = &mut self.kept;
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| now >= *due) {
+            let generation = self.shared.truth.load().generation;
+            let changed = std::mem::replace(kept, generation) != generation;
+            let memory = changed.then(|| self.shared.control.borrow().memory());
+            // Drains are wishes, and die with whom they were told.
+            keeper.keep_seen(memory.map(|memory| Memory { drains: Vec::new(), ..memory }).as_ref());
+            *due = now + KEPT_EVERY;
         }
     }
 
@@ -372,7 +409,8 @@ impl<E: Env, S: Sockets> Shell<E, S> {
 
     fn until_next_tick(&self) -> Duration {
         let due = self.shared.control.borrow().next_due();
-        due.map_or(TICK_MAX, |due| due.since(self.env.now()).clamp(TICK_MIN, TICK_MAX))
+        let longest = if self.keeper.is_some() { KEPT_EVERY } else { TICK_MAX };
+        due.map_or(longest, |due| due.since(self.env.now()).clamp(TICK_MIN, longest))
     }
 
     /// Takes in this result and those that wait behind it.
@@ -445,6 +483,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             self.shared.truth.store(snapshot);
         }
         if settled && self.shared.phase.get() == Phase::Starting {
+            self.open_first();
             self.shared.become_ready();
         }
     }

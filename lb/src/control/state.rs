@@ -1,24 +1,27 @@
-//! What outlives the process: where rollouts stand, in a directory of the operator's.
+//! What outlives the process: where rollouts stand, and what was seen of endpoints, in a directory
+//! of the operator's.
 //!
-//! One file, replaced whole: written beside it, synced, renamed. Writing waits for a disk, so a
+//! Two files, each replaced whole: written beside it, renamed. Writing waits for a disk, so a
 //! thread of its own does it, always the newest only. A file that cannot be understood is set
 //! aside and told of; it never keeps a balancer from starting.
 
 mod form;
+pub(crate) mod memory;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use weir_core::control::Memory;
 use weir_core::release::rollout::Kept;
 
 /// The file, in the directory.
 const NAME: &str = "releases.json";
-/// Where one goes that cannot be understood.
-const ASIDE: &str = "releases.json.broken";
+/// What was seen of endpoints. Its age is the file's, which is touched while nothing changes.
+const SEEN: &str = "health.json";
 /// A start does not read more than that: far over what any configuration comes to.
 const BYTES_MAX: u64 = 64 << 20;
 /// A stop waits so long for the disk.
@@ -41,13 +44,26 @@ pub struct StateError {
 
 /// What an earlier process left.
 #[derive(Debug)]
-pub enum Left {
+pub enum Left<T> {
     /// Nothing.
     Nothing,
-    /// Where rollouts stood.
-    States(Vec<Kept>),
+    /// Where rollouts stood, or what was seen of endpoints.
+    Kept(T),
     /// A file that cannot be understood, and in words what was done about it.
     Broken(String),
+}
+
+/// Where rollouts stand, as text.
+pub(crate) fn rollouts_text(states: &[Kept]) -> String {
+    form::text(states)
+}
+
+/// The same, from text.
+///
+/// # Errors
+/// Why it cannot be understood.
+pub(crate) fn rollouts(text: &str) -> Result<Vec<Kept>, String> {
+    form::parse(text)
 }
 
 impl StateDir {
@@ -69,22 +85,42 @@ impl StateDir {
     ///
     /// # Errors
     /// When there is a file and it cannot be read.
-    pub fn read(&self) -> Result<Left, StateError> {
-        let path = self.path.join(NAME);
+    pub fn read(&self) -> Result<Left<Vec<Kept>>, StateError> {
+        self.read_as(NAME, form::parse)
+    }
+
+    /// What an earlier process saw of endpoints, as of now: with what it was when it was seen last,
+    /// and how long ago that was.
+    ///
+    /// # Errors
+    /// When there is a file and it cannot be read.
+    pub fn read_seen(&self) -> Result<Left<(Memory, Duration)>, StateError> {
+        let path = self.path.join(SEEN);
+        let age = || {
+            let seen = fs::metadata(&path).and_then(|file| file.modified()).map_err(|error| error.to_string())?;
+            seen.elapsed().map_err(|_| "it is from the future: the clock was set back".to_owned())
+        };
+        self.read_as(SEEN, |text| Ok((memory::parse(text)?, age()?)))
+    }
+
+    fn read_as<T>(&self, name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Left<T>, StateError> {
+        let path = self.path.join(name);
         let text = match read_bounded(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Left::Nothing),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(self.set_aside(&error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Ok(self.set_aside(name, &error.to_string()));
+            }
             Err(source) => return Err(StateError { path, what: "it cannot be read", source }),
         };
-        match form::parse(&text) {
-            Ok(states) => Ok(Left::States(states)),
-            Err(why) => Ok(self.set_aside(&why)),
+        match parse(&text) {
+            Ok(kept) => Ok(Left::Kept(kept)),
+            Err(why) => Ok(self.set_aside(name, &why)),
         }
     }
 
-    fn set_aside(&self, why: &str) -> Left {
-        let (path, aside) = (self.path.join(NAME), self.path.join(ASIDE));
+    fn set_aside<T>(&self, name: &str, why: &str) -> Left<T> {
+        let (path, aside) = (self.path.join(name), self.path.join(format!("{name}.broken")));
         let done = match fs::rename(&path, &aside) {
             Ok(()) => format!("it is now {}", aside.display()),
             Err(error) => format!("and cannot be set aside: {error}"),
@@ -107,11 +143,20 @@ impl StateDir {
         Ok(Keeper { sender: Some(sender), ended })
     }
 
-    fn keep(&self, wanted: &mpsc::Receiver<Vec<Kept>>) {
+    fn keep(&self, wanted: &mpsc::Receiver<Wanted>) {
         let mut failing = false;
         while let Ok(first) = wanted.recv() {
-            let newest = wanted.try_iter().last().unwrap_or(first);
-            let written = self.write(&newest);
+            let (mut rollouts, mut seen, mut still) = (None, None, false);
+            for next in std::iter::once(first).chain(wanted.try_iter()) {
+                match next {
+                    Wanted::Rollouts(states) => rollouts = Some(states),
+                    Wanted::Seen(text) => (seen, still) = (Some(text), false),
+                    Wanted::StillSeen => still = true,
+                }
+            }
+            let written = rollouts.map_or(Ok(()), |states| self.write(&states));
+            let written = written.and(seen.map_or(Ok(()), |text| self.write_seen(&text)));
+            let written = written.and(if still { self.touch_seen() } else { Ok(()) });
             // Told once: a full disk is full ten seconds later, too.
             let news = failing != written.is_err();
             failing = written.is_err();
@@ -125,6 +170,18 @@ impl StateDir {
                 _ => {}
             }
         }
+    }
+
+    /// A crash of this process loses nothing of it; one of the whole host may, and then it is of no use.
+    fn write_seen(&self, text: &str) -> io::Result<()> {
+        let fresh = self.path.join("health.json.new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        file.write_all(text.as_bytes())?;
+        fs::rename(&fresh, self.path.join(SEEN))
+    }
+
+    fn touch_seen(&self) -> io::Result<()> {
+        OpenOptions::new().write(true).open(self.path.join(SEEN))?.set_modified(SystemTime::now())
     }
 
     /// Replaces the file, whole or not at all.
@@ -153,16 +210,34 @@ fn read_bounded(path: &Path) -> io::Result<String> {
 /// Keeps the newest of what it is given. Dropped, it writes what is left.
 #[derive(Debug)]
 pub struct Keeper {
-    sender: Option<mpsc::Sender<Vec<Kept>>>,
+    sender: Option<mpsc::Sender<Wanted>>,
     ended: mpsc::Receiver<()>,
+}
+
+/// What is to be kept.
+#[derive(Debug)]
+enum Wanted {
+    Rollouts(Vec<Kept>),
+    Seen(String),
+    /// Nothing has changed since.
+    StillSeen,
 }
 
 impl Keeper {
     /// Keeps this in place of what was kept before. Waits for nothing.
     pub fn keep(&self, states: Vec<Kept>) {
+        self.send(Wanted::Rollouts(states));
+    }
+
+    /// Keeps what is seen of endpoints now, or (`None`) that nothing has changed. Waits for nothing.
+    pub fn keep_seen(&self, memory: Option<&Memory>) {
+        self.send(memory.map_or(Wanted::StillSeen, |memory| Wanted::Seen(memory::text(memory))));
+    }
+
+    fn send(&self, wanted: Wanted) {
         if let Some(sender) = &self.sender {
             // Its thread ends only after this sender.
-            let _ = sender.send(states);
+            let _ = sender.send(wanted);
         }
     }
 }
@@ -214,7 +289,7 @@ mod tests {
             keeper.keep(Vec::new());
             keeper.keep(vec![kept(phase.clone())]);
             drop(keeper);
-            let Left::States(states) = StateDir::open(&path).unwrap().read().unwrap() else { panic!("{phase:?}") };
+            let Left::Kept(states) = StateDir::open(&path).unwrap().read().unwrap() else { panic!("{phase:?}") };
             assert_eq!(states, [kept(phase)]);
         }
         let names: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -233,7 +308,7 @@ mod tests {
             fs::write(folder.path().join(NAME), broken).unwrap();
             let Left::Broken(words) = dir.read().unwrap() else { panic!("{broken}") };
             assert!(words.contains("releases.json cannot be understood ("), "{words}");
-            assert_eq!(fs::read_to_string(folder.path().join(ASIDE)).unwrap(), broken);
+            assert_eq!(fs::read_to_string(folder.path().join("releases.json.broken")).unwrap(), broken);
             assert!(matches!(dir.read().unwrap(), Left::Nothing));
         }
         fs::write(folder.path().join(NAME), [0xff, 0xfe]).unwrap();

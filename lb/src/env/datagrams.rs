@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -73,6 +74,30 @@ impl ReservedDatagrams {
         socket.set_recv_buffer_size(WAITING)?;
         socket.bind(&address.into())?;
         Ok(Self(socket))
+    }
+
+    /// Takes over a socket that another process bound.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(crate) fn adopt(socket: OwnedFd) -> io::Result<Self> {
+        let socket = Socket::from(socket);
+        socket.set_nonblocking(true)?;
+        // Whoever opened it may not have known that we answer from the address that was asked.
+        if socket.domain()? == Domain::IPV6 {
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        } else {
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        }
+        Ok(Self(socket))
+    }
+
+    /// Another descriptor of the same socket.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
+        Ok(self.0.try_clone()?.into())
     }
 
     /// The address that was bound.

@@ -4,15 +4,17 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, UnixListener};
 use weir_config::model::Address;
 
-use super::{Socket, UNSENT_MAX};
+use super::{Gone, Socket, UNSENT_MAX};
 
 /// Connections the kernel holds for us between two accepts; the kernel caps it at `somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -47,11 +49,12 @@ pub struct UnixFile(#[expect(dead_code, reason = "held, for what its end does")]
 struct SocketFile {
     path: PathBuf,
     number: (u64, u64),
+    gone: Gone,
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if number(&self.path).is_ok_and(|number| number == self.number) {
+        if !self.gone.load(Ordering::SeqCst) && number(&self.path).is_ok_and(|number| number == self.number) {
             // Who removed it meanwhile has done what was to be done.
             let _ = fs::remove_file(&self.path);
         }
@@ -64,11 +67,37 @@ fn number(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// Binds `address` once for each of `workers`.
-pub(super) fn reserve(address: &Address, workers: NonZeroUsize, beside_ours: bool) -> io::Result<Vec<Reserved>> {
+pub(super) fn reserve(
+    address: &Address,
+    workers: NonZeroUsize,
+    beside_ours: bool,
+    gone: &Gone,
+) -> io::Result<Vec<Reserved>> {
     match address {
         Address::Ip(address) => tcp(*address, workers, beside_ours),
-        Address::Unix(path) => unix(path, workers, beside_ours),
+        Address::Unix(path) => unix(path, workers, beside_ours, gone),
     }
+}
+
+/// Takes over sockets of one address.
+pub(super) fn adopt(sockets: Vec<OwnedFd>, gone: &Gone) -> io::Result<Vec<Reserved>> {
+    let mut file: Option<Arc<SocketFile>> = None;
+    let adopt = |socket: OwnedFd| {
+        let socket = socket2::Socket::from(socket);
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        if let Some(path) = address.as_pathname() {
+            // The elder's file: from now on it goes with us.
+            let held = SocketFile { path: path.into(), number: number(path)?, gone: Arc::clone(gone) };
+            file.get_or_insert_with(|| Arc::new(held));
+        } else if address.as_socket().is_some() {
+            // Whoever opened it may not have known what is set here.
+            socket.set_tcp_nodelay(true)?;
+            socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
+        }
+        Ok(Reserved { file: file.clone(), socket })
+    };
+    sockets.into_iter().map(adopt).collect()
 }
 
 fn tcp(address: SocketAddr, workers: NonZeroUsize, beside_ours: bool) -> io::Result<Vec<Reserved>> {
@@ -80,7 +109,7 @@ fn tcp(address: SocketAddr, workers: NonZeroUsize, beside_ours: bool) -> io::Res
 
 /// One socket, which all workers accept on: the kernel has no way to share out the connections of
 /// a Unix socket.
-fn unix(path: &Path, workers: NonZeroUsize, beside_ours: bool) -> io::Result<Vec<Reserved>> {
+fn unix(path: &Path, workers: NonZeroUsize, beside_ours: bool, gone: &Gone) -> io::Result<Vec<Reserved>> {
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     let address = SockAddr::unix(path)?;
     if let Err(error) = socket.bind(&address) {
@@ -90,7 +119,7 @@ fn unix(path: &Path, workers: NonZeroUsize, beside_ours: bool) -> io::Result<Vec
         make_way(path, &address, beside_ours)?;
         socket.bind(&address)?;
     }
-    let file = Arc::new(SocketFile { path: path.into(), number: number(path)? });
+    let file = Arc::new(SocketFile { path: path.into(), number: number(path)?, gone: Arc::clone(gone) });
     // Nobody can connect yet: that waits for `listen`.
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
     (0..workers.get()).map(|_| Ok(Reserved { file: Some(Arc::clone(&file)), socket: socket.try_clone()? })).collect()
@@ -120,6 +149,10 @@ impl Reserved {
             (None, Some(path)) => Ok(Address::Unix(path.into())),
             (None, None) => Err(io::ErrorKind::AddrNotAvailable.into()),
         }
+    }
+
+    pub(super) fn share(&self) -> io::Result<OwnedFd> {
+        Ok(self.socket.try_clone()?.into())
     }
 
     pub(super) fn admit(&self) -> io::Result<()> {
@@ -188,7 +221,7 @@ mod tests {
     const TWO: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
     fn refused(path: &Path) -> io::ErrorKind {
-        unix(path, TWO, false).map(drop).unwrap_err().kind()
+        unix(path, TWO, false, &Gone::default()).map(drop).unwrap_err().kind()
     }
 
     #[test]
@@ -197,7 +230,7 @@ mod tests {
         let path = directory.path().join("web.sock");
         // What a process leaves that was killed.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let ours = unix(&path, TWO, false).unwrap();
+        let ours = unix(&path, TWO, false, &Gone::default()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, SOCKET_MODE);
         assert_eq!(ours[0].address().unwrap(), Address::Unix(path.as_path().into()));
         ours[0].admit().unwrap();
@@ -214,14 +247,14 @@ mod tests {
     fn the_file_goes_with_the_last_that_has_the_socket_unless_it_is_another_s() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("web.sock");
-        let mut ours = unix(&path, TWO, false).unwrap();
+        let mut ours = unix(&path, TWO, false, &Gone::default()).unwrap();
         ours.pop();
         assert!(path.exists());
         drop(ours);
         assert!(!path.exists());
 
-        let ours = unix(&path, TWO, false).unwrap();
-        let newer = unix(&path, TWO, true).unwrap();
+        let ours = unix(&path, TWO, false, &Gone::default()).unwrap();
+        let newer = unix(&path, TWO, true, &Gone::default()).unwrap();
         drop(ours);
         assert!(path.exists(), "by now it is the newer one's");
         drop(newer);

@@ -57,6 +57,8 @@ pub enum Kind {
     ListenerOpened,
     /// A listener no longer accepts.
     ListenerClosed,
+    /// Another process is to take over, has, or could not.
+    Upgrade,
     /// The process takes no new work.
     DrainStarted,
     /// The process has no work left, or cut what was left.
@@ -88,6 +90,7 @@ impl Kind {
             Self::ConfigSource => "config_source",
             Self::ListenerOpened => "listener_opened",
             Self::ListenerClosed => "listener_closed",
+            Self::Upgrade => "upgrade",
             Self::DrainStarted => "drain_started",
             Self::DrainFinished => "drain_finished",
             Self::Panicked => "panicked",

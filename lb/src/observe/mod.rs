@@ -6,6 +6,7 @@ pub(crate) mod decision;
 pub mod journal;
 pub mod log;
 pub mod metrics;
+pub mod runtime;
 
 use std::sync::atomic::AtomicU64;
 

@@ -13,6 +13,8 @@ pub(crate) enum Asked {
     Reload,
     /// SIGUSR1: open the log files again.
     Reopen,
+    /// SIGUSR2: let another process take over.
+    Upgrade,
 }
 
 /// The signals of this process.
@@ -51,10 +53,7 @@ impl Signals {
                 _ = self.quit.recv() => return Asked::Stop("SIGQUIT"),
                 _ = self.hangup.recv() => return Asked::Reload,
                 _ = self.usr1.recv() => return Asked::Reopen,
-                // Its default would end the process; whoever sends it means no harm.
-                _ = self.usr2.recv() => {
-                    tracing::warn!("SIGUSR2: this version cannot hand its sockets to another binary; nothing done");
-                }
+                _ = self.usr2.recv() => return Asked::Upgrade,
             }
         }
     }

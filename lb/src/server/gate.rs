@@ -2,10 +2,12 @@
 //! after. What stays in the configuration keeps its socket, whatever else changes.
 
 mod admin;
+mod handed;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -16,9 +18,11 @@ use super::cannot_bind;
 use crate::control::{BoundListener, ReserveError, Sockets};
 use crate::env::{Env, ReservedDatagrams};
 use crate::observe::access::{AccessLog, AccessRemote};
+use crate::process::handover;
 use crate::process::ports;
 use crate::worker::Order;
 pub(super) use admin::AdminGate;
+pub(crate) use handed::Handed;
 
 /// Holds the list of what is served; the sockets themselves are the workers'.
 pub(crate) struct Gate<E: Env> {
@@ -27,6 +31,7 @@ pub(crate) struct Gate<E: Env> {
     served: Vec<Served>,
     /// Addresses given up, perhaps a moment ago: a worker may not have closed its socket yet.
     retired: BTreeSet<(Kind, Address)>,
+    handed: Rc<Handed>,
     access: Option<AccessRemote>,
     admin: AdminGate<E::Reserved>,
 }
@@ -43,6 +48,13 @@ impl Kind {
         match protocol {
             Protocol::Http | Protocol::Tcp => Self::Streams,
             Protocol::Udp => Self::Datagrams,
+        }
+    }
+
+    const fn handed(self) -> handover::Kind {
+        match self {
+            Self::Streams => handover::Kind::Streams,
+            Self::Datagrams => handover::Kind::Datagrams,
         }
     }
 
@@ -93,8 +105,9 @@ impl<E: Env> Gate<E> {
         workers: Vec<UnboundedSender<Order<E::Reserved>>>,
         access: Option<AccessRemote>,
         admin: AdminGate<E::Reserved>,
+        handed: Rc<Handed>,
     ) -> Self {
-        Self { env, workers, served: Vec::new(), retired: BTreeSet::new(), access, admin }
+        Self { env, workers, served: Vec::new(), retired: BTreeSet::new(), handed, access, admin }
     }
 
     fn reserve_one(
@@ -109,7 +122,11 @@ impl<E: Env> Gate<E> {
         let ours = ours.chain(self.retired.iter().map(|(kind, actual)| (*kind, actual)));
         let mut ours = ours.chain(self.admin.ours().map(|actual| (Kind::Streams, actual)));
         let beside_ours = ours.any(|(its, ours)| its == kind && overlap(ours, address));
-        match self.bind(kind, address, beside_ours) {
+        let bound = match self.inherit(kind, listener, address) {
+            Some(inherited) => inherited,
+            None => self.bind(kind, address, beside_ours),
+        };
+        match bound {
             Ok((actual, sockets)) => {
                 let (listener, configured) = (listener.clone(), address.clone());
                 let served = Served { kind, opened_for: listener.clone(), listener, configured, actual };
@@ -119,6 +136,28 @@ impl<E: Env> Gate<E> {
                 Err(ReserveError::address(listener.clone(), address.clone(), cannot_bind(kind.port(), address, &error)))
             }
         }
+    }
+
+    /// The sockets of this address that another process left.
+    fn inherit(
+        &self,
+        kind: Kind,
+        listener: &ListenerName,
+        address: &Address,
+    ) -> Option<io::Result<(Address, Bound<E::Reserved>)>> {
+        let sockets = self.handed.take(kind.handed(), Some(listener), address, self.workers.len())?;
+        Some(sockets.and_then(|sockets| match kind {
+            Kind::Streams => {
+                let sockets = self.env.adopt(sockets)?;
+                let first = sockets.first().ok_or(io::ErrorKind::NotConnected)?;
+                Ok((self.env.bound_addr(first)?, Bound::Streams(sockets)))
+            }
+            Kind::Datagrams => {
+                let sockets = sockets.into_iter().map(ReservedDatagrams::adopt).collect::<io::Result<Vec<_>>>()?;
+                let first = sockets.first().ok_or(io::ErrorKind::NotConnected)?;
+                Ok((first.local_addr()?.into(), Bound::Datagrams(sockets)))
+            }
+        }))
     }
 
     fn bind(&self, kind: Kind, address: &Address, beside_ours: bool) -> io::Result<(Address, Bound<E::Reserved>)> {
@@ -140,12 +179,17 @@ impl<E: Env> Gate<E> {
         }
     }
 
-    /// Hands each worker its socket.
+    /// Hands each worker its socket, or sockets.
     fn hand_out(&self, served: &Served, sockets: Bound<E::Reserved>) {
         let (name, configured) = (&served.opened_for, &served.configured);
+        let shared = match &sockets {
+            Bound::Streams(sockets) => sockets.iter().map(|socket| self.env.share(socket)).collect(),
+            Bound::Datagrams(sockets) => sockets.iter().map(ReservedDatagrams::share).collect(),
+        };
+        self.handed.lend(served.kind.handed(), Some(name), configured, shared);
         match sockets {
             Bound::Streams(sockets) => {
-                for (worker, socket) in self.workers.iter().zip(sockets) {
+                for (worker, socket) in self.workers.iter().cycle().zip(sockets) {
                     // Here and not in the worker: whoever is told of the reload may connect at once.
                     if let Err(error) = self.env.admit(&socket) {
                         tracing::error!(listener = %served.listener, address = %served.actual, %error, "cannot listen");
@@ -155,7 +199,7 @@ impl<E: Env> Gate<E> {
                 }
             }
             Bound::Datagrams(sockets) => {
-                for (worker, socket) in self.workers.iter().zip(sockets) {
+                for (worker, socket) in self.workers.iter().cycle().zip(sockets) {
                     let _ = worker.send(Order::OpenDatagrams(name.clone(), configured.clone(), socket));
                 }
             }
@@ -215,9 +259,11 @@ impl<E: Env> Sockets for Gate<E> {
             self.served.push(served);
         }
         self.admin.open(&self.env, config, reserved.admin);
+        self.handed.close_the_rest();
         // New ones first: a listener that moves is at no moment nowhere.
         for served in gone {
             let (name, address) = (&served.opened_for, &served.configured);
+            self.handed.take_back(served.kind.handed(), Some(name), address);
             self.tell(|| match served.kind {
                 Kind::Streams => Order::Close(name.clone(), address.clone()),
                 Kind::Datagrams => Order::CloseDatagrams(name.clone(), address.clone()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use weir_config::model::{Address, ListenerName, Protocol};
+use weir_core::snapshot::Listener;
 
 use super::{Worker, World, serve};
 use crate::env::Env;
@@ -19,16 +20,17 @@ pub(crate) struct Bound {
     /// The address as it stands in the configuration: what finds the listener in a newer world.
     pub(crate) address: Address,
     closed: Cell<bool>,
-    /// What is spoken there, once that has changed.
-    speaks: Cell<Option<Protocol>>,
+    /// What is spoken there and whether over TLS, once that has changed.
+    speaks: Cell<Option<(Protocol, bool)>>,
     /// The last world that knew it, or in which something else was spoken there.
     last: RefCell<Option<(Rc<World>, usize)>>,
 }
 
 impl Bound {
-    /// Whether its HTTP connections are to end: it is closed, or no HTTP is spoken there any more.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.get() || self.speaks.get().is_some_and(|protocol| protocol != Protocol::Http)
+    /// Whether an HTTP connection with or without TLS is to end: it is closed, or no HTTP is spoken
+    /// there any more, or not in that way.
+    pub(crate) fn is_closed(&self, secure: bool) -> bool {
+        self.closed.get() || self.speaks.get().is_some_and(|speaks| speaks != (Protocol::Http, secure))
     }
 
     /// Where a new connection finds its listener: in the newest world, or in the last that knew it.
@@ -55,12 +57,15 @@ impl Bound {
     /// there; whether its connections have to know.
     pub(crate) fn follow(&self, older: &Rc<World>, newer: &World) -> bool {
         let Some(index) = older.listener_of(self) else { return false };
-        let spoke = older.snapshot.listeners[index].config.protocol;
-        let speaks = newer.listener_of(self).map(|index| newer.snapshot.listeners[index].config.protocol);
+        let speech = |listener: &Listener| (listener.config.protocol, listener.config.tls.is_some());
+        let spoke = speech(&older.snapshot.listeners[index]);
+        let speaks = newer.listener_of(self).map(|index| speech(&newer.snapshot.listeners[index]));
         if speaks == Some(spoke) {
             return false;
         }
-        *self.last.borrow_mut() = Some((Rc::clone(older), index));
+        if speaks.is_none_or(|(protocol, _)| protocol != spoke.0) {
+            *self.last.borrow_mut() = Some((Rc::clone(older), index));
+        }
         self.speaks.set(speaks);
         speaks.is_some()
     }

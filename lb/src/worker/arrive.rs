@@ -66,6 +66,7 @@ async fn introduce<E: Env>(
         let told = introduction(&mut arrival.stream, arrival.peer, rule, patience).await;
         let seated = told.and_then(|told| {
             guard.seat = serve::seat(listener, told.peer.ip())?;
+            guard.peer = told.peer;
             Ok(told)
         });
         let Introduced { peer, to, early } = seated.inspect_err(|_| arrival.stream.abort_on_close())?;

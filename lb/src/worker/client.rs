@@ -84,9 +84,6 @@ pub(crate) enum Next {
     Closed,
 }
 
-/// After a drain began, an idle connection is kept for this long: a request that is already on
-/// its way is answered rather than reset.
-const IDLE_GRACE: Duration = Duration::from_secs(1);
 /// How long we read on after our last word so that the client can read it: data that arrives at a
 /// closed socket resets the connection and takes our answer with it. First without a byte, then
 /// over all.
@@ -221,6 +218,7 @@ impl Reading {
         patience: &Patience,
         context: &mut Context<'_>,
     ) -> Poll<Next> {
+        let secure = client.is_secure();
         let Client { wire, deadline, bound, .. } = client;
         // What a pipelining client sent ahead.
         self.skip_empty_lines(&mut wire.inbox);
@@ -265,9 +263,9 @@ impl Reading {
                 Poll::Pending => break,
             }
         }
-        if !self.began && !self.going && (worker.is_draining() || bound.is_closed()) {
+        if !self.began && !self.going && (worker.is_draining() || bound.is_closed(secure)) {
             self.going = true;
-            deadline.set(Instant::now() + IDLE_GRACE);
+            deadline.set(Instant::now() + worker.idle_grace());
         }
         if deadline.poll(context).is_pending() && !worker.is_cutting() {
             if !self.began {

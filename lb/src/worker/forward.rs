@@ -145,6 +145,10 @@ pub(crate) async fn forward<E: Env>(
                 Ok(answered) if inbound.wish.is_granted(&inbound.heads.response) => {
                     Err(tunnel::agree(worker, listener, answered, &mut inbound))
                 }
+                Ok(answered) if inbound.takes_success_for_a_tunnel() && inbound.heads.response.is_success() => {
+                    answered.discard(worker, &inbound.heads.response, true);
+                    Ok(reply::refuse(worker, listener, Reason::MethodNotSupported.into(), &mut inbound).await)
+                }
                 Ok(answered) => Ok(reply::finish(worker, listener, answered, &mut inbound).await),
                 Err(refused) => Ok(reply::refuse(worker, listener, refused, &mut inbound).await),
             };
@@ -223,6 +227,12 @@ impl<'r, S: Stream> Inbound<'r, S> {
         Self { client, heads, upload, story, trusted, wish: Wish::Answer }
     }
 
+    /// Whether the client takes any answer with 2xx for an open tunnel: it asked by extended CONNECT
+    /// (RFC 8441 5), the only way to ask for another protocol over HTTP/2.
+    fn takes_success_for_a_tunnel(&self) -> bool {
+        self.client.wire.io.is_stream() && self.heads.request.upgrade
+    }
+
     /// Who asks, as trusted proxies tell it.
     pub(crate) fn client_address(&self) -> IpAddr {
         self.story.client(self.client.peer.address.ip())
@@ -261,9 +271,14 @@ fn route<'w, E: Env>(
     let (route, target) = (&listener.config.routes[index], &listener.targets[index]);
     gate::request(worker, &target.access, target.limit.as_deref(), inbound)?;
     if let Target::Reply(with) = &route.target {
-        return Err(Instead::Reply(with));
+        let misleads = matches!(with, Reply::Fixed(fixed) if matches!(fixed.status, 200..=299))
+            && inbound.takes_success_for_a_tunnel();
+        return Err(if misleads { Reason::MethodNotSupported.into() } else { Instead::Reply(with) });
     }
     inbound.wish = Wish::of(&inbound.heads.request, route)?;
+    if inbound.wish == Wish::Answer && inbound.takes_success_for_a_tunnel() {
+        return Err(Reason::MethodNotSupported.into());
+    }
     if let Some(release) = target.release {
         release::decide(worker, world, release, inbound);
     }

@@ -245,7 +245,7 @@ impl Clocks {
         if self.leaving.is_none() {
             let idle = self.free_since.is_some_and(|since| now >= since + self.idle);
             let old = self.old_at.is_some_and(|at| now >= at);
-            if idle || old || worker.is_draining() || shared.bound.is_closed() {
+            if idle || old || worker.is_draining() || shared.bound.is_closed(shared.secure.is_some()) {
                 self.leaving = Some(now);
                 return Poll::Ready(Turn::Drain);
             }

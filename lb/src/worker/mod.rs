@@ -60,6 +60,7 @@ use crate::http1::wire::Scratch;
 use crate::observe::ProcessCounts;
 use crate::observe::access::AccessWriter;
 use crate::observe::decision::Report;
+use crate::observe::runtime::{Asked, Seen};
 use crate::proxy::Ends;
 use crate::tls::{Book, Use};
 use crate::transport::{self, Transport, Unopened, Way};
@@ -80,8 +81,12 @@ pub(crate) enum Order<R> {
     Close(ListenerName, Address),
     /// Stop taking UDP flows there; those there are go on until they are idle.
     CloseDatagrams(ListenerName, Address),
+    /// Tell how it does.
+    Tell(Asked),
     /// Stop accepting anywhere; end when the last connection has.
     Drain,
+    /// The same, but another process has the sockets and serves whoever comes.
+    HandOver,
     /// Stop now.
     Cut,
 }
@@ -140,11 +145,14 @@ pub(crate) struct Worker<E: Env> {
     truth: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     book: RefCell<Cache<Arc<ArcSwap<Book>>, Arc<Book>>>,
     world: RefCell<Rc<World>>,
-    doors: RefCell<HashMap<(ListenerName, Address), Door>>,
+    /// One for each address; more where another process left more sockets than we have workers.
+    doors: RefCell<HashMap<(ListenerName, Address), Vec<Door>>>,
     /// One for each connection, to wake the idle ones when they are to end.
     connections: RefCell<Slab<Option<Waker>>>,
     busy: Cell<usize>,
     draining: Cell<bool>,
+    /// A connection between two requests has so long for another, once it is to end.
+    idle_grace: Cell<Duration>,
     cutting: Cell<bool>,
     /// Accept loops that have not ended.
     accepting: Cell<usize>,
@@ -158,6 +166,10 @@ pub(crate) struct Worker<E: Env> {
 
 /// Between two looks at what idles in the pool.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Whoever has nothing to say within this time has probably nothing to say.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
+/// The same when nobody is in a hurry, since another process serves already.
+const IDLE_GRACE_HANDED_OVER: Duration = Duration::from_secs(5);
 /// For the last words of requests that are cut.
 const CUT_GRACE: Duration = Duration::from_millis(100);
 /// Between two flushes of the access log.
@@ -201,6 +213,7 @@ impl<E: Env> Worker<E> {
             connections: RefCell::default(),
             busy: Cell::new(0),
             draining: Cell::new(false),
+            idle_grace: Cell::new(IDLE_GRACE),
             cutting: Cell::new(false),
             accepting: Cell::new(0),
             drained: tokio::sync::Notify::new(),
@@ -230,7 +243,10 @@ impl<E: Env> Worker<E> {
                         udp::serve(&self, listener, address, socket);
                     }
                     Some(Order::CloseDatagrams(listener, address)) => self.udp.close(&listener, &address),
+                    // Whoever asked may have lost patience.
+                    Some(Order::Tell(asked)) => _ = asked.send((self.seen(), Instant::now())),
                     Some(Order::Drain) => self.drain(),
+                    Some(Order::HandOver) => self.hand_over(),
                     Some(Order::Cut) | None => break,
                 },
                 _ = sweep.tick() => self.sweep(),
@@ -243,6 +259,11 @@ impl<E: Env> Worker<E> {
         self.cut().await;
         self.access.borrow_mut().flush();
         Ended { cut }
+    }
+
+    fn seen(&self) -> Seen {
+        let requests = self.busy.get() + self.udp.flows();
+        Seen { connections: self.connections.borrow().len(), requests, ..Seen::here() }
     }
 
     /// Draining, and nothing left to drain.
@@ -274,7 +295,7 @@ impl<E: Env> Worker<E> {
             return Rc::clone(&world);
         }
         let newer = Rc::new(World { snapshot: Arc::clone(snapshot) });
-        let changed = self.doors.borrow().values().filter(|door| door.bound.follow(&world, &newer)).count();
+        let changed = self.doors.borrow().values().flatten().filter(|door| door.bound.follow(&world, &newer)).count();
         drop(world);
         self.called.lend(self.index, &newer.snapshot);
         self.watches.look(&newer.snapshot);
@@ -301,6 +322,12 @@ impl<E: Env> Worker<E> {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// How long a connection between two requests is left, once it is to end. A request that is on
+    /// its way then is lost on its client, so it is better told with an answer.
+    pub(crate) fn idle_grace(&self) -> Duration {
+        self.idle_grace.get()
     }
 
     /// Whether requests under way are to end now.
@@ -351,22 +378,29 @@ impl<E: Env> Worker<E> {
 
     fn open(self: &Rc<Self>, listener: ListenerName, address: Address, socket: E::Reserved) {
         let door = Door::open(self, listener.clone(), address.clone(), socket);
-        self.doors.borrow_mut().insert((listener, address), door);
+        self.doors.borrow_mut().entry((listener, address)).or_default().push(door);
     }
 
     fn close(&self, listener: ListenerName, address: Address) {
         // What the bound's connections still ask for is answered by the last world that knew it.
         self.world();
-        if let Some(door) = self.doors.borrow_mut().remove(&(listener, address)) {
-            door.close();
+        if let Some(doors) = self.doors.borrow_mut().remove(&(listener, address)) {
+            doors.into_iter().for_each(Door::close);
         }
         self.wake_all();
     }
 
+    /// What comes from now on is for the other process: also datagrams of flows that are here.
+    fn hand_over(&self) {
+        self.idle_grace.set(IDLE_GRACE_HANDED_OVER);
+        self.udp.fall_deaf();
+        self.drain();
+    }
+
     fn drain(&self) {
         self.draining.set(true);
-        for (_, door) in self.doors.borrow_mut().drain() {
-            door.close();
+        for (_, doors) in self.doors.borrow_mut().drain() {
+            doors.into_iter().for_each(Door::close);
         }
         self.udp.drain();
         self.wake_all();

@@ -149,13 +149,15 @@ struct Idle<S> {
 #[derive(Debug)]
 pub(crate) struct Pool<S> {
     idle: HashMap<EndpointId, Vec<Idle<S>>, BuildHasherDefault<IdHasher>>,
+    /// Those that told their endpoint of a client, with that client, which alone may use them.
+    own: HashMap<SocketAddr, Vec<(EndpointId, Idle<S>)>>,
     /// Those that many requests share, whether or not any does now.
     pub(crate) sessions: Sessions,
 }
 
 impl<S: Io> Pool<S> {
     pub(crate) fn new() -> Self {
-        Self { idle: HashMap::default(), sessions: Sessions::default() }
+        Self { idle: HashMap::default(), own: HashMap::default(), sessions: Sessions::default() }
     }
 
     /// The connection to `endpoint` that was used last, if one is left that still stands; of those
@@ -167,9 +169,7 @@ impl<S: Io> Pool<S> {
         whose: Option<SocketAddr>,
         now: Instant,
     ) -> Option<Box<Upstream<S>>> {
-        let idle = self.idle.get_mut(&endpoint)?;
-        while let Some(at) = idle.iter().rposition(|idle| idle.upstream.whose == whose) {
-            let Idle { mut upstream, since } = idle.remove(at);
+        while let Some(Idle { mut upstream, since }) = self.last(endpoint, whose) {
             let fresh = now.saturating_duration_since(since) < cluster.pool.idle_timeout;
             if fresh && upstream.is_for(cluster) && upstream.is_quiet() {
                 return Some(upstream);
@@ -178,48 +178,93 @@ impl<S: Io> Pool<S> {
         None
     }
 
-    /// Keeps a connection for the next request, unless `max_idle` are kept already.
+    fn last(&mut self, endpoint: EndpointId, whose: Option<SocketAddr>) -> Option<Idle<S>> {
+        let Some(client) = whose else { return self.idle.get_mut(&endpoint)?.pop() };
+        let own = self.own.get_mut(&client)?;
+        let at = own.iter().rposition(|(leads_to, _)| *leads_to == endpoint)?;
+        Some(own.remove(at).1)
+    }
+
+    /// Keeps a connection for the next request, unless `max_idle` are kept already (of those that
+    /// belong to a client: of its own).
     pub(crate) fn give(&mut self, endpoint: EndpointId, mut upstream: Box<Upstream<S>>, now: Instant, max_idle: u32) {
         if let Held::Shared(_) = upstream.held {
             // Its connection is kept; a stream serves once.
             return;
         }
-        let idle = self.idle.entry(endpoint).or_default();
-        if idle.len() < max_idle as usize {
-            upstream.wire.inbox.release();
-            upstream.wire.outbox.release();
-            idle.push(Idle { upstream, since: now });
+        upstream.wire.inbox.release();
+        upstream.wire.outbox.release();
+        let (whose, idle, most) = (upstream.whose, Idle { upstream, since: now }, max_idle as usize);
+        if let Some(client) = whose {
+            let own = self.own.entry(client).or_default();
+            if own.iter().filter(|(leads_to, _)| *leads_to == endpoint).count() < most {
+                own.push((endpoint, idle));
+            }
+            return;
+        }
+        let others = self.idle.entry(endpoint).or_default();
+        if others.len() < most {
+            others.push(idle);
         }
     }
 
-    /// Whether one to `endpoint` is here, though it may have been closed by now.
+    /// Whether one to `endpoint` is here that is nobody's own, though it may have been closed by now.
     pub(crate) fn has(&self, endpoint: EndpointId) -> bool {
         self.idle.get(&endpoint).is_some_and(|idle| !idle.is_empty()) || self.sessions.has(endpoint)
+    }
+
+    /// Closes what belongs to a client that is gone: it would serve nobody.
+    pub(crate) fn part(&mut self, mut client: SocketAddr) {
+        if !self.own.is_empty() {
+            client.set_ip(client.ip().to_canonical());
+            self.own.remove(&client);
+        }
     }
 
     /// Closes those to an endpoint: one of them turned out to be stale.
     pub(crate) fn forget(&mut self, endpoint: EndpointId) {
         self.idle.remove(&endpoint);
+        self.keep_own(|leads_to, _| leads_to != endpoint);
     }
 
     /// Closes one that leads to any of `endpoints`: a new one is needed elsewhere.
-    pub(crate) fn forget_any(&mut self, mut endpoints: impl Iterator<Item = EndpointId>) {
-        endpoints.find_map(|endpoint| self.idle.get_mut(&endpoint)?.pop());
+    pub(crate) fn forget_any(&mut self, endpoints: impl Iterator<Item = EndpointId> + Clone) {
+        if endpoints.clone().find_map(|endpoint| self.idle.get_mut(&endpoint)?.pop()).is_some() {
+            return;
+        }
+        for own in self.own.values_mut() {
+            if let Some(at) = own.iter().position(|(leads_to, _)| endpoints.clone().any(|one| one == *leads_to)) {
+                own.remove(at);
+                return;
+            }
+        }
     }
 
     /// Closes them all: their descriptors are needed.
     pub(crate) fn clear(&mut self) {
         self.idle.clear();
+        self.own.clear();
     }
 
     /// Closes what the endpoint closed, what idled for too long, and what leads to endpoints for
     /// which `idle_timeout` has no answer.
     pub(crate) fn sweep(&mut self, now: Instant, idle_timeout: impl Fn(EndpointId) -> Option<Duration>) {
         self.sessions.sweep(now, &idle_timeout);
+        let stays = |endpoint, idle: &mut Idle<S>| {
+            let idled = now.saturating_duration_since(idle.since);
+            idle_timeout(endpoint).is_some_and(|timeout| idled < timeout) && idle.upstream.is_quiet()
+        };
         self.idle.retain(|endpoint, idle| {
-            let Some(timeout) = idle_timeout(*endpoint) else { return false };
-            idle.retain_mut(|idle| now.saturating_duration_since(idle.since) < timeout && idle.upstream.is_quiet());
+            idle.retain_mut(|idle| stays(*endpoint, idle));
             !idle.is_empty()
+        });
+        self.keep_own(stays);
+    }
+
+    fn keep_own(&mut self, mut stays: impl FnMut(EndpointId, &mut Idle<S>) -> bool) {
+        self.own.retain(|_, own| {
+            own.retain_mut(|(endpoint, idle)| stays(*endpoint, idle));
+            !own.is_empty()
         });
     }
 }
@@ -348,6 +393,34 @@ mod tests {
             assert!(pool.take(ENDPOINT, &cluster(), whose, now).is_none());
         }
         drop(ends);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_a_clients_goes_with_it_and_is_in_nobodys_way() {
+        let load = Arc::new(Shards::new(1));
+        let (mut pool, now) = (Pool::new(), Instant::now());
+        let whose = |port| SocketAddr::from(([10, 0, 0, 1], port));
+        let mut ends = Vec::new();
+        let mut give = |pool: &mut Pool<_>, port| {
+            let (mut upstream, end) = connection(&load);
+            upstream.whose = Some(whose(port));
+            pool.give(ENDPOINT, upstream, now, 1);
+            ends.push(end);
+        };
+        [1, 2, 2, 3, 4].into_iter().for_each(|port| give(&mut pool, port));
+        assert_eq!(open(&load), 4, "one for each");
+        pool.part(SocketAddr::from((std::net::Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped(), 1)));
+        assert_eq!(open(&load), 3);
+        assert!(pool.take(ENDPOINT, &cluster(), Some(whose(1)), now).is_none());
+        pool.forget_any([EndpointId(1), ENDPOINT].into_iter());
+        assert_eq!(open(&load), 2);
+        pool.sweep(now, |_| Some(MINUTE));
+        assert_eq!(open(&load), 2);
+        pool.forget(ENDPOINT);
+        assert_eq!(open(&load), 0);
+        give(&mut pool, 1);
+        pool.sweep(now + MINUTE, |_| Some(MINUTE));
+        assert_eq!((open(&load), pool.own.len()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -70,7 +70,7 @@ pub(crate) async fn finish<E: Env>(
         || meant_otherwise
         || framing == Framing::UntilClose
         || worker.is_draining()
-        || client.bound.is_closed();
+        || client.bound.is_closed(client.is_secure());
     let edits = story.route.map(|at| &listener.config.routes[at].response_headers).filter(|edits| !edits.is_empty());
     let facts =
         Facts::of(&client.peer, request, story, leased.cluster.config.name.as_str()).of_tls(client.secure.as_deref());
@@ -232,7 +232,7 @@ pub(super) fn ending<E: Env>(
     upload: &Relay,
 ) -> Ending {
     let unread = request.is_connect() || !take_body(client, request, upload);
-    let closing = unread || !request.keep_alive || worker.is_draining() || client.bound.is_closed();
+    let closing = unread || !request.keep_alive || worker.is_draining() || client.bound.is_closed(client.is_secure());
     Ending { unread, closing }
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn spawn<E: Env>(worker: &Rc<Worker<E>>, stream: E::Stream, peer: Soc
         stream.abort_on_close();
         return;
     };
-    let mut guard = Guard::new(worker, Arc::clone(&listener.load), place);
+    let mut guard = Guard::new(worker, Arc::clone(&listener.load), place, peer);
     // Whose it is may be told only later.
     if listener.config.proxy_protocol.is_none() {
         match seat(listener, peer.ip()) {
@@ -133,15 +133,17 @@ pub(super) struct Guard<E: Env> {
     pub(super) worker: Rc<Worker<E>>,
     load: Arc<Shards<ListenerLoad>>,
     slot: Slot<E>,
+    /// Whose it is, as far as is known.
+    pub(super) peer: SocketAddr,
     /// Of what its client may have open.
     pub(super) seat: Option<Seat>,
     _place: Place,
 }
 
 impl<E: Env> Guard<E> {
-    fn new(worker: &Rc<Worker<E>>, load: Arc<Shards<ListenerLoad>>, place: Place) -> Self {
+    fn new(worker: &Rc<Worker<E>>, load: Arc<Shards<ListenerLoad>>, place: Place, peer: SocketAddr) -> Self {
         load.of(worker.index).open.add(1);
-        Self { worker: Rc::clone(worker), load, slot: Slot::new(worker), seat: None, _place: place }
+        Self { worker: Rc::clone(worker), load, slot: Slot::new(worker), peer, seat: None, _place: place }
     }
 
     /// Leaves the task's waker with the worker, so that it can be woken to end.
@@ -157,6 +159,7 @@ impl<E: Env> Guard<E> {
 impl<E: Env> Drop for Guard<E> {
     fn drop(&mut self) {
         self.load.of(self.worker.index).open.sub(1);
+        self.worker.pool.borrow_mut().part(self.peer);
     }
 }
 
@@ -242,7 +245,8 @@ clusters: [{name: app, endpoints: ['127.0.0.1:81']}]
         let (reports, _heard) = tokio::sync::mpsc::channel(1);
         let published = Published { truth, book: Arc::default() };
         let worker = Worker::new(Os::new(), 0, published, Arc::clone(&counts), reports, access, Budget::new(100, 1));
-        let guard = || Guard::new(&worker, Arc::clone(&load), worker.budget.for_client().unwrap());
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let guard = || Guard::new(&worker, Arc::clone(&load), worker.budget.for_client().unwrap(), peer);
         let (doomed, other) = (guard(), guard());
         let tasks = LocalSet::new();
         let death = tasks.run_until(async move {

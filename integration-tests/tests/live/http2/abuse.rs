@@ -15,7 +15,7 @@ use crate::Front;
 
 const MIB: u64 = 1024 * 1024;
 /// Longer than a client that is served has to wait, whatever others do.
-const SANE: Duration = Duration::from_secs(2);
+const SANE: Duration = Duration::from_secs(20);
 
 /// How a connection ended that was ended by the other side: the code of its GOAWAY, or nothing.
 fn end(raw: &mut Raw) -> Option<u32> {

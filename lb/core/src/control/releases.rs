@@ -189,9 +189,15 @@ impl Control {
         }
     }
 
+    /// Where rollouts stand, for [`Control::restore_rollouts`] of the next process.
+    #[must_use]
+    pub fn rollouts(&self) -> Vec<Kept> {
+        self.releases.iter().flat_map(ReleaseState::kept).collect()
+    }
+
     /// Hands out what shall outlive the process, if it is not what it was.
     fn remember(&mut self, effects: &mut Vec<Effect>) {
-        let kept: Vec<Kept> = self.releases.iter().flat_map(ReleaseState::kept).collect();
+        let kept = self.rollouts();
         if kept != self.rollouts.remembered {
             self.rollouts.remembered.clone_from(&kept);
             effects.push(Effect::Remember(kept));

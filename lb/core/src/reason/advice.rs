@@ -81,7 +81,7 @@ impl Reason {
                 Client,
                 "What the client sends as chunks: a size that is no number, data longer than it says, or a connection that was cut and went on.",
                 &[],
-                "Mend the client.",
+                "Mend the client, or its HTTP library.",
             ),
             Self::BadVersion => (
                 Client,

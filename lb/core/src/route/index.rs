@@ -7,7 +7,7 @@
 
 use weir_config::model::{HostPattern, PathMatch, RouteMatch};
 
-use super::RequestView;
+use super::{RequestView, without_root};
 use keys::{Keys, Segments};
 
 mod keys;
@@ -132,7 +132,7 @@ impl Index {
         let mut search = Search { index: self, path: request.path.as_bytes(), rest, best: NONE };
         search.scope(0);
         if self.scopes.len() > 1 {
-            with_lower_case(request.host, |host| {
+            with_lower_case(without_root(request.host), |host| {
                 if let Some(scope) = self.names.get(host) {
                     search.scope(scope);
                 }

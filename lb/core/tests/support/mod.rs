@@ -32,7 +32,7 @@ pub(crate) fn config(listeners: Vec<Listener>, clusters: Vec<Cluster>) -> Config
         zone: None,
         workers: None,
         max_concurrent_probes: count(512),
-        shutdown: Shutdown { delay: Duration::ZERO, timeout: Duration::from_secs(60) },
+        shutdown: Shutdown { delay: Duration::ZERO, timeout: Duration::from_secs(60), upgrade_timeout: Duration::ZERO },
         access_log: None,
         listeners: listeners.into_iter().map(Arc::new).collect(),
         clusters: clusters.into_iter().map(Arc::new).collect(),

@@ -14,21 +14,23 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+/// Where it stands in the help of each verb.
+const WHO: &str = "Who asks";
+
 /// What is shown to the instance, and whom of those that could be it we believe.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Who asks")]
 pub(in crate::cli) struct Credentials {
     /// A file with the token to show
-    #[arg(long, value_name = "FILE", env = "WEIR_ADMIN_TOKEN_FILE")]
+    #[arg(long, value_name = "FILE", env = "WEIR_ADMIN_TOKEN_FILE", help_heading = WHO)]
     token_file: Option<PathBuf>,
     /// Over https: the authorities that vouch for the instance (PEM), instead of the system's
-    #[arg(long, value_name = "FILE", env = "WEIR_ADMIN_CA")]
+    #[arg(long, value_name = "FILE", env = "WEIR_ADMIN_CA", help_heading = WHO)]
     ca: Option<PathBuf>,
     /// Over https: the certificate to show (PEM)
-    #[arg(long, value_name = "FILE", env = "WEIR_ADMIN_CERT")]
+    #[arg(long, value_name = "FILE", env = "WEIR_ADMIN_CERT", help_heading = WHO)]
     cert: Option<PathBuf>,
     /// The key of --cert (PEM), if it is not in the same file
-    #[arg(long, value_name = "FILE", env = "WEIR_ADMIN_KEY", requires = "cert")]
+    #[arg(long, value_name = "FILE", env = "WEIR_ADMIN_KEY", requires = "cert", help_heading = WHO)]
     key: Option<PathBuf>,
 }
 

@@ -130,7 +130,7 @@ fn certificate(of: &Certificate) -> Option<Finding> {
         cause,
         evidence: format!("`openssl x509 -noout -dates -in {file}`"),
         effect: effect.into(),
-        fix: format!("put a new one in the place of {file}: it is taken without a restart"),
+        fix: format!("put a new one in the place of `{file}`: it is taken without a restart"),
     };
     match left {
         None => {

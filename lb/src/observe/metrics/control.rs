@@ -147,7 +147,7 @@ impl ControlMetrics {
         self.lag.set(lag.as_secs_f64());
     }
 
-    /// How late the control thread ran, as last shown.
+    /// What [`Self::set_lag`] showed last.
     #[must_use]
     pub fn lag(&self) -> Duration {
         Duration::try_from_secs_f64(self.lag.get()).unwrap_or_default()

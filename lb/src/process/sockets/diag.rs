@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{Socket, State, TcpInfo, bit};
+use super::{Socket, State, TcpInfo};
 
 /// The kind of message that asks, and that answers.
 pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -58,7 +58,9 @@ pub(super) fn read(mut bytes: &[u8], each: &mut impl FnMut(Socket)) -> Batch {
         let Some(message) = bytes.get(HEADER..length) else { break };
         match u16_at(bytes, 4) {
             Some(NLMSG_DONE) => return Batch::Done,
-            Some(NLMSG_ERROR) => return Batch::Refused(u32_at(message, 0).map_or(0, |code| -(code as i32))),
+            Some(NLMSG_ERROR) => {
+                return Batch::Refused(u32_at(message, 0).map_or(0, |code| (code as i32).wrapping_neg()));
+            }
             Some(SOCK_DIAG_BY_FAMILY) => {
                 if let Some(socket) = socket(message) {
                     each(socket);
@@ -74,7 +76,7 @@ pub(super) fn read(mut bytes: &[u8], each: &mut impl FnMut(Socket)) -> Batch {
 fn socket(message: &[u8]) -> Option<Socket> {
     let fixed = message.get(..ANSWER)?;
     let family = fixed[0];
-    let state = State::ALL.into_iter().find(|state| bit(*state) == 1 << fixed[1])?;
+    let state = State::ALL.into_iter().find(|state| *state as u8 == fixed[1])?;
     Some(Socket {
         state,
         local: SocketAddr::new(ip(family, &fixed[8..24])?, u16::from_be_bytes([fixed[4], fixed[5]])),

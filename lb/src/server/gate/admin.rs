@@ -5,16 +5,19 @@ use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+use std::rc::Rc;
 
 use tokio::sync::mpsc::UnboundedSender;
 use weir_config::model::{Address, Admin, Config};
 
 use super::super::cannot_bind;
-use super::overlap;
+use super::{Handed, overlap};
 use crate::admin::Door;
 use crate::control::ReserveError;
 use crate::env::Env;
+use crate::process::handover::Kind;
 use crate::process::ports;
 
 /// Who may change things over a Unix socket: its user and its group.
@@ -28,6 +31,7 @@ pub(crate) struct AdminGate<R> {
     served: Vec<Served>,
     /// Addresses given up, perhaps a moment ago.
     retired: BTreeSet<Address>,
+    handed: Rc<Handed>,
 }
 
 #[derive(Clone, Debug)]
@@ -41,8 +45,8 @@ pub(super) type Fresh<R> = Vec<(Served, R)>;
 
 impl<R> AdminGate<R> {
     /// Nothing is served yet. `over`: where to serve, whatever the file says.
-    pub(crate) const fn new(over: Option<Address>, doors: UnboundedSender<Door<R>>) -> Self {
-        Self { over, doors, served: Vec::new(), retired: BTreeSet::new() }
+    pub(crate) const fn new(over: Option<Address>, doors: UnboundedSender<Door<R>>, handed: Rc<Handed>) -> Self {
+        Self { over, doors, served: Vec::new(), retired: BTreeSet::new(), handed }
     }
 
     /// What is or was ours, as bound.
@@ -85,7 +89,12 @@ impl<R> AdminGate<R> {
                 continue;
             }
             let beside_ours = self.ours().chain(others).any(|ours| overlap(ours, &address));
-            match bind(env, &address, beside_ours) {
+            let inherited = self.handed.take(Kind::Admin, None, &address, 1);
+            let bound = match inherited {
+                Some(sockets) => sockets.and_then(|sockets| adopt(env, sockets)),
+                None => bind(env, &address, beside_ours),
+            };
+            match bound {
                 Ok((actual, socket)) => fresh.push((Served { configured: address, actual }, socket)),
                 Err(error) => {
                     let why = cannot_bind(ports::Kind::Tcp, &address, &error);
@@ -107,6 +116,7 @@ impl<R> AdminGate<R> {
             if let Err(error) = env.admit(&socket) {
                 tracing::error!(address = %served.actual, %error, "cannot listen");
             }
+            self.handed.lend(Kind::Admin, None, &served.configured, env.share(&socket).map(|one| vec![one]));
             tracing::info!("the admin API is served on {}", served.actual);
             // Nobody serves anything once the process is on its way out.
             let _ = self.doors.send(Door::Open(served.configured.clone(), socket));
@@ -114,10 +124,17 @@ impl<R> AdminGate<R> {
         }
         for served in gone {
             tracing::info!("the admin API is no longer served on {}", served.actual);
+            self.handed.take_back(Kind::Admin, None, &served.configured);
             let _ = self.doors.send(Door::Close(served.configured));
             self.retired.insert(served.actual);
         }
     }
+}
+
+/// The socket that another process had.
+fn adopt<E: Env>(env: &E, sockets: Vec<OwnedFd>) -> io::Result<(Address, E::Reserved)> {
+    let socket = env.adopt(sockets)?.pop().ok_or(io::ErrorKind::NotConnected)?;
+    Ok((env.bound_addr(&socket)?, socket))
 }
 
 fn bind<E: Env>(env: &E, address: &Address, beside_ours: bool) -> io::Result<(Address, E::Reserved)> {

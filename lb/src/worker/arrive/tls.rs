@@ -54,7 +54,7 @@ pub(super) async fn shake<E: Env>(
         if worker.is_cutting() {
             return Poll::Ready(None);
         }
-        if !going && (worker.is_draining() || bound.is_closed()) {
+        if !going && (worker.is_draining() || bound.is_closed(true)) {
             going = true;
             deadline.set(Instant::now() + GOING.min(acceptor.timeout()));
         }

@@ -56,6 +56,14 @@ impl Desk {
         self.doors.borrow().iter().for_each(|door| door.close());
     }
 
+    /// Stops receiving from clients; what endpoints still answer is passed on.
+    pub(crate) fn fall_deaf(&self) {
+        self.doors.borrow().iter().for_each(|door| {
+            door.deaf.set(true);
+            door.called.notify_one();
+        });
+    }
+
     /// Makes all look around: something has changed.
     pub(crate) fn call(&self) {
         self.doors.borrow().iter().for_each(|door| door.called.notify_one());
@@ -102,6 +110,7 @@ pub(crate) fn serve<E: Env>(
         table: RefCell::default(),
         open: Cell::new(0),
         closed: Cell::new(false),
+        deaf: Cell::new(false),
         called: Notify::new(),
     });
     doors.push(Rc::clone(&door));
@@ -123,6 +132,8 @@ struct Door {
     /// How many of the flows have an endpoint.
     open: Cell<usize>,
     closed: Cell<bool>,
+    /// Whether another process receives what clients send.
+    deaf: Cell<bool>,
     called: Notify,
 }
 
@@ -174,7 +185,7 @@ async fn live<E: Env>(accepting: Accepting<E>, worker: Rc<Worker<E>>, door: Rc<D
                     look = looks(pause);
                 }
             }
-            ready = door.socket.ready() => {
+            ready = door.socket.ready(), if !door.deaf.get() => {
                 if let Err(error) = ready.and_then(|()| door.receive(&worker)) {
                     tracing::warn!(listener = %door.name, address = %door.address, %error, "cannot receive");
                     sleep(PAUSE).await;

@@ -1,0 +1,45 @@
+//! `weir upgrade`: what SIGUSR2 does, with an answer.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use http::StatusCode;
+use serde_json::Value;
+
+use super::client::{Client, ClientError};
+use super::{Format, Instance, emit, failed};
+
+/// `weir upgrade`.
+#[derive(Debug, Args)]
+pub(super) struct Upgrade {
+    #[command(flatten)]
+    instance: Instance,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl Upgrade {
+    pub(super) fn run(self) -> ExitCode {
+        match self.ask() {
+            Ok(answer) => emit(&match self.format {
+                Format::Json => format!("{answer:#}\n"),
+                Format::Text => format!(
+                    "process {} serves from now on; {} finishes what it has\n",
+                    answer["process"], answer["before"]
+                ),
+            }),
+            Err(error) => failed(&error.to_string()),
+        }
+    }
+
+    fn ask(&self) -> Result<Value, ClientError> {
+        // A new process may look up names and probe endpoints before it serves.
+        let client = Client::new(&self.instance)?;
+        let reply = client.post("/api/v1/upgrade")?;
+        match reply.status {
+            StatusCode::OK => client.read(&reply),
+            _ => Err(client.refused(&reply)),
+        }
+    }
+}

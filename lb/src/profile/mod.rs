@@ -1,0 +1,211 @@
+//! Where this process's CPU time goes: its stacks, looked at so many times a second of CPU time, in the
+//! forms that tools read.
+//!
+//! The crate `pprof` has the kernel send SIGPROF to whichever thread runs and walks its stack there and
+//! then. What a signal may interrupt is not what may be walked: a stack that is in the C library, the
+//! loader or the unwinder itself (`UNWALKED`) is left out, since the walk could meet a lock that the
+//! interrupted code holds. System calls are made by the C library: their time is not seen.
+//! Nothing here costs anything while no profile is taken.
+
+mod encode;
+mod flame;
+mod gzip;
+mod protobuf;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+pub use encode::{collapsed, pprof};
+pub use flame::svg;
+pub use gzip::gzip;
+
+/// Libraries in which no stack is walked.
+const UNWALKED: [&str; 5] = ["libc", "libgcc", "pthread", "ld-linux", "vdso"];
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// When it began, by the wall clock.
+    pub started: SystemTime,
+    /// How long it took.
+    pub lasted: Duration,
+    /// Looks for each second of CPU time.
+    pub frequency: u32,
+    /// Each stack once, with how often it was seen.
+    pub stacks: BTreeMap<Stack, u64>,
+}
+
+/// What one thread was doing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stack {
+    /// The thread's name.
+    pub thread: String,
+    /// Who called whom, from the outermost; functions that were inlined are among them.
+    pub frames: Vec<Frame>,
+}
+
+/// One function, at one place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Frame {
+    /// Its name, without what the compiler adds to tell copies apart.
+    pub function: String,
+    /// The source file, if that is known.
+    pub file: String,
+    /// The line there, 0 if that is not known.
+    pub line: u32,
+}
+
+/// Why there is no profile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProfileError {
+    /// Another one is being taken.
+    #[error("a profile is being taken already")]
+    Busy,
+    /// Whoever wanted it is gone.
+    #[error("nobody waits for it any more")]
+    Unwanted,
+    /// The system lets us not.
+    #[error("{0}; profiling keeps samples in a temporary file: is the directory in TMPDIR (else /tmp) writable?")]
+    System(String),
+}
+
+/// Looks `frequency` times each second of CPU time, for so long; ends early, and without a result, when
+/// the other end of `wanted` is dropped. It is `started` now. Blocks the calling thread, and takes about a second more to find
+/// out which functions it saw.
+///
+/// # Errors
+/// [`ProfileError`].
+pub fn take(
+    started: SystemTime,
+    lasts: Duration,
+    frequency: u32,
+    wanted: &Receiver<()>,
+) -> Result<Profile, ProfileError> {
+    let system = |error: pprof::Error| match error {
+        pprof::Error::Running => ProfileError::Busy,
+        error => ProfileError::System(error.to_string()),
+    };
+    let per_second = i32::try_from(frequency).unwrap_or(i32::MAX);
+    let guard = pprof::ProfilerGuardBuilder::default().frequency(per_second).blocklist(&UNWALKED).build();
+    let guard = guard.map_err(system)?;
+    let began = Instant::now();
+    if wanted.recv_timeout(lasts) == Err(RecvTimeoutError::Disconnected) {
+        return Err(ProfileError::Unwanted);
+    }
+    let lasted = began.elapsed();
+    let seen = guard.report().build_unresolved().map_err(system)?;
+    // Finding names takes a while; nobody need be interrupted for it.
+    drop(guard);
+    let mut stacks = BTreeMap::new();
+    for (frames, count) in seen.data {
+        let stack = stack(pprof::Frames::from(frames));
+        *stacks.entry(stack).or_default() += u64::try_from(count).unwrap_or_default();
+    }
+    Ok(Profile { started, lasted, frequency, stacks })
+}
+
+fn stack(frames: pprof::Frames) -> Stack {
+    let symbols = frames.frames.iter().rev().flat_map(|frame| frame.iter().rev());
+    let frames_of = symbols.map(|symbol| Frame {
+        function: named(without_hash(&symbol.name()), symbol.filename.as_deref()),
+        file: symbol.filename.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
+        line: symbol.lineno(),
+    });
+    Stack { thread: frames.thread_name.clone(), frames: frames_of.collect() }
+}
+
+/// A name that does not say where it is from, as `{closure#0}`, with its file: `{closure#0} [worker/tcp.rs]`.
+fn named(name: &str, file: Option<&Path>) -> String {
+    let path = name.split('<').next().unwrap_or_default();
+    match file {
+        Some(file) if !path.contains("::") => {
+            let parts: Vec<_> = file.iter().map(|part| part.to_string_lossy()).collect();
+            format!("{name} [{}]", parts[parts.len().saturating_sub(2)..].join("/"))
+        }
+        _ => name.to_owned(),
+    }
+}
+
+/// `a::b::h0123456789abcdef` is `a::b`.
+fn without_hash(name: &str) -> &str {
+    match name.rsplit_once("::h") {
+        Some((path, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => path,
+        _ => name,
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    use super::*;
+
+    /// Two threads, of which one does two things.
+    pub(super) fn sample() -> Profile {
+        let frame = |function: &str, line| Frame { function: function.to_owned(), file: "a.rs".to_owned(), line };
+        let stack = |thread: &str, names: &[&str]| Stack {
+            thread: thread.to_owned(),
+            frames: names.iter().zip(1..).map(|(name, line)| frame(name, line)).collect(),
+        };
+        let stacks = [
+            (stack("worker-0", &["main", "serve", "parse<T>"]), 30),
+            (stack("worker-0", &["main", "serve"]), 10),
+            (stack("control", &["main", "probe"]), 60),
+        ];
+        Profile {
+            started: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
+            lasted: Duration::from_secs(2),
+            frequency: 100,
+            stacks: stacks.into_iter().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn names_lose_their_hash() {
+        for (name, expected) in [
+            ("weir::worker::run::h0123456789abcdef", "weir::worker::run"),
+            ("weir::worker::run", "weir::worker::run"),
+            ("weir::hash::hello", "weir::hash::hello"),
+            ("main", "main"),
+        ] {
+            assert_eq!(without_hash(name), expected);
+        }
+        let file = Some(Path::new("/src/lb/src/worker/tcp.rs"));
+        assert_eq!(named("{closure#0}<a::B>", file), "{closure#0}<a::B> [worker/tcp.rs]");
+        assert_eq!(named("weir::run", file), "weir::run");
+        assert_eq!(named("run", None), "run");
+    }
+
+    #[test]
+    fn who_works_is_seen_by_name() {
+        let (_wanted, waits) = channel();
+        let second = Duration::from_secs(1);
+        let taking = std::thread::spawn(move || take(SystemTime::UNIX_EPOCH, second, 500, &waits));
+        while !taking.is_finished() {
+            std::hint::black_box(grind(1_000_000));
+        }
+        let profile = taking.join().unwrap().unwrap();
+        assert!(profile.lasted >= second);
+        let grinding = |stack: &Stack| stack.frames.iter().any(|frame| frame.function.contains("grind"));
+        assert!(profile.stacks.keys().any(grinding), "{profile:?}");
+
+        let (wanted, waits) = channel::<()>();
+        drop(wanted);
+        let unwanted = take(SystemTime::UNIX_EPOCH, Duration::from_secs(3600), 100, &waits);
+        assert_eq!(unwanted, Err(ProfileError::Unwanted));
+    }
+
+    #[inline(never)]
+    fn grind(rounds: u64) -> u64 {
+        (0..rounds).fold(1, |sum: u64, round| std::hint::black_box(sum.wrapping_mul(31) ^ round))
+    }
+}
