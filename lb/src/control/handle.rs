@@ -220,12 +220,6 @@ impl Handle {
         self.shared.started
     }
 
-    /// How late the control thread woke up, the worst of the last 10 to 20 seconds.
-    #[must_use]
-    pub fn lag(&self) -> Duration {
-        self.shared.metrics.lag()
-    }
-
     /// The way of the request that was told this name in `X-Weir-Decision`, if it is still kept.
     #[must_use]
     pub fn decision(&self, id: &str, now: Moment) -> Option<Rc<Explained>> {
