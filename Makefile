@@ -7,7 +7,7 @@ SHELL := bash
 # What the tests and the comparison use: the program (or the file) that shows it is there, and its Debian package.
 TEST_PROGRAMS := nginx:nginx-light redis-server:redis-server redis-cli:redis-tools promtool:prometheus curl:curl systemd-analyze:systemd \
 	dnsmasq:dnsmasq-base dig:bind9-dnsutils ip:iproute2 ss:iproute2 nft:nftables openssl:openssl haproxy:haproxy \
-	/usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
+	chromium:chromium node:nodejs npm:npm /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream
 BENCH_PROGRAMS := nginx:nginx-light /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream haproxy:haproxy wrk:wrk \
 	h2load:nghttp2-client openssl:openssl taskset:util-linux valgrind:valgrind
 

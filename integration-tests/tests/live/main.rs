@@ -23,6 +23,7 @@ mod health;
 mod http2;
 mod lifecycle;
 mod limits;
+mod page;
 mod proxy_protocol;
 mod release_cli;
 mod reload;

@@ -6,13 +6,19 @@
 //! elsewhere made a browser send.
 
 mod api;
+mod body;
 mod buckets;
 mod explain;
 mod guard;
+mod live;
+pub mod moves;
 mod orders;
 mod page;
+mod preview;
+mod problems;
 mod query;
 mod releases;
+mod reloads;
 pub mod status;
 
 use std::collections::VecDeque;
@@ -30,6 +36,8 @@ use tokio::time::sleep;
 use crate::control::Handle;
 use crate::env::Env;
 use crate::observe::metrics::Metrics;
+use live::Live;
+use preview::Desk;
 
 /// Connections served at once; for one more the oldest has to go.
 const CONNECTIONS_MAX: usize = 64;
@@ -67,7 +75,10 @@ impl Admin {
     /// Serves what was reserved, for ever. Must run where tasks can be spawned locally.
     pub async fn serve<E: Env>(self, env: E, reserved: E::Reserved) {
         match env.listen(reserved).await {
-            Ok(listener) => Rc::new(Service::new(env, self)).accept(listener).await,
+            Ok(listener) => {
+                let service = Rc::new(Service::new(env, self));
+                tokio::join!(Rc::clone(&service).accept(listener), service.watch());
+            }
             Err(error) => tracing::error!(%error, address = %self.address, "the admin address cannot be served"),
         }
     }
@@ -79,13 +90,20 @@ struct Service<E: Env> {
     handle: Handle,
     metrics: Metrics,
     instance: String,
+    live: Live,
+    previews: Desk,
 }
 
 impl<E: Env> Service<E> {
     fn new(env: E, Admin { handle, metrics, .. }: Admin) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let instance = format!("{}:{}", host.trim(), std::process::id());
-        Self { env, handle, metrics, instance }
+        Self { env, handle, metrics, instance, live: Live::default(), previews: Desk::default() }
+    }
+
+    /// Looks once a second at what happens, for whoever follows it.
+    async fn watch(&self) {
+        self.live.run(&self.handle, &self.instance, || self.clock()).await;
     }
 
     async fn accept(self: Rc<Self>, listener: E::Listener) {

@@ -11,7 +11,6 @@ mod drill;
 mod events;
 mod explain;
 mod paint;
-mod patch;
 mod release;
 mod reload;
 mod status;
