@@ -2,10 +2,13 @@
 
 import { h } from "./dom";
 
+let opened = 0;
+
 /** Opens a dialog with this heading; it is gone once it is closed. */
 export function open(title: string, body: (close: () => void) => HTMLElement[], closed?: () => void): HTMLDialogElement {
-  const heading = h("h2", { id: "dialog-title" }, title);
-  const dialog = h("dialog", { "aria-labelledby": "dialog-title" });
+  const id = `dialog-${++opened}`;
+  const heading = h("h2", { id }, title);
+  const dialog = h("dialog", { "aria-labelledby": id });
   const close = (): void => dialog.close();
   const cross = h("button", { class: "cross", type: "button", "aria-label": "Close", onclick: close }, "✕");
   dialog.append(h("div", { class: "dialog-head" }, heading, cross), ...body(close));

@@ -83,7 +83,7 @@ await step("timeline: what happened, with its evidence", async () => {
 await step("config: a bad reload, with its line", async () => {
   await order("break the config");
   await show(page, "overview");
-  await sees(".problems", /refused, the one before stays in force/);
+  await sees(".problems", /refused, the configuration in force stays/);
   await show(page, "config");
   await sees('.reloads li[data-result="rejected"]', /Refused/);
   await sees('.reloads li[data-result="rejected"] pre', /shop-v9/);
@@ -129,6 +129,13 @@ await step("keyboard only: ways, and a walk through signs", async () => {
   assert(await page.evaluate(() => document.activeElement?.previousElementSibling?.classList.contains("cell")), "an arrow walks on");
   await page.keyboard.press("Enter");
   await page.waitForSelector("dialog .endpoint-state");
+  const known = page.locator("dialog").first();
+  await known.locator("#drain-it").click();
+  await page.locator("dialog button[type=submit]").click();
+  await until("the endpoint to be drained", async () => /Undrain/.test(await known.locator("#drain-it").innerText()));
+  await known.locator("#drain-it").click();
+  await page.locator("dialog button[type=submit]").click();
+  await until("the endpoint to be back", async () => /^Drain/.test(await known.locator("#drain-it").innerText()));
   await page.keyboard.press("Escape");
 });
 
@@ -162,6 +169,27 @@ await step("dark, and as wide as a phone", async () => {
   asked.push(...phone.asked);
   wrong.push(...phone.wrong);
   await phone.context.close();
+});
+
+await step("a token: asked for once, kept in the tab, sent with everything", async () => {
+  const other = await browser.newContext({ viewport: { width: 1280, height: 860 } });
+  // As the admin address does for whoever comes from elsewhere.
+  await other.route("**/api/**", (route) => {
+    const good = route.request().headers()["authorization"] === "Bearer open sesame 16";
+    return good ? route.continue() : route.fulfill({ status: 401, contentType: "application/problem+json", body: '{"detail":"a token"}' });
+  });
+  const tab = await other.newPage();
+  await tab.goto(`${base}/`);
+  await tab.fill("#token", "a wrong one");
+  await tab.keyboard.press("Enter");
+  await tab.waitForFunction(() => document.querySelector("#token")?.value === "");
+  await tab.fill("#token", "open sesame 16");
+  await tab.keyboard.press("Enter");
+  await tab.waitForSelector(".live[data-connected=true]");
+  await tab.reload();
+  await tab.waitForSelector(".live[data-connected=true]");
+  assert((await tab.locator("dialog").count()) === 0, "it is asked for once");
+  await other.close();
 });
 
 await step("a line that went and came back", async () => {

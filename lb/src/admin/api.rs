@@ -61,6 +61,7 @@ impl<E: Env> Service<E> {
         match path {
             // Answered before, in full; here it is only said that they can be read.
             "/" | "/api/v1/stream" => answer(StatusCode::OK, TEXT, ""),
+            _ if page::is_page(path) => answer(StatusCode::OK, TEXT, ""),
             // That this is answered at all is the news.
             "/livez" | "/healthz" | "/ping" => answer(StatusCode::OK, TEXT, "alive\n"),
             "/readyz" | "/ready" => self.ready(query.get("verbose").is_some()),
@@ -95,6 +96,8 @@ impl<E: Env> Service<E> {
                 None => not_found(),
             },
             Some((name, Some(action))) if releases::order(name, action, query).is_some() => not_allowed("POST"),
+            // Answered before, in full; here it is only said that it can be read.
+            Some((_, Some("preview"))) => answer(StatusCode::OK, TEXT, ""),
             Some(_) | None => not_found(),
         }
     }

@@ -73,8 +73,8 @@ fn of_process(status: &Status) -> Vec<Problem> {
     let mut all = Vec::new();
     let last = &status.config.last_reload;
     if last.result == "rejected" {
-        let words = format!("The newest configuration was refused, the one before stays in force: {}", last.message);
-        all.push(Problem { since: Some(last.at.clone()), ..Problem::new(Level::Error, "reload", words) });
+        let problem = Problem::new(Level::Error, "reload", last.message.clone());
+        all.push(Problem { since: Some(last.at.clone()), ..problem });
     }
     match &*status.phase {
         "starting" => {
@@ -113,7 +113,7 @@ fn of_cluster(cluster: &Cluster, all: &mut Vec<Problem>) {
         _ => {}
     }
     for (state, what) in
-        [("unhealthy", "unhealthy"), ("ejected", "ejected for their traffic"), ("probation", "on probation")]
+        [("unhealthy", "unhealthy"), ("ejected", "ejected by traffic"), ("probation", "on probation")]
     {
         let bad: Vec<&Endpoint> = cluster.endpoints.iter().filter(|one| one.status == state).collect();
         if !bad.is_empty() {
@@ -250,13 +250,13 @@ mod tests {
         assert_eq!(
             wrong,
             [
-                "Error reload: The newest configuration was refused, the one before stays in force: fine",
+                "Error reload: fine",
                 "Error listener: Listener web is not served on a:80",
                 "Error nobody: shop: no endpoint can be used (all_ejected)",
                 "Error panic: shop: panic, 1 of 4 left",
                 "Error breaker: shop: its breaker is open, requests are refused",
                 "Warn phase: Draining: this instance takes no new work",
-                "Warn ejected: shop: 1 of 4 endpoints is ejected for their traffic",
+                "Warn ejected: shop: 1 of 4 endpoints is ejected by traffic",
                 "Warn discovery: shop: dns:a is stale, its last endpoints stay in force",
                 "Warn drill: drill 1: gone runs, ordered by bob",
                 "Info drain: zone b is drained, ordered by ann",

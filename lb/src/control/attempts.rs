@@ -21,7 +21,7 @@ pub struct Attempt {
     pub trigger: Trigger,
     /// `applied`, `unchanged` or `rejected`.
     pub result: &'static str,
-    /// The generation that was in force after it.
+    /// The first generation of the configuration that was in force after it.
     pub generation: u64,
     /// One sentence.
     pub message: String,

@@ -316,7 +316,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         fields["trigger"] = trigger.as_str().into();
         let at = self.env.wall();
         self.shared.metrics.reloaded(count, at);
-        let generation = self.shared.truth.load().generation;
+        let generation = self.shared.in_force.borrow().generation;
         self.shared.attempts.borrow_mut().note(Attempt::of(outcome, at, trigger, generation, &message));
         self.shared.last_reload.replace(LastReload { at, trigger, result: count.as_str(), message: message.clone() });
         self.shared.journal.record(kind, level, message, fields);

@@ -2,7 +2,7 @@
 
 import uPlot from "uplot";
 import { fill, h, text } from "../dom";
-import { millis, rate } from "../format";
+import { count, millis, rate } from "../format";
 import type { View } from "../shell";
 import { on, store } from "../store";
 import type { Line, Sample } from "../types";
@@ -11,14 +11,25 @@ const HEIGHT = 200;
 /** Lines in one chart; more are a tangle. */
 const LINES_MAX = 8;
 
-interface Chart { title: string; unit: string; of: (line: Line) => number | null; also?: { name: string; of: (line: Line) => number | null }; show: (value: number) => string }
+/** Seconds that are shown, so that a line comes in from the right from the start. */
+const SPAN = 300;
+
+interface Chart {
+  title: string;
+  unit: string;
+  of: (line: Line) => number | null;
+  /** Of the whole instance only. */
+  whole?: (sample: Sample) => number;
+  show: (value: number) => string;
+}
 
 const CHARTS: Chart[] = [
   { title: "Requests", unit: "/s", of: (line) => line[0], show: rate },
   { title: "Errors", unit: "%", of: (line) => (line[0] > 0 ? (line[1] / line[0]) * 100 : 0), show: (value) => `${value.toFixed(value < 10 ? 2 : 0)} %` },
   { title: "Latency, p50", unit: "ms", of: (line) => line[2], show: millis },
   { title: "Latency, p99", unit: "ms", of: (line) => line[3], show: millis },
-  { title: "Requests under way", unit: "", of: (line) => line[4], show: rate },
+  { title: "Requests under way", unit: "", of: (line) => line[4], show: count },
+  { title: "Client connections", unit: "", of: () => null, whole: (sample) => sample.open, show: count },
 ];
 
 export const charts: View = {
@@ -36,7 +47,7 @@ export const charts: View = {
     const build = (): void => {
       plots.forEach((plot) => plot.plot.destroy());
       fill(grid);
-      plots = CHARTS.map((chart) => one(chart, names, grid));
+      plots = CHARTS.map((chart) => one(chart, chart.whole ? ["all"] : names, grid));
       plots.forEach((plot) => plot.plot.setSize({ width: width(), height: HEIGHT }));
     };
     const wanted = (): string[] => {
@@ -70,6 +81,8 @@ export const charts: View = {
   },
 };
 
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+
 interface Drawn { plot: uPlot; draw(samples: Sample[]): void }
 
 function one(chart: Chart, names: string[], parent: HTMLElement): Drawn {
@@ -85,8 +98,8 @@ function one(chart: Chart, names: string[], parent: HTMLElement): Drawn {
       height: HEIGHT,
       cursor: { y: false, sync: { key: "weir" } },
       legend: { show: names.length > 1, live: false },
-      scales: { x: { time: true }, y: { range: (_plot, _least, most) => [0, Math.max(most * 1.1, 1)] } },
-      axes: [axis, { ...axis, size: 52, values: (_plot, values) => values.map((value) => short(value)) }],
+      scales: { x: { time: true, range: (_plot, _least, most) => [most - SPAN, most] }, y: { range: (_plot, _least, most) => [0, Math.max(most * 1.1, 1)] } },
+      axes: [{ ...axis, space: 70, values: (_plot, moments) => moments.map((moment) => clock.format(moment * 1000)) }, { ...axis, size: 52, values: (_plot, values) => values.map((value) => short(value)) }],
       series: [{}, ...names.map((name, at) => ({ label: name, stroke: colour(`--v${at % 6}`), width: 2, spanGaps: false, points: { show: false }, ...(names.length === 1 ? { fill: colour("--area") } : {}) }))],
     },
     [[], ...names.map(() => [])] as uPlot.AlignedData,
@@ -96,6 +109,7 @@ function one(chart: Chart, names: string[], parent: HTMLElement): Drawn {
     plot,
     draw(samples) {
       const of = (sample: Sample, name: string): number | null => {
+        if (chart.whole) return chart.whole(sample);
         const line = name === "all" ? sample.total : sample.clusters[name];
         // A cluster that is idle is left out of a sample: no requests, and no latency.
         return line ? chart.of(line) : chart.title.startsWith("Latency") ? null : 0;

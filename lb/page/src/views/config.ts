@@ -10,7 +10,7 @@ import type { Reload } from "../types";
 
 export const config: View = {
   name: "config",
-  title: "Configuration",
+  title: "Config",
   mount(root) {
     const facts = h("dl", { class: "facts" });
     const reloads = h("ol", { class: "reloads" });

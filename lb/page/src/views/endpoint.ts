@@ -6,7 +6,7 @@ import { fill, h } from "../dom";
 import { confirmDrain } from "../drain";
 import { ago, at, count, millis, percent, span, words } from "../format";
 import { SIGN } from "../icons";
-import { store } from "../store";
+import { on, store } from "../store";
 import type { EndpointFull } from "../types";
 
 /** Between two looks. */
@@ -27,8 +27,10 @@ export function details(cluster: string, address: string): void {
     }
   };
   const timer = setInterval(() => void look(), EVERY);
+  const off = on(["state"], () => void look());
   open(address, () => [h("p", { class: "quiet" }, `an endpoint of ${cluster}`), body], () => {
     clearInterval(timer);
+    off();
     stop.abort();
   });
   void look();
@@ -36,8 +38,8 @@ export function details(cluster: string, address: string): void {
 
 function describe(cluster: string, endpoint: EndpointFull): HTMLElement[] {
   const { address, status, reason, since, zone, ejection, checks } = endpoint;
-  const drained = (store.state?.drains ?? []).some((drain) => drain.endpoint === address && drain.cluster === cluster);
   const key = `${cluster}/${address}`;
+  const drained = (store.state?.drains ?? []).some((drain) => drain.endpoint === key);
   const drain = h("button", { type: "button", id: "drain-it", class: drained ? "" : "danger" }, drained ? "Undrain…" : "Drain…");
   drain.addEventListener("click", () => confirmDrain({ endpoint: key }, drained, 1));
   const facts: [string, string][] = [
@@ -48,8 +50,8 @@ function describe(cluster: string, endpoint: EndpointFull): HTMLElement[] {
     ["Attempts", `${count(endpoint.requests)}, ${count(endpoint.failures)} failed${endpoint.requests ? ` (${percent(endpoint.failures / endpoint.requests)})` : ""}`],
     ["Under way", count(endpoint.in_flight)],
     ["Connections", count(endpoint.connections)],
-    ["Latency", `${millis(endpoint.latency_ms)} to the head of an answer, of late`],
   ];
+  if (endpoint.latency_ms !== null) facts.push(["Latency", `${millis(endpoint.latency_ms)} to the head of an answer, of late`]);
   if (endpoint.not_picked) facts.push(["Not picked", endpoint.not_picked]);
   if (ejection) facts.push(["Ejected", `${words(ejection.rule)}, time ${ejection.times}; ${ejection.good === null ? `tried again in ${span(ejection.left_seconds)}` : `on probation, ${ejection.good} of ${ejection.needed} good`}`]);
   return [

@@ -79,7 +79,7 @@ const ROWS: [string, (version: Version) => string][] = [
 
 function drawVersions(head: HTMLElement, body: HTMLElement, versions: Version[]): void {
   keyed(head, [null, ...versions], (version) => version?.cluster ?? "", (version) =>
-    h("th", { scope: "col" }, version ? version.cluster : "", version ? h("span", { class: "tag" }, version.role) : null));
+    h("th", { scope: "col" }, version ? version.cluster : h("span", { class: "sr" }, "What"), version && h("span", { class: "tag" }, version.role)));
   keyed(body, ROWS, ([name]) => name, ([name]) => h("tr", null, h("th", { scope: "row" }, name)), (row, [, value]) => {
     while (row.children.length < versions.length + 1) row.append(h("td", { class: "num" }));
     while (row.children.length > versions.length + 1) row.lastElementChild!.remove();
