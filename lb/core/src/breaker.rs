@@ -108,6 +108,23 @@ impl RateBreaker {
         matches!(self.state, State::Closed)
     }
 
+    /// Until when it is open (`None`: it is half open), and how often it opened again at once; nothing
+    /// of one that is closed.
+    #[must_use]
+    pub const fn not_closed(&self) -> Option<(Option<Moment>, u32)> {
+        match self.state {
+            State::Closed => None,
+            State::Open { until } => Some((Some(until), self.again)),
+            State::HalfOpen { .. } => Some((None, self.again)),
+        }
+    }
+
+    /// Is open again, as another process had it.
+    pub fn recall(&mut self, until: Moment, again: u32) {
+        self.state = State::Open { until };
+        self.again = again;
+    }
+
     /// As the data path sees it.
     #[must_use]
     pub fn published(&self) -> snapshot::Breaker {

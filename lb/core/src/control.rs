@@ -12,6 +12,7 @@ mod evidence;
 mod invariants;
 mod judge;
 mod known;
+pub mod memory;
 pub mod notice;
 pub mod orders;
 mod panic;
@@ -31,6 +32,7 @@ pub use crate::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
 pub use discovered::{Found, Look, SourceKey, SourceView};
 pub use evidence::{Evidence, Transition};
 pub use judge::{BreakerNotice, Cause, Ejection, Limits, TrafficNotice};
+pub use memory::Memory;
 pub use notice::Notice;
 pub use orders::Order;
 pub use panic::PanicNotice;
@@ -159,6 +161,9 @@ pub struct Control {
     secret: u128,
     /// The latest time told; time does not run backwards here.
     now: Moment,
+    /// When it was told of another process's past.
+    began: Moment,
+    past: memory::Past,
     config: Option<Arc<model::Config>>,
     /// In the order of the configuration.
     clusters: Vec<ClusterState>,
@@ -233,6 +238,8 @@ impl Control {
             dice,
             secret,
             now: Moment::ZERO,
+            began: Moment::ZERO,
+            past: memory::Past::default(),
             config: None,
             clusters: Vec::new(),
             listeners: Vec::new(),

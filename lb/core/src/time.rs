@@ -23,6 +23,12 @@ impl Moment {
         self.0
     }
 
+    /// So much earlier; the origin, if that is before it.
+    #[must_use]
+    pub fn before(self, age: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// How long ago `earlier` was; zero if it is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

@@ -48,6 +48,7 @@ pub fn evidence(evidence: &Evidence, now: Moment) -> Option<(&'static str, Value
         | Evidence::ChecksRemoved
         | Evidence::Undiscovered
         | Evidence::Rediscovered
+        | Evidence::Remembered(_)
         | Evidence::RuleRemoved => None,
     }
 }

@@ -19,8 +19,9 @@ const JUDGE: &str = "judge: {min_requests: 30, error_margin: 15, latency_margin:
 
 /// v2 may have `weight`, step by step.
 fn rollout(weight: &str, further: &str) -> String {
-    let rollout =
-        format!("rollout: {{steps: [5, 25, 50, 100], hold: 2s, guard: {{window: 20s, min_requests: 20}}{further}}}");
+    let rollout = format!(
+        "rollout: {{steps: [5, 25, 50, 100], hold: 2s, guard: {{window: 20s, min_requests: 20, latency_factor: 1000}}{further}}}"
+    );
     at(&format!("{weight}, {rollout}"), JUDGE)
 }
 
@@ -134,9 +135,10 @@ fn a_step_survives_a_restart_with_a_state_directory_alone() {
 #[test]
 fn orders_pause_resume_and_give_up() {
     let live = Shop::new().start(&rollout("50", ""));
-    let load = load(&live);
+    // Before there is anything to judge by: on a busy machine a step may be over before the order comes.
     live.says(&["release", "pause", "orders"]);
-    load.last(Duration::from_secs(25));
+    let load = load(&live);
+    load.last(Duration::from_secs(12));
     assert!((weight(&live) - 5.0).abs() < 1e-6, "paused: {}", weight(&live));
     live.says(&["release", "resume", "orders"]);
     reaches(&live, 25.0);

@@ -107,6 +107,9 @@ impl Control {
             let cluster = wanted.name.clone();
             effects.push(Effect::Notice(Notice::Breaker(BreakerNotice { cluster, change })));
         }
+        if let Some(memory) = self.past.breaker(&wanted.name) {
+            self.recall_breaker(kept.id, &mut judged, &memory);
+        }
         ClusterState { kept, config: Arc::clone(wanted), endpoints, published, judged, stale: Stale::Members }
     }
 
@@ -167,7 +170,12 @@ impl Control {
         self.given.endpoints += 1;
         let (id, key) = (EndpointId(self.given.endpoints), Arc::new(key));
         self.by_key.insert(Arc::clone(&key), id);
-        self.known.insert(id, Known::new(key, self.workers, live, checks, self.now));
+        let memory = self.past.endpoint(&key);
+        let mut known = Known::new(key, self.workers, live, checks, self.now);
+        if let Some(memory) = memory {
+            known.recall(memory, self.now);
+        }
+        self.known.insert(id, known);
         id
     }
 
@@ -254,6 +262,7 @@ impl Control {
 
     /// Forgets those who left long ago, and the first to leave when they are too many.
     pub(super) fn forget(&mut self) {
+        self.past.fade(self.now, self.began);
         while let Some(&(left, endpoint)) = self.departed.first()
             && (left + FORGET_AFTER <= self.now || self.departed.len() > REMEMBERED_MAX)
         {

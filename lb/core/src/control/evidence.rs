@@ -7,8 +7,8 @@ use std::time::Duration;
 use weir_config::model::{HealthCheck, ZoneName};
 use weir_config::words;
 
-use super::Ejection;
 use super::orders::{Drain, DrainScope};
+use super::{Cause, Ejection};
 use crate::endpoint::{EndpointKey, Status};
 use crate::health::ProbeResult;
 
@@ -77,6 +77,22 @@ pub enum Evidence {
     },
     /// It was out, and the rules take nobody out any more.
     RuleRemoved,
+    /// The process before this one found it so, for this.
+    Remembered(Arc<str>),
+}
+
+impl Evidence {
+    /// What it is, for one who remembers it: a memory of a memory is told as what it was at first.
+    pub(super) fn told(&self) -> String {
+        match self {
+            Self::Remembered(why) => why.to_string(),
+            Self::Traffic(ejection) => match &ejection.cause {
+                Cause::Remembered(why) => why.to_string(),
+                Cause::Charge(_) | Cause::Trial { .. } => ejection.to_string(),
+            },
+            _ => self.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Evidence {
@@ -105,6 +121,7 @@ impl fmt::Display for Evidence {
                 write!(f, "{successes} requests in a row on probation were answered well (it was out for {what_for})")
             }
             Self::RuleRemoved => f.write_str("the outlier detection that had taken it out was switched off"),
+            Self::Remembered(why) => write!(f, "{why} (so the process before this one found)"),
             Self::Undiscovered => f.write_str("discovery no longer tells it"),
             Self::Rediscovered => f.write_str("discovery tells it again"),
             Self::Probe { asked, result, streak, threshold, took, .. } => {

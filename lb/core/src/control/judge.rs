@@ -18,6 +18,7 @@ pub(super) use memory::Traffic;
 pub(super) use returns::limit;
 pub use told::{BreakerNotice, Cause, Ejection, Limits, TrafficNotice};
 
+use super::memory::BreakerMemory;
 use super::{Control, Effect, Evidence, Notice};
 use crate::breaker::{Change, RateBreaker};
 use crate::endpoint::{ClusterId, EndpointId, Status};
@@ -53,7 +54,7 @@ enum Wake {
 #[derive(Debug, Default)]
 pub(super) struct Judged {
     guard: Guard,
-    breaker: Option<RateBreaker>,
+    pub(super) breaker: Option<RateBreaker>,
 }
 
 impl Judging {
@@ -115,6 +116,14 @@ const fn wants(cluster: &model::Cluster) -> bool {
 }
 
 impl Control {
+    /// The breaker of a cluster is again what it was.
+    pub(super) fn recall_breaker(&mut self, cluster: ClusterId, judged: &mut Judged, memory: &BreakerMemory) {
+        let Some(breaker) = &mut judged.breaker else { return };
+        let until = self.now + memory.left;
+        breaker.recall(until, memory.again);
+        self.judging.wakes.insert((until, Wake::Cluster(cluster)));
+    }
+
     /// When [`Self::watch`] has something to do.
     pub(super) fn next_watch(&self) -> Option<Moment> {
         let Judging { due, suspects, suspects_due, wakes, .. } = &self.judging;
@@ -339,6 +348,7 @@ impl Control {
         let samples = match &cause {
             Cause::Charge(charge) => samples(&charge.rule, charge.failures, kept, self.now),
             Cause::Trial { .. } => latest(kept, 1),
+            Cause::Remembered(_) => Vec::new(),
         };
         let (pause, times) = (until.since(self.now), known.traffic.standing.times());
         let ejection = Arc::new(Ejection { cause, pause, until, times, limits, samples });

@@ -166,6 +166,7 @@ impl Known {
         let out_for_want_of_it = || match &self.traffic.ejection.as_ref()?.cause {
             Cause::Charge(charge) => Some(charge.counts.get(Class::Connect) >= charge.failures),
             Cause::Trial { outcome, .. } => Some(outcome.class() == Class::Connect),
+            Cause::Remembered(_) => None,
         };
         match self.status {
             Status::Unhealthy => !self.checks.iter().any(refuses),

@@ -260,6 +260,13 @@ impl Drains {
         self.0.values().filter_map(|drain| drain.until).min()
     }
 
+    /// One that another process was told.
+    pub(super) fn restore(&mut self, drain: Drain) {
+        if self.0.len() < DRAINS_MAX {
+            self.0.insert(drain.scope.clone(), drain);
+        }
+    }
+
     fn over_by(&self, now: Moment) -> Option<DrainScope> {
         self.0.values().find(|drain| drain.until.is_some_and(|until| until <= now)).map(|drain| drain.scope.clone())
     }

@@ -38,6 +38,13 @@ impl Opinion {
         Self { verdict, streak: 0 }
     }
 
+    /// As another process had it, by thresholds that may have been others.
+    #[must_use]
+    pub fn recalled(check: &HealthCheck, verdict: Verdict, streak: u32) -> Self {
+        let open = Self { verdict, streak: 0 };
+        Self { streak: streak.min(open.threshold(check) - 1), ..open }
+    }
+
     /// What the check says now.
     #[must_use]
     pub const fn verdict(&self) -> Verdict {

@@ -12,5 +12,5 @@ pub mod window;
 
 pub use charge::{Charge, Rule, judge};
 pub use pool::{Case, Decision, Guard, Hold, Pool, Spare, What, decide, most_out};
-pub use standing::{Standing, State, Tested};
+pub use standing::{Standing, StandingMemory, State, Tested};
 pub use window::{Counts, Window};

@@ -19,6 +19,7 @@ pub fn ejection(ejection: &Ejection, now: Moment) -> Value {
         Cause::Trial { outcome, good, needed } => {
             json!({ "rule": "probation", "outcome": outcome.to_string(), "good": good, "needed": needed })
         }
+        Cause::Remembered(why) => json!({ "rule": "remembered", "why": &**why }),
     };
     with(
         cause,

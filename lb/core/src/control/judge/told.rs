@@ -45,15 +45,18 @@ pub enum Cause {
         /// So many in a row end probation.
         needed: u32,
     },
+    /// The process before this one had taken it out, for this.
+    Remembered(Arc<str>),
 }
 
 impl Cause {
-    /// The word in events, metrics and the API: the name of the rule, or `probation`.
+    /// The word in events, metrics and the API: the name of the rule, `probation` or `remembered`.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Charge(charge) => charge.rule.as_str(),
             Self::Trial { .. } => "probation",
+            Self::Remembered(_) => "remembered",
         }
     }
 }
@@ -79,16 +82,21 @@ impl fmt::Display for Limits {
 impl fmt::Display for Ejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cause, pause, times, limits, .. } = self;
+        if let Cause::Remembered(why) = cause {
+            return write!(f, "for {pause:.1?} more, as the process before this one had it: {why}");
+        }
         match cause {
             Cause::Charge(charge) => write!(f, "{charge}; ")?,
             Cause::Trial { outcome, good, needed } => {
                 write!(f, "on probation a request failed ({outcome}) after {good} of {needed} good ones; ")?;
             }
+            Cause::Remembered(_) => {}
         }
         write!(f, "out for {pause:.1?}, time {times} in a row, {limits}; ")?;
         match cause {
             Cause::Charge(charge) => f.write_str(&charge.counterfactual()),
             Cause::Trial { .. } => f.write_str("a good answer would have kept it on probation"),
+            Cause::Remembered(_) => Ok(()),
         }
     }
 }

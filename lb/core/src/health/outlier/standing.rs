@@ -50,6 +50,17 @@ pub enum State {
     },
 }
 
+/// A [`Standing`] as the next process is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandingMemory {
+    /// In service.
+    In,
+    /// In service with a part of its weight, of 1 000.
+    Reduced(u16),
+    /// Out for so long from now on; zero: on probation.
+    Out(Duration),
+}
+
 /// What a trial's end meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tested {
@@ -84,6 +95,31 @@ impl Standing {
     #[must_use]
     pub const fn new(now: Moment) -> Self {
         Self { state: State::In, times: 0, clean_since: now }
+    }
+
+    /// As another process had it.
+    #[must_use]
+    pub fn recalled(memory: StandingMemory, times: u32, now: Moment) -> Self {
+        let state = match memory {
+            StandingMemory::In => State::In,
+            StandingMemory::Reduced(permille) => {
+                State::Reduced { permille: permille.clamp(REDUCED_MIN, 1000), next: now + REDUCE_STEP }
+            }
+            // Nobody is out for no time: what is over by now ends at the next look.
+            StandingMemory::Out(left) => State::Ejected { until: now + left.max(Duration::from_nanos(1)) },
+        };
+        Self { state, times, clean_since: now }
+    }
+
+    /// For the next process.
+    #[must_use]
+    pub fn memory(&self, now: Moment) -> StandingMemory {
+        match &self.state {
+            State::In => StandingMemory::In,
+            State::Reduced { permille, .. } => StandingMemory::Reduced(*permille),
+            State::Ejected { until } => StandingMemory::Out(until.since(now)),
+            State::Probation { .. } => StandingMemory::Out(Duration::ZERO),
+        }
     }
 
     /// The state.
