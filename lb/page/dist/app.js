@@ -1,4 +1,28 @@
-var e=`weir-token`,t=null,n=()=>Promise.reject(Error(`nobody to ask`));function r(e){n=e}function i(){let t=sessionStorage.getItem(e);return t?{Authorization:`Bearer ${t}`}:{}}var a=class extends Error{status;parameter;constructor(e,t,n){super(t),this.status=e,this.parameter=n}};async function o(r,a={}){for(;;){let o=sessionStorage.getItem(e),s=await fetch(r,{...a,headers:{...i(),...a.headers},credentials:`omit`,redirect:`error`});if(s.status!==401)return s;o===sessionStorage.getItem(e)&&(t??=n().finally(()=>t=null),sessionStorage.setItem(e,await t))}}async function s(e){let t=await e.json().catch(()=>null);if(!e.ok||t===null)throw new a(e.status,t?.detail??`${e.status} ${e.statusText}`,t?.parameter??null);return t}async function c(e,t){return s(await o(e,t?{signal:t}:{}))}async function l(e){return s(await o(e,{method:`POST`}))}var u=8e3;async function d(e){let t=null,n=0;for(;;){let r=new AbortController,i=setTimeout(()=>r.abort(),u);try{let a=await o(`/api/v1/stream`,{signal:r.signal,headers:t?{"Last-Event-ID":t}:{},cache:`no-store`});a.ok&&a.body||await s(a),n=0;for await(let n of f(a.body))clearTimeout(i),i=setTimeout(()=>r.abort(),u),e.state(!0,``),n.id&&(t=n.id),n.data&&e.message(n.event,JSON.parse(n.data))}catch(r){e.state(!1,r instanceof a?r.message:`Weir does not answer`),n=Math.min(5e3,n+500),r instanceof a&&r.status===404&&(t=null)}finally{clearTimeout(i),r.abort()}await new Promise(e=>setTimeout(e,n))}}async function*f(e){let t=e.pipeThrough(new TextDecoderStream).getReader(),n=``;for(;;){let{done:e,value:r}=await t.read();if(e)return;n+=r;for(let e=n.indexOf(`
+/*! With uPlot, https://github.com/leeoniya/uPlot
+
+The MIT License (MIT)
+
+Copyright (c) 2022 Leon Sorokin
+
+Permission is hereby granted, free of charge, to any person obtaining a copy
+of this software and associated documentation files (the "Software"), to deal
+in the Software without restriction, including without limitation the rights
+to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+copies of the Software, and to permit persons to whom the Software is
+furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in
+all copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN
+THE SOFTWARE.
+*/
+var e=`weir-token`,t=null,n=()=>Promise.reject(Error(`nobody to ask`));function r(e){n=e}function i(){let t=sessionStorage.getItem(e);return t?{Authorization:`Bearer ${t}`}:{}}var a=class extends Error{status;parameter;constructor(e,t,n){super(t),this.status=e,this.parameter=n}};async function o(r,a={}){for(;;){let o=sessionStorage.getItem(e),s=await fetch(r,{...a,headers:{...i(),...a.headers},credentials:`omit`,redirect:`error`});if(s.status!==401)return s;o===sessionStorage.getItem(e)&&(t??=n().finally(()=>t=null),sessionStorage.setItem(e,await t))}}async function s(e){let t=await e.json().catch(()=>null);if(!e.ok||t===null)throw new a(e.status,t?.detail??`${e.status} ${e.statusText}`,t?.parameter??null);return t}async function c(e,t){return s(await o(e,t?{signal:t}:{}))}async function l(e){return s(await o(e,{method:`POST`}))}var u=8e3;async function d(e){let t=null,n=0;for(;;){let r=new AbortController,i=Date.now(),c=!1,l=setTimeout(()=>r.abort(),u);try{let a=await o(`/api/v1/stream`,{signal:r.signal,headers:t?{"Last-Event-ID":t}:{},cache:`no-store`});a.ok&&a.body||await s(a);for await(let i of f(a.body))clearTimeout(l),l=setTimeout(()=>r.abort(),u),e.state(!0,``),c=!0,n=0,i.id&&(t=i.id),i.data&&e.message(i.event,JSON.parse(i.data));Date.now()-i<1e3&&(n=1e3)}catch(t){(!c||r.signal.aborted)&&(e.state(!1,t instanceof a?t.message:`Weir does not answer`),n=Math.min(5e3,n+500))}finally{clearTimeout(l),r.abort()}await new Promise(e=>setTimeout(e,n))}}async function*f(e){let t=e.pipeThrough(new TextDecoderStream).getReader(),n=``;for(;;){let{done:e,value:r}=await t.read();if(e)return;n+=r;for(let e=n.indexOf(`
 
 `);e>=0;e=n.indexOf(`
 

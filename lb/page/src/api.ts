@@ -65,23 +65,29 @@ export async function follow(handler: StreamHandler): Promise<never> {
   let pause = 0;
   for (;;) {
     const dead = new AbortController();
+    const begun = Date.now();
+    let good = false;
     let timer = setTimeout(() => dead.abort(), SILENCE);
     try {
       const response = await ask("/api/v1/stream", { signal: dead.signal, headers: last ? { "Last-Event-ID": last } : {}, cache: "no-store" });
       if (!response.ok || !response.body) await read(response);
-      pause = 0;
       for await (const frame of frames(response.body!)) {
         clearTimeout(timer);
         timer = setTimeout(() => dead.abort(), SILENCE);
         handler.state(true, "");
+        good = true;
+        pause = 0;
         if (frame.id) last = frame.id;
         if (frame.data) handler.message(frame.event, JSON.parse(frame.data));
       }
-      // It ends now and then by itself; whoever comes back at once has missed nothing.
+      // It ends now and then by itself; whoever comes back at once has missed nothing. One that ends at once is no stream.
+      if (Date.now() - begun < 1000) pause = 1000;
     } catch (error) {
-      handler.state(false, error instanceof Refused ? error.message : "Weir does not answer");
-      pause = Math.min(5000, pause + 500);
-      if (error instanceof Refused && error.status === 404) last = null;
+      // A line that was good and broke is taken up again at once: only if that fails is it news.
+      if (!good || dead.signal.aborted) {
+        handler.state(false, error instanceof Refused ? error.message : "Weir does not answer");
+        pause = Math.min(5000, pause + 500);
+      }
     } finally {
       clearTimeout(timer);
       dead.abort();
