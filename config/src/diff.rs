@@ -4,6 +4,7 @@
 //! does not compile until somebody says here what its change touches.
 
 mod actions;
+mod admin;
 mod balancing;
 mod cluster;
 mod health;
@@ -222,7 +223,8 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
     let Config { admin, zone, workers, max_concurrent_probes, shutdown, access_log, listeners, clusters, releases } =
         new;
     let root = notes.subject("");
-    root.restart("admin", &old.admin, admin, show::or("off"));
+    admin::diff(old.admin.as_ref(), admin.as_ref(), root);
+    let root = notes.subject("");
     root.field(Touches::NewRequests, "zone", &old.zone, zone, show::or("none"));
     root.restart("workers", &old.workers, workers, show::or("one per core"));
     let probes = (&old.max_concurrent_probes, max_concurrent_probes);

@@ -11,6 +11,7 @@
 //! everything at once. What is *not* checked here is what the text alone cannot tell: whether a
 //! port is free, a file can be written, an endpoint answers.
 
+pub mod admin;
 mod check;
 pub mod diff;
 pub mod edit;

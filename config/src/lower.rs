@@ -4,6 +4,7 @@
 //! so that the rest can still be looked at; the config that comes out is thrown away then.
 
 mod actions;
+mod admin;
 mod balancing;
 mod certificates;
 mod cluster;
@@ -62,8 +63,9 @@ pub(crate) fn lower(root: &Node, files: &Files<'_>, report: &mut Report) -> Opti
         release::warn_unused(&releases, report);
         cluster::warn_unused(&clusters, report);
     }
+    let admin = admin::lower(&fields, files, report);
     let config = Config {
-        admin: admin(&fields),
+        admin,
         zone,
         workers: fields.integer("workers").and_then(|n| NonZeroU16::new(n as u16)),
         max_concurrent_probes: non_zero(fields.number("max_concurrent_probes")),
@@ -110,13 +112,6 @@ fn no_config(root: &Node) -> Option<Mistake> {
             )
             .hint("it begins with keys such as `listeners:` and `clusters:`"),
         ),
-    }
-}
-
-fn admin(fields: &Fields<'_>) -> Option<std::net::SocketAddr> {
-    match fields.text("admin") {
-        Some(text) => grammar::address(&text).ok(),
-        None => fields.default_text("admin").and_then(|text| text.parse().ok()),
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use crate::admin::{Admin, Token};
 pub use crate::probe::{CheckKind, Dialogue, GrpcCheck, HealthCheck, HttpCheck};
 pub use crate::release::{
     Anonymous, Bucket, Canary, Canonical, Guard, IdCookie, IdKey, JudgeRules, Mirror, OnFail, OnUnhealthy, Release,
@@ -36,8 +37,8 @@ pub use crate::units::{Address, ClusterName, ListenerName, ReleaseName, RouteNam
 /// One whole configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where the admin API listens; `None` switches it off. Default `127.0.0.1:9900`.
-    pub admin: Option<SocketAddr>,
+    /// Where the admin API listens, and to whom; `None` switches it off. Default `127.0.0.1:9900`.
+    pub admin: Option<Admin>,
     /// The zone this instance stands in.
     pub zone: Option<ZoneName>,
     /// Worker threads; default one a core. Fixed for the life of the process.

@@ -145,6 +145,18 @@ impl From<SocketAddr> for Address {
     }
 }
 
+/// As it is written: `IP:port` or `unix:PATH`.
+impl std::str::FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        crate::grammar::bind_address(text).map_err(|wrong| match wrong.hint {
+            Some(hint) => format!("{}; {hint}", wrong.message),
+            None => wrong.message,
+        })
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

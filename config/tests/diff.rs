@@ -38,7 +38,20 @@ fn every_key_is_told_with_what_it_touches() {
     let check = "cluster orders-v1: health check HTTP GET /healthz on port 8081";
     let canary = "listener web: route canary-orders";
     let table: &[(&str, &str, Touches, String)] = &[
-        ("admin: 127.0.0.1:9900", "admin: off", Nothing, "admin 127.0.0.1:9900 -> off".into()),
+        (
+            "[127.0.0.1:9900, \"unix:/run/weir/admin.sock\"]",
+            "127.0.0.1:9901",
+            Nothing,
+            "admin 127.0.0.1:9900, unix:/run/weir/admin.sock -> 127.0.0.1:9901".into(),
+        ),
+        ("read_token_file: read.token     # who", "# who", Nothing, "admin: read_token_file read.token -> none".into()),
+        ("hosts: [weir.example]", "hosts: []", Nothing, "admin: hosts weir.example -> none".into()),
+        (
+            "mode: request, ca: operators.pem}}",
+            "mode: require, ca: operators.pem}}",
+            Nothing,
+            "admin: tls client_certificates mode request -> require".into(),
+        ),
         ("zone: az-a", "zone: az-b", NewRequests, "zone az-a -> az-b".into()),
         ("workers: 4", "workers: 8", Nothing, "workers 4 -> 8".into()),
         ("max_concurrent_probes: 512", "max_concurrent_probes: 64", Nothing, "max_concurrent_probes 512 -> 64".into()),
@@ -597,7 +610,6 @@ fn what_is_fixed_for_life_needs_a_restart() {
     let changes = edited("workers: 4", "workers: 8");
     assert!(changes.iter().all(|change| change.needs_restart));
     assert!(changes.to_string().contains("workers 4 -> 8 (needs a restart)"), "{changes}");
-    assert!(edited("admin: 127.0.0.1:9900", "admin: off").iter().all(|change| change.needs_restart));
     assert!(edited("zone: az-a", "zone: az-b").iter().all(|change| !change.needs_restart));
 }
 
@@ -686,4 +698,29 @@ fn an_address_that_changes_hands_keeps_its_connections() {
             "listener c: takes 127.0.0.1:81 over from listener a, connections included",
         ]
     );
+}
+
+#[test]
+fn of_the_admin_address_everything_is_told_but_the_tokens() {
+    let admin = |value: &str, token: &'static str| {
+        let text = format!(
+            "admin: {value}\nlisteners: [{{name: web, bind: '127.0.0.1:80', cluster: a}}]\n\
+             clusters: [{{name: a, endpoints: ['10.0.0.1:80']}}]"
+        );
+        let files = move |_: &str| Ok(token.as_bytes().to_vec());
+        let source = weir_config::Source { name: "x", env: &|_| None, files: &files };
+        weir_config::parse(&text, &source).unwrap().config
+    };
+    let (a, b) = ("0123456789abcdef", "fedcba9876543210");
+    for (old, new, what) in [
+        (admin("127.0.0.1:1", a), admin("off", a), "admin 127.0.0.1:1 -> off"),
+        (admin("off", a), admin("unix:/run/a", a), "admin off -> unix:/run/a"),
+        (admin("{token_file: t}", a), admin("{token_file: t}", b), "admin: token_file t: another token"),
+        (admin("{token_file: t}", a), admin("{token_file: u}", a), "admin: token_file t -> u"),
+        (admin("{}", a), admin("{token_file: t}", a), "admin: token_file none -> t"),
+    ] {
+        let changes = diff(&old, &new);
+        let told: Vec<_> = changes.iter().map(|change| (&*change.what, change.touches, change.needs_restart)).collect();
+        assert_eq!(told, [(what, Touches::Nothing, false)]);
+    }
 }

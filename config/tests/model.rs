@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use weir_config::model::{
-    Address, Balance, CheckKind, Config, Dialogue, HeaderMatch, HeaderTest, HostPattern, LogFormat, LogTarget,
+    Address, Admin, Balance, CheckKind, Config, Dialogue, HeaderMatch, HeaderTest, HostPattern, LogFormat, LogTarget,
     PathMatch, Target,
 };
 use weir_config::{Source, parse};
@@ -55,7 +55,7 @@ fn the_known_health_check_loads_as_it_stands() {
 #[test]
 fn defaults() {
     let config = config(&format!("{LISTENERS}{CLUSTERS}"));
-    assert_eq!(config.admin, Some("127.0.0.1:9900".parse().unwrap()));
+    assert_eq!(config.admin, Some(Admin::at(vec![Address::Ip("127.0.0.1:9900".parse().unwrap())])));
     assert_eq!((config.zone, config.workers, config.access_log), (None, None, None));
     assert_eq!(config.max_concurrent_probes, NonZeroU32::new(512).unwrap());
     assert_eq!((config.shutdown.delay, config.shutdown.timeout), (Duration::ZERO, Duration::from_secs(60)));
@@ -224,4 +224,26 @@ fn line_ends_and_byte_order_marks_do_not_matter() {
     assert_eq!(config(&text.replace('\n', "\r\n")), plain);
     assert_eq!(config(&format!("\u{feff}{text}")), plain);
     assert_eq!(config(&format!("---\n{text}...\n")).clusters, plain.clusters);
+}
+
+#[test]
+fn the_admin_address_has_a_long_form() {
+    let beside = |name: &str| match name {
+        "admin.token" => Ok(b"0123456789abcdef\n".to_vec()),
+        "read.token" => Ok(b"fedcba9876543210".to_vec()),
+        _ => beside(name),
+    };
+    let admin = |value: &str| {
+        let text = format!("admin: {value}\n{LISTENERS}{CLUSTERS}");
+        parse(&text, &Source { name: "x", env: &|_| None, files: &beside }).unwrap().config.admin.unwrap()
+    };
+    let long = admin(
+        "{bind: [0.0.0.0:9900, 'unix:/run/weir.sock'], token_file: admin.token, read_token_file: read.token, \
+         hosts: Weir.Example}",
+    );
+    assert_eq!(long.bind.iter().map(ToString::to_string).collect::<Vec<_>>(), ["0.0.0.0:9900", "unix:/run/weir.sock"]);
+    assert!(long.token.unwrap().is(b"0123456789abcdef") && long.read_token.unwrap().is(b"fedcba9876543210"));
+    assert_eq!((long.tls, long.hosts), (None, vec!["weir.example".to_owned()]));
+    assert_eq!(admin("{token_file: admin.token}").bind, admin("127.0.0.1:9900").bind);
+    assert_eq!(admin("unix:/run/weir.sock").bind.len(), 1);
 }

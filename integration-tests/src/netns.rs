@@ -69,6 +69,12 @@ impl Netns {
         IpAddr::V4(Ipv4Addr::new(a, b, c, d + 1 + nth))
     }
 
+    /// Our end of the cable: an address of this host that is not loopback.
+    #[must_use]
+    pub fn outside(&self) -> IpAddr {
+        self.at(0)
+    }
+
     /// A listener in there, on address `nth` of five, from 0.
     ///
     /// # Panics

@@ -40,6 +40,11 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {
     /// When the socket is no longer connected, or has no such address.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
+    /// The user and the process on its other end, if it is a Unix socket of this host.
+    fn credentials(&self) -> Option<(u32, Option<i32>)> {
+        None
+    }
+
     /// Makes the coming close an abort (RST), which no peer can take for a clean end.
     fn abort_on_close(&self);
 

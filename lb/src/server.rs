@@ -6,7 +6,6 @@
 mod gate;
 
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use weir_config::model::Address;
 use weir_core::control::Control;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Door};
 use crate::control::source::Source;
 use crate::control::state::{Left, StateDir, StateError};
 use crate::control::{First, Handle, Rejection, Shell, Trigger};
@@ -36,7 +35,7 @@ use crate::process::signals::{Asked, Signals};
 use crate::process::{limits, ports};
 use crate::worker::budget::Budget;
 use crate::worker::{Ended, Order, Published, Worker};
-use gate::Gate;
+use gate::{AdminGate, Gate};
 
 /// Reports of workers that wait for control; more are dropped, and said again if they still hold.
 const REPORTS_MAX: usize = 1024;
@@ -47,7 +46,7 @@ pub struct RunOptions {
     /// The configuration file.
     pub config_path: PathBuf,
     /// Where the admin API listens, over what the file says.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<Address>,
     /// Where rollouts are kept over restarts, if anywhere.
     pub state_dir: Option<PathBuf>,
 }
@@ -58,14 +57,6 @@ pub enum StartError {
     /// The configuration, or what it asks of this host, cannot be had.
     #[error("{}", .0.text.trim_end())]
     Rejected(Box<Rejection>),
-    /// The admin API has no address.
-    #[error("cannot bind the admin address {address}: {message}")]
-    Admin {
-        /// The address.
-        address: SocketAddr,
-        /// Why, and who holds it.
-        message: String,
-    },
     /// The directory for state cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -87,7 +78,7 @@ pub struct Server<E: Env> {
     published: Published,
     counts: Arc<ProcessCounts>,
     reports: mpsc::Sender<Report>,
-    admin: Option<(Admin, E::Reserved)>,
+    admin: (Admin, mpsc::UnboundedReceiver<Door<E::Reserved>>),
     access: Option<AccessLog>,
     orders: Vec<mpsc::UnboundedSender<Order<E::Reserved>>>,
     seats: Vec<mpsc::UnboundedReceiver<Order<E::Reserved>>>,
@@ -104,7 +95,7 @@ impl<E: Env> Server<E> {
         env: E,
         first: First,
         workers: NonZeroUsize,
-        admin: Option<SocketAddr>,
+        admin: Option<Address>,
         access: Option<AccessLog>,
         state: Option<StateDir>,
     ) -> Result<Self, StartError> {
@@ -121,11 +112,12 @@ impl<E: Env> Server<E> {
             source: io::Error::other::<prometheus::Error>(error),
         };
         let metrics = ControlMetrics::new().map_err(no_metrics)?;
-        let admin_address = admin.or(first.config.admin);
         if let Some(state) = &state {
             restore(state, &mut control, &journal)?;
         }
-        let gate = Gate::new(env.clone(), orders.clone(), access.as_ref().map(AccessLog::remote));
+        let (doors, opened) = mpsc::unbounded_channel();
+        let admin_gate = AdminGate::new(admin, doors);
+        let gate = Gate::new(env.clone(), orders.clone(), access.as_ref().map(AccessLog::remote), admin_gate);
         let mut shell = Shell::begin(env.clone(), gate, control, first, journal, metrics.clone())
             .map_err(|rejection| StartError::Rejected(Box::new(rejection)))?;
         shell.listen_to(heard);
@@ -136,16 +128,8 @@ impl<E: Env> Server<E> {
         }
         let handle = shell.handle();
         let published = Published { truth: shell.truth(), book: shell.book() };
-        let admin = match admin_address {
-            None => None,
-            Some(address) => {
-                let reserved = reserve_admin(&env, address)?;
-                let bound = env.bound_addr(&reserved).ok().and_then(|bound| bound.ip()).unwrap_or(address);
-                let metrics =
-                    Metrics::new(Registry::new(), Arc::clone(&published.truth), &metrics, Arc::clone(&counts));
-                Some((Admin::new(handle.clone(), metrics.map_err(no_metrics)?, bound), reserved))
-            }
-        };
+        let metrics = Metrics::new(Registry::new(), Arc::clone(&published.truth), &metrics, Arc::clone(&counts));
+        let admin = (Admin::new(handle.clone(), metrics.map_err(no_metrics)?), opened);
         Ok(Self { env, shell, handle, published, counts, reports, admin, access, orders, seats })
     }
 
@@ -153,12 +137,6 @@ impl<E: Env> Server<E> {
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
-    }
-
-    /// Where the admin API will be, if anywhere.
-    #[must_use]
-    pub fn admin_addr(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(|(admin, _)| admin.address())
     }
 
     /// Serves with every worker on the calling thread, until dropped or until [`Handle::stop`].
@@ -172,7 +150,7 @@ impl<E: Env> Server<E> {
             let worker = Worker::new(env.clone(), index, published, counts, reports, writer, budget);
             tokio::task::spawn_local(worker.run(seat));
         }
-        spawn_admin(&env, admin);
+        tokio::task::spawn_local(admin.0.serve(env.clone(), admin.1));
         shell.run().await;
     }
 }
@@ -201,7 +179,7 @@ impl Server<Os> {
             let thread = std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(work);
             ends.push((thread.map_err(system("cannot start a worker"))?, ended));
         }
-        spawn_admin(&env, admin);
+        tokio::task::spawn_local(admin.0.serve(env.clone(), admin.1));
         let shell = tokio::task::spawn_local(shell.run());
         let (threads, ends): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
 
@@ -247,7 +225,7 @@ fn start(options: &RunOptions) -> anyhow::Result<usize> {
         let access = AccessLog::start()?;
         let state = options.state_dir.as_deref().map(StateDir::open).transpose()?;
         let first = First { source, text, config };
-        let server = Server::bind(Os::new(), first, workers, options.admin, Some(access), state)?;
+        let server = Server::bind(Os::new(), first, workers, options.admin.clone(), Some(access), state)?;
         Ok(server.run().await?)
     })
 }
@@ -377,25 +355,6 @@ fn writer(access: Option<&AccessLog>, counts: &Arc<ProcessCounts>) -> AccessWrit
     match access {
         Some(log) => log.writer(Arc::clone(counts)),
         None => AccessWriter::nowhere(Arc::clone(counts)),
-    }
-}
-
-fn reserve_admin<E: Env>(env: &E, address: SocketAddr) -> Result<E::Reserved, StartError> {
-    let at = Address::Ip(address);
-    let reserved = env.reserve(&at, NonZeroUsize::MIN, false);
-    let reserved = reserved.map(|mut sockets| sockets.pop());
-    match reserved {
-        Ok(Some(reserved)) => Ok(reserved),
-        Ok(None) => Err(StartError::Admin { address, message: "the system gave no socket".into() }),
-        Err(error) => Err(StartError::Admin { address, message: cannot_bind(ports::Kind::Tcp, &at, &error) }),
-    }
-}
-
-fn spawn_admin<E: Env>(env: &E, admin: Option<(Admin, E::Reserved)>) {
-    if let Some((admin, reserved)) = admin {
-        // Whoever started us may ask at once; if this fails, serving will say so.
-        let _ = env.admit(&reserved);
-        tokio::task::spawn_local(admin.serve(env.clone(), reserved));
     }
 }
 

@@ -10,6 +10,13 @@ use crate::model::{
 /// Connections that are open go on with what they began with.
 const TOUCHES: Touches = Touches::NewConnections;
 
+/// The TLS of the admin address; none of the traffic is touched.
+pub(super) fn of_admin(old: Option<&ServerTls>, new: Option<&ServerTls>, notes: &mut Notes) {
+    let before = notes.list.len();
+    server(old, new, notes);
+    notes.list[before..].iter_mut().for_each(|change| change.touches = Touches::Nothing);
+}
+
 /// The TLS of a listener.
 pub(super) fn server(old: Option<&ServerTls>, new: Option<&ServerTls>, notes: &mut Notes) {
     let (old, new) = match (old, new) {

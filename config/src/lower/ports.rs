@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::listener::scalar;
-use super::{Fields, protocols};
+use super::{Fields, admin, protocols};
 use crate::grammar;
 use crate::mistake::Mistake;
 use crate::model::{Address, Protocol};
@@ -14,22 +14,17 @@ use crate::report::{Path, Report};
 use crate::shape;
 use crate::yaml::Span;
 
+/// How the admin address is called where another claims it too.
+const ADMIN: &str = "the admin API";
+
 /// Reports an address that two listeners, or a listener and the admin API, claim.
 pub(super) fn check(fields: &Fields<'_>, report: &mut Report) {
-    let (root, mut ports) = (Path::Root, HashMap::<(bool, u16), Claims>::new());
-    let mut sockets = HashMap::new();
-    match fields.get("admin") {
-        None => {
-            let default = fields.default_text("admin").and_then(|text| text.parse().ok());
-            if let Some(address) = default {
-                ports.entry((false, SocketAddr::port(&address))).or_default().claim(address, "the admin API", None);
-            }
-        }
-        Some(node) => {
-            if let Some(address) = scalar(node).and_then(|text| grammar::address(text).ok()) {
-                ports.entry((false, address.port())).or_default().claim(address, "the admin API", Some(node.span));
-            }
-        }
+    let (root, mut sockets) = (Path::Root, Taken::default());
+    if let Some(Address::Ip(address)) = admin::default_place(fields) {
+        sockets.claims(false, address).claim(address, ADMIN, None);
+    }
+    for (address, node) in admin::places(fields) {
+        sockets.claim(false, address, ADMIN, node.span, &root.key("admin"), report);
     }
     for (at, node) in fields.items("listeners").iter().enumerate() {
         let path = root.key("listeners");
@@ -42,48 +37,66 @@ pub(super) fn check(fields: &Fields<'_>, report: &mut Report) {
         );
         let datagrams = protocols::protocol(&fields) == Protocol::Udp;
         for bind in fields.items("bind") {
-            let address = match scalar(bind).and_then(|text| grammar::bind_address(text).ok()) {
-                Some(Address::Ip(address)) => address,
+            match scalar(bind).and_then(|text| grammar::bind_address(text).ok()) {
                 Some(Address::Unix(socket)) if datagrams => {
                     let message =
                         format!("{} is a socket of connections, and `protocol` is udp", Address::Unix(socket));
                     let mistake = Mistake::error("wrong_protocol", bind.span, message);
                     report.push(mistake.hint("give IP:port, as in 0.0.0.0:53"), &path.key("bind"));
-                    continue;
                 }
-                Some(Address::Unix(socket)) => {
-                    let claim = Claim {
-                        address: Address::Unix(Arc::clone(&socket)),
-                        owner: owner.clone(),
-                        span: Some(bind.span),
-                    };
-                    match sockets.entry(socket) {
-                        Entry::Occupied(other) => {
-                            report.push(taken(&claim.address, bind.span, &owner, other.get()), &path.key("bind"));
-                        }
-                        Entry::Vacant(free) => _ = free.insert(claim),
-                    }
-                    continue;
-                }
-                None => continue,
-            };
+                Some(address) => sockets.claim(datagrams, address, &owner, bind.span, &path.key("bind"), report),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Who has which sockets.
+#[derive(Default)]
+struct Taken {
+    /// Of datagrams or not, by port.
+    ports: HashMap<(bool, u16), Claims>,
+    files: HashMap<Arc<std::path::Path>, Claim>,
+}
+
+impl Taken {
+    fn claims(&mut self, datagrams: bool, address: SocketAddr) -> &mut Claims {
+        self.ports.entry((datagrams, address.port())).or_default()
+    }
+
+    /// Claims an address, or reports whose it is already.
+    fn claim(
+        &mut self,
+        datagrams: bool,
+        address: Address,
+        owner: &str,
+        span: Span,
+        path: &Path<'_>,
+        report: &mut Report,
+    ) {
+        match address {
             // The system chooses another free port each time.
-            if address.port() == 0 {
-                continue;
+            Address::Ip(ip) if ip.port() == 0 => {}
+            Address::Ip(ip) => {
+                let claims = self.claims(datagrams, ip);
+                match claims.overlapping(ip.ip()) {
+                    Some(other) => report.push(taken(&address, span, owner, other), path),
+                    None => claims.claim(ip, owner, Some(span)),
+                }
             }
-            let claims = ports.entry((datagrams, address.port())).or_default();
-            if let Some(other) = claims.overlapping(address.ip()) {
-                report.push(taken(&address.into(), bind.span, &owner, other), &path.key("bind"));
-            } else {
-                claims.claim(address, &owner, Some(bind.span));
-            }
+            Address::Unix(ref socket) => match self.files.entry(Arc::clone(socket)) {
+                Entry::Occupied(other) => report.push(taken(&address, span, owner, other.get()), path),
+                Entry::Vacant(free) => {
+                    _ = free.insert(Claim { address, owner: owner.to_owned(), span: Some(span) });
+                }
+            },
         }
     }
 }
 
 fn taken(address: &Address, span: Span, owner: &str, other: &Claim) -> Mistake {
     let message = if other.address == *address {
-        format!("{address} is taken by {} already", if other.owner == owner { "this listener" } else { &other.owner })
+        format!("{address} is taken by {} already", if other.owner == owner { this(owner) } else { &other.owner })
     } else {
         format!("{address} overlaps with {} of {}", other.address, other.owner)
     };
@@ -95,6 +108,10 @@ fn taken(address: &Address, span: Span, owner: &str, other: &Claim) -> Mistake {
             other.address
         )),
     }
+}
+
+fn this(owner: &str) -> &str {
+    if owner == ADMIN { owner } else { "this listener" }
 }
 
 /// Who has what of one port.

@@ -70,6 +70,7 @@ fn with(title: &str, keys: &str) -> String {
     };
     let top = match title {
         "config" => keys.to_owned(),
+        "admin" => format!("admin: {{{keys}}}"),
         "shutdown" => format!("shutdown: {{{keys}}}"),
         "access_log" => format!("access_log: {{path: '-', {keys}}}"),
         _ => String::new(),

@@ -1,6 +1,7 @@
 //! The table itself, top-down as one reads a file.
 
 mod actions;
+mod admin;
 mod balancing;
 mod cluster;
 mod dial;
@@ -22,6 +23,7 @@ use super::Need::{Default, Optional, Required};
 use super::{Integer, Key, Kind, List, Number, Object, Words};
 
 pub(crate) use actions::*;
+pub(crate) use admin::*;
 pub(crate) use balancing::*;
 pub(crate) use cluster::*;
 pub(crate) use dial::*;
@@ -47,8 +49,8 @@ pub(crate) static CONFIG: Object = Object {
     keys: &[
         Key {
             name: "admin",
-            doc: "Where the status page, metrics and API are served; `off` switches them off. Fixed for the life of the process.",
-            kind: Kind::Text(&ADMIN),
+            doc: "Where the status page, metrics and API are served; an address is short for `{bind: ADDRESS}`, `off` switches them off.",
+            kind: Kind::Any(&[Kind::Text(&ADMIN_ADDRESS), Kind::Object(&ADMIN)]),
             need: Default("127.0.0.1:9900"),
             example: "127.0.0.1:9900",
         },

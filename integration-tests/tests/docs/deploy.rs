@@ -132,12 +132,16 @@ fn the_kubernetes_manifest_fits_together() {
 
     let (_, block) = manifests[0].1.split_once("  weir.yaml: |\n").expect("the ConfigMap holds weir.yaml");
     let config: String = block.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
-    let (verdict, good) = check(&config);
+    assert!(deployment.contains("mountPath: /etc/weir-tokens"));
+    let (verdict, good) =
+        check(&config.replace("/etc/weir-tokens/admin", "admin.token").replace("/etc/weir-tokens/read", "read.token"));
     assert!(good, "{verdict:#}");
-    let config = weir_config::parse_str(&config).unwrap().config;
+    let token = |name: &str| Ok(format!("a-token-of-its-own-for-{name}").into_bytes());
+    let source = weir_config::Source { name: "weir.yaml", env: &|_| None, files: &token };
+    let config = weir_config::parse(&config, &source).unwrap().config;
 
     // What the kubelet asks, and when it kills.
-    let admin = config.admin.expect("probes need the admin address");
+    let admin = config.admin.expect("probes need the admin address").bind[0].ip().unwrap();
     assert!(admin.ip().is_unspecified() && deployment.contains(&format!("containerPort: {}", admin.port())));
     let web = config.listeners[0].bind[0].ip().unwrap().port();
     assert!(deployment.contains(&format!("containerPort: {web}")));

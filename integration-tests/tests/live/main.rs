@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
 
 mod abuse;
+mod admin;
 mod back_pressure;
 mod balancing;
 mod breakers;

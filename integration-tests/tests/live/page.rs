@@ -61,7 +61,8 @@ impl Shop {
             self.web
         );
         for (cluster, range) in [("shop-v1", 0..6), ("shop-v2", 6..9)] {
-            let _ = writeln!(text, "  - name: {cluster}\n    zone_aware: off\n    outlier_detection: off\n    endpoints:");
+            let _ =
+                writeln!(text, "  - name: {cluster}\n    zone_aware: off\n    outlier_detection: off\n    endpoints:");
             for zone in ZONES {
                 let _ = writeln!(text, "      {zone}:");
                 for (_, replica) in self.replicas[range.clone()].iter().filter(|(its, _)| *its == zone) {

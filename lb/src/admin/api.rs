@@ -1,7 +1,5 @@
 //! What each address answers.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
@@ -11,17 +9,17 @@ use weir_core::availability::Tier;
 use weir_core::control::Order;
 use weir_core::endpoint::Status;
 
+use super::access::Caller;
 use super::body::AnswerBody;
-use super::guard::{self, Refusal};
 use super::query::{Query, Wrong};
 use super::status::Clock;
 use super::{Service, buckets, explain, live, orders, page, releases, reloads, status};
 use crate::control::{BoundListener, Phase, ReloadOutcome, Trigger};
 use crate::env::Env;
-use crate::observe::journal::{rfc3339, timestamp};
+use crate::observe::journal::{Asker, rfc3339, timestamp};
 use crate::observe::metrics;
 
-type Answer = Response<AnswerBody>;
+pub(super) type Answer = Response<AnswerBody>;
 
 const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
@@ -33,12 +31,13 @@ const EVENTS_DEFAULT: usize = 100;
 const EVENTS_MAX: usize = 1000;
 
 impl<E: Env> Service<E> {
-    pub(super) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    pub(super) async fn answer(&self, request: Request<Incoming>, caller: &Caller) -> Answer {
         // No request here needs its body: it is never read, and hyper closes after a large one.
         let (head, _) = request.into_parts();
-        if let Err(Refusal { status, detail }) = guard::check(&head, peer) {
-            return problem(status, detail, json!({}));
-        }
+        let asker = match self.admit(&head, caller) {
+            Ok(asker) => asker,
+            Err(refused) => return *refused,
+        };
         let query = Query::of(&head.uri);
         let read = matches!(head.method, Method::GET | Method::HEAD);
         match (head.uri.path(), read) {
@@ -49,7 +48,7 @@ impl<E: Env> Service<E> {
                 self.preview(name, &query).await
             }
             (path, true) => self.read(path, &query),
-            (path, false) => self.change(&head.method, path, &query).await,
+            (path, false) => self.change(&head.method, path, &query.asked_by(&asker), &asker).await,
         }
     }
 
@@ -102,10 +101,10 @@ impl<E: Env> Service<E> {
         }
     }
 
-    async fn change(&self, method: &Method, path: &str, query: &Query) -> Answer {
+    async fn change(&self, method: &Method, path: &str, query: &Query, asker: &Asker) -> Answer {
         let drill = drill_id(path);
         let order = match (path, drill) {
-            ("/api/v1/config:reload", _) if method == Method::POST => return self.reload().await,
+            ("/api/v1/config:reload", _) if method == Method::POST => return self.reload(asker).await,
             ("/api/v1/drain", _) if method == Method::POST => orders::drain(query),
             ("/api/v1/undrain", _) if method == Method::POST => orders::undrain(query),
             ("/api/v1/drills", _) if method == Method::POST => orders::drill(query, &self.handle),
@@ -124,13 +123,13 @@ impl<E: Env> Service<E> {
             },
         };
         match order {
-            Ok(order) => self.order(order).await,
+            Ok(order) => self.order(order, asker).await,
             Err(wrong) => refused(&wrong),
         }
     }
 
-    async fn order(&self, order: Order) -> Answer {
-        match self.handle.order(order).await {
+    async fn order(&self, order: Order, asker: &Asker) -> Answer {
+        match self.handle.on_behalf(asker).order(order).await {
             Ok(done) => json_answer(StatusCode::OK, JSON, &orders::done(&done, &self.handle, self.clock())),
             Err(why) => refused(&orders::refused(&why)),
         }
@@ -255,8 +254,8 @@ impl<E: Env> Service<E> {
         }
     }
 
-    async fn reload(&self) -> Answer {
-        match self.handle.reload(Trigger::Api).await {
+    async fn reload(&self, asker: &Asker) -> Answer {
+        match self.handle.on_behalf(asker).reload(Trigger::Api).await {
             ReloadOutcome::Applied(applied) => json_answer(
                 StatusCode::OK,
                 JSON,
@@ -318,7 +317,7 @@ fn json_answer(status: StatusCode, content_type: &'static str, value: &Value) ->
 }
 
 /// An error as RFC 9457 has it, with `more` members.
-fn problem(status: StatusCode, detail: &str, more: Value) -> Answer {
+pub(super) fn problem(status: StatusCode, detail: &str, more: Value) -> Answer {
     let mut value = json!({
         "type": "about:blank",
         "title": status.canonical_reason(),

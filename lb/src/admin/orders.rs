@@ -14,12 +14,9 @@ use weir_core::control::orders::{Done, Drain, DrainScope, Refused};
 use weir_core::drill::{Scope, Trouble};
 use weir_core::endpoint::EndpointKey;
 
-use super::query::{Query, Wrong};
+use super::query::{BY_MAX, Query, Wrong};
 use super::status::Clock;
 use crate::control::{Handle, tell};
-
-/// Longest name of who gives an order.
-const BY_MAX: usize = 64;
 
 /// `POST /api/v1/drain`.
 pub(super) fn drain(query: &Query) -> Result<Order, Wrong> {

@@ -112,8 +112,7 @@ fn of_cluster(cluster: &Cluster, all: &mut Vec<Problem>) {
         }
         _ => {}
     }
-    for (state, what) in
-        [("unhealthy", "unhealthy"), ("ejected", "ejected by traffic"), ("probation", "on probation")]
+    for (state, what) in [("unhealthy", "unhealthy"), ("ejected", "ejected by traffic"), ("probation", "on probation")]
     {
         let bad: Vec<&Endpoint> = cluster.endpoints.iter().filter(|one| one.status == state).collect();
         if !bad.is_empty() {

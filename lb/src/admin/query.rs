@@ -4,6 +4,11 @@ use http::StatusCode;
 use weir_config::words;
 use weir_core::percent::decoded;
 
+use crate::observe::journal::Asker;
+
+/// Longest name of who gives an order, in bytes.
+pub(super) const BY_MAX: usize = 64;
+
 /// Parameters, percent-decoded, in order.
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -31,6 +36,16 @@ impl Query {
         let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         Self(pairs.map(|(name, value)| (text(name), text(value))).collect())
+    }
+
+    /// A change whose request does not name who asks for it: by what they are known.
+    pub(super) fn asked_by(mut self, asker: &Asker) -> Self {
+        // On this host people share one address; they say who they are, or are not told apart.
+        if asker.who != "loopback" && self.get("by").is_none_or(str::is_empty) {
+            self.0.retain(|(name, _)| name != "by");
+            self.0.push(("by".to_owned(), asker.who.chars().filter(|c| !c.is_control()).take(BY_MAX / 4).collect()));
+        }
+        self
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {

@@ -30,8 +30,10 @@ releases:
     canaries: [{cluster: next, weight: 50, rollout: {steps: [1, 5, 50]}}]
 ";
 
+const TOKENS: &str = "admin: {bind: '127.0.0.1:9900', token_file: all.token, read_token_file: read.token}\n";
+
 struct Stage {
-    address: SocketAddr,
+    address: std::net::SocketAddr,
     handle: Handle,
     file: std::path::PathBuf,
 }
@@ -84,15 +86,17 @@ async fn play(story: impl AsyncFnOnce(&Stage)) {
     let counts = Arc::new(ProcessCounts::default());
     let metrics = Metrics::new(Registry::new(), shell.truth(), &control_metrics, counts).unwrap();
     let handle = shell.handle();
-    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let reserved = env.reserve(&loopback.into(), NonZeroUsize::MIN, false).unwrap().remove(0);
     env.admit(&reserved).unwrap();
     let address = env.bound_addr(&reserved).unwrap().ip().unwrap();
+    let (doors, opened) = tokio::sync::mpsc::unbounded_channel();
+    doors.send(Door::Open(address.into(), reserved)).unwrap();
     let stage = Stage { address, handle: handle.clone(), file };
     let played = async {
         tokio::select! {
             () = shell.run() => {}
-            () = Admin::new(handle, metrics, address).serve(env, reserved) => {}
+            () = Admin::new(handle, metrics).serve(env, opened) => {}
             () = story(&stage) => {}
         }
     };
@@ -394,15 +398,66 @@ async fn e1_x4_the_status_says_how_many_may_be_out_and_why_zones_do_not_count() 
 #[tokio::test]
 async fn strangers_are_refused() {
     play(async |stage| {
-        for (fields, status) in
-            [("Host: evil.example\r\n", 421), ("Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n", 403), ("", 400)]
-        {
+        for (fields, status) in [
+            ("Host: evil.example\r\n", 421),
+            ("Host: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\n", 403),
+            ("Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n", 403),
+            ("", 400),
+        ] {
             let request = format!("POST /api/v1/config:reload HTTP/1.1\r\n{fields}Connection: close\r\n\r\n");
             assert_eq!(stage.say(&request).await.status, status, "{fields}");
         }
         assert_eq!(stage.handle.last_reload().trigger.as_str(), "start");
         let long = format!("GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nx: {}\r\n\r\n", "y".repeat(HEAD_MAX));
         assert_eq!(stage.say(&long).await.status, 431);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tokens_say_who_asks_and_are_read_again() {
+    play(async |stage| {
+        let folder = stage.file.parent().unwrap();
+        std::fs::write(folder.join("all.token"), "0123456789abcdef\n").unwrap();
+        std::fs::write(folder.join("read.token"), "fedcba9876543210\n").unwrap();
+        std::fs::write(&stage.file, format!("{TOKENS}{CONFIG}")).unwrap();
+        let bring = async |token: &str, method: &str, path: &str| {
+            let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+            stage.say(&format!("{head}Authorization: Bearer {token}\r\n\r\n")).await
+        };
+        // What is brought where nothing is asked for does not matter.
+        assert_eq!(bring("x", "POST", "/api/v1/config:reload").await.json()["result"], "applied");
+        for (token, method, path, status) in [
+            ("0123456789abcdef", "GET", "/api/v1/status", 200),
+            ("fedcba9876543210", "GET", "/api/v1/status", 200),
+            ("fedcba9876543210", "GET", "/metrics", 200),
+            ("fedcba9876543210", "POST", "/api/v1/config:reload", 403),
+            ("fedcba9876543210", "POST", "/api/v1/drain?zone=az-a&force", 403),
+            ("0123456789abcdeg", "GET", "/api/v1/status", 401),
+            ("0123456789abcdeg", "GET", "/livez", 200),
+        ] {
+            assert_eq!(bring(token, method, path).await.status, status, "{token} {method} {path}");
+        }
+        let refused = bring("wrong", "GET", "/api/v1/config").await;
+        assert!(refused.head.contains("www-authenticate: bearer realm=\"weir admin\", error=\"invalid_token\""));
+        assert!(refused.json()["remedy"].as_str().unwrap().contains("token_file"), "{}", refused.body);
+
+        let drained = bring("0123456789abcdef", "POST", "/api/v1/drain?zone=az-a&force").await;
+        assert_eq!(drained.status, 200, "{}", drained.body);
+        let events = stage.ask("GET", "/api/v1/events?since=0").await.json();
+        let last = events["events"].as_array().unwrap().iter().rfind(|event| event["kind"] == "drain").unwrap();
+        let asked = &last["fields"]["asked_by"];
+        assert_eq!(asked["who"], "token all.token");
+        assert!(asked["from"].as_str().unwrap().starts_with("127.0.0.1:"), "{asked}");
+        assert!(events.to_string().contains("every user of this host can read the token in all.token"));
+
+        std::fs::write(folder.join("all.token"), "a-new-token-of-ours").unwrap();
+        let reloaded = stage.ask("POST", "/api/v1/config:reload").await.json();
+        assert!(reloaded["text"].as_str().unwrap().contains("token_file all.token: another token"), "{reloaded}");
+        assert_eq!(bring("0123456789abcdef", "GET", "/api/v1/status").await.status, 401);
+        assert_eq!(bring("a-new-token-of-ours", "GET", "/api/v1/status").await.status, 200);
+        let scrape = stage.ask("GET", "/metrics").await.body;
+        assert!(scrape.contains("weir_admin_refused_total{why=\"read_only\"} 2"), "{scrape}");
     })
     .await;
 }

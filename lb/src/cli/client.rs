@@ -1,22 +1,25 @@
 //! Asks a running instance over its admin address.
 
+mod reach;
+
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, USER_AGENT};
+use http::header::{AUTHORIZATION, HOST, USER_AGENT};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
+use super::Instance;
 use super::paint::harmless;
+pub(super) use reach::Credentials;
+use reach::{Reach, Wire};
 
 /// Where an instance is asked unless told otherwise.
 pub(super) const DEFAULT_ADMIN: &str = "127.0.0.1:9900";
@@ -30,8 +33,6 @@ const BODY_MAX: usize = 64 << 20;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
-    #[error("{0:?} is no address to ask; write it as HOST:PORT: {1}")]
-    Address(String, io::Error),
     #[error("no instance answers at {address}: {why}; is `weir run` up? --admin or WEIR_ADMIN_ADDR says where to ask")]
     Connect { address: String, why: String },
     #[error("{0} does not answer as weir's admin address does: {1}")]
@@ -122,18 +123,33 @@ fn detail(reply: &Reply) -> String {
 pub(super) struct Client {
     runtime: tokio::runtime::Runtime,
     name: String,
-    address: SocketAddr,
+    reach: Reach,
+    /// For everything about one answer, instead of what is usual.
+    patience: Option<Duration>,
 }
 
 impl Client {
-    /// For the instance whose admin address is `name`, as `HOST:PORT`.
-    pub(super) fn new(name: &str) -> Result<Self, ClientError> {
-        let found = name
-            .to_socket_addrs()
-            .and_then(|mut found| found.next().ok_or_else(|| io::Error::other("the name has no address")));
-        let address = found.map_err(|error| ClientError::Address(name.to_owned(), error))?;
+    /// For this instance.
+    pub(super) fn new(instance: &Instance) -> Result<Self, ClientError> {
+        Self::at(&instance.admin, &instance.credentials)
+    }
+
+    /// For the instance whose admin address is `name`, with these in hand.
+    pub(super) fn at(name: &str, credentials: &Credentials) -> Result<Self, ClientError> {
+        let reach = Reach::new(name, credentials).map_err(ClientError::Wrong)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        Ok(Self { runtime: runtime.map_err(ClientError::Runtime)?, name: name.to_owned(), address })
+        let runtime = runtime.map_err(ClientError::Runtime)?;
+        Ok(Self { runtime, name: name.to_owned(), reach, patience: None })
+    }
+
+    /// The same; no answer takes longer.
+    pub(super) fn within(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
+    }
+
+    /// Reads `path`, whatever the answer is.
+    pub(super) fn look(&self, path: &str) -> Result<Reply, ClientError> {
+        self.ask(Method::GET, path)
     }
 
     /// Reads `path`; anything but 200 is an error.
@@ -215,35 +231,38 @@ impl Client {
 
     async fn exchange(&self, method: Method, path: &str) -> Result<Reply, ClientError> {
         let unreachable = |why: String| ClientError::Connect { address: self.name.clone(), why };
-        let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(self.address)).await {
+        let (connect, answer) = (self.patience.unwrap_or(CONNECT_TIMEOUT), self.patience.unwrap_or(ANSWER_TIMEOUT));
+        let stream = match timeout(connect, self.reach.connect()).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 return Err(unreachable("connection refused".into()));
             }
             Ok(Err(error)) => return Err(unreachable(error.to_string())),
-            Err(_) => return Err(unreachable(format!("no connection within {CONNECT_TIMEOUT:?}"))),
+            Err(_) => return Err(unreachable(format!("no connection within {connect:?}"))),
         };
-        match timeout(ANSWER_TIMEOUT, self.converse(stream, method, path)).await {
+        match timeout(answer, self.converse(stream, method, path)).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(ClientError::Answer(self.name.clone(), error.to_string())),
-            Err(_) => Err(ClientError::Answer(self.name.clone(), format!("no answer within {ANSWER_TIMEOUT:?}"))),
+            Err(_) => Err(ClientError::Answer(self.name.clone(), format!("no answer within {answer:?}"))),
         }
     }
 
     async fn converse(
         &self,
-        stream: TcpStream,
+        stream: Box<dyn Wire>,
         method: Method,
         path: &str,
     ) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
-            // By address: names other than localhost are not answered.
-            .header(HOST, self.address.to_string())
+            .header(HOST, &self.reach.host)
             .header(USER_AGENT, concat!("weir/", env!("CARGO_PKG_VERSION")))
             .body(Empty::<Bytes>::new())?;
+        if let Some(token) = &self.reach.token {
+            request.headers_mut().insert(AUTHORIZATION, token.clone());
+        }
         let answered = async {
             let response = sender.send_request(request).await?;
             let status = response.status();

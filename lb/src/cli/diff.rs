@@ -12,7 +12,7 @@ use serde::Deserialize;
 use weir_config::Config;
 
 use super::check::style_of;
-use super::client::Client;
+use super::client::{Client, Credentials};
 use super::paint::{Paint, harmless_but_colours};
 use super::{Format, emit, usage};
 use crate::control::source::Source;
@@ -29,6 +29,8 @@ pub(super) struct Diff {
     /// whether the clusters they go to are well
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
+    #[command(flatten)]
+    credentials: Credentials,
     /// A file of user ids, one a line: tells which of them move
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
@@ -72,7 +74,8 @@ impl Diff {
     }
 
     fn preview(&self, old: Option<&Path>, new: &Path, admin: Option<&str>) -> Result<Preview, String> {
-        let client = admin.map(Client::new).transpose().map_err(|error| said(&error))?;
+        let client =
+            admin.map(|admin| Client::at(admin, &self.credentials)).transpose().map_err(|error| said(&error))?;
         // Both, so that what is wrong with either is told at once.
         let old = match (old, &client) {
             (Some(old), _) => read(old),

@@ -88,7 +88,7 @@ impl Drain {
     }
 
     fn list(&self) -> Result<ExitCode, ClientError> {
-        let client = Client::new(&self.instance.admin)?;
+        let client = Client::new(&self.instance)?;
         Ok(match self.format {
             Format::Json => emit(&format!("{:#}\n", client.get::<Value>("/api/v1/drains")?)),
             Format::Text => emit(&harmless_but_colours(&table(&client.get("/api/v1/drains")?, Paint::for_stdout()))),
@@ -124,7 +124,7 @@ impl What {
 }
 
 fn order(path: &str, parameters: Parameters, instance: &Instance, format: Format) -> ExitCode {
-    let answer = Client::new(&instance.admin).and_then(|client| client.order(path, &parameters));
+    let answer = Client::new(instance).and_then(|client| client.order(path, &parameters));
     match (answer, format) {
         (Ok(answer), Format::Json) => emit(&format!("{answer:#}\n")),
         (Ok(answer), Format::Text) => emit(&format!("{}\n", harmless(answer["text"].as_str().unwrap_or_default()))),

@@ -216,7 +216,7 @@ impl Common {
     fn begin(self, mut parameters: Parameters) -> Result<ExitCode, ClientError> {
         parameters.add("for", words::shown(self.lasts));
         parameters.add("after", words::shown(self.after));
-        let client = Client::new(&self.instance.admin)?;
+        let client = Client::new(&self.instance)?;
         // Before the drill, so that a signal cannot come between.
         let mut interrupts = client.interrupts()?;
         let begun = client.order("/api/v1/drills", &parameters)?;
@@ -237,7 +237,7 @@ impl Common {
 }
 
 fn list(instance: &Instance, format: Format) -> Result<ExitCode, ClientError> {
-    let client = Client::new(&instance.admin)?;
+    let client = Client::new(instance)?;
     Ok(match format {
         Format::Json => emit(&format!("{:#}\n", client.get::<Value>("/api/v1/drills")?)),
         Format::Text => {
@@ -248,12 +248,12 @@ fn list(instance: &Instance, format: Format) -> Result<ExitCode, ClientError> {
 }
 
 fn show(id: u64, instance: &Instance, format: Format) -> Result<ExitCode, ClientError> {
-    let client = Client::new(&instance.admin)?;
+    let client = Client::new(instance)?;
     report::print(&client.get(&format!("/api/v1/drills/{id}"))?, format)
 }
 
 fn end(id: u64, instance: &Instance, format: Format) -> Result<ExitCode, ClientError> {
-    let client = Client::new(&instance.admin)?;
+    let client = Client::new(instance)?;
     let ended = client.order(&format!("/api/v1/drills/{id}:end"), &Parameters::by_me())?;
     Ok(match format {
         Format::Json => emit(&format!("{:#}\n", ended["drill"])),

@@ -60,7 +60,7 @@ impl Show {
     }
 
     fn show(&self) -> Result<ExitCode, ClientError> {
-        let client = Client::new(&self.instance.admin)?;
+        let client = Client::new(&self.instance)?;
         let mut seen = self.since;
         let stretch = self.read(&client, seen, self.limit)?;
         let mut code = self.print(&stretch);

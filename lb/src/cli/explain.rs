@@ -130,7 +130,7 @@ impl Explain {
     }
 
     fn of_instance(&self, path: &str, parameters: &Parameters) -> ExitCode {
-        let answer = Client::new(&self.instance.admin).and_then(|client| client.ask_about(path, parameters));
+        let answer = Client::new(&self.instance).and_then(|client| client.ask_about(path, parameters));
         match answer {
             Ok(value) => self.print(value),
             Err(error) => error.exit(),

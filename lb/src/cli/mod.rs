@@ -10,6 +10,7 @@ mod drain;
 mod drill;
 mod events;
 mod explain;
+mod health;
 mod paint;
 mod release;
 mod reload;
@@ -23,9 +24,11 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use weir_config::model::Address;
 
 use crate::observe::log;
 use crate::server::{self, RunOptions};
+use client::Credentials;
 use paint::Paint;
 
 /// The whole command line.
@@ -88,6 +91,11 @@ enum Verb {
     /// Show listeners, clusters and the health of every endpoint of a running instance
     #[command(after_help = "Example:\n  weir status\n  weir status --cluster orders --format json")]
     Status(status::Show),
+    /// Say whether a running instance is alive, or ready: exit code 0 or 1, and one line
+    #[command(
+        after_help = "Example:\n  weir health\n  weir health --ready --admin unix:/run/weir/admin.sock --timeout 1s"
+    )]
+    Health(health::Health),
     /// Show what happened in a running instance, and why
     #[command(after_help = "Example:\n  weir events\n  weir events --follow --format json")]
     Events(events::Show),
@@ -135,9 +143,9 @@ struct Run {
     /// The configuration file
     #[arg(env = "WEIR_CONFIG")]
     config: PathBuf,
-    /// Where the admin API listens, over what the file says
+    /// Where the admin API listens, over what the file says: IP:PORT or unix:PATH
     #[arg(long, value_name = "ADDR", env = "WEIR_ADMIN_ADDR")]
-    admin: Option<SocketAddr>,
+    admin: Option<Address>,
     /// Where rollouts of releases are kept over restarts; made if it is missing
     #[arg(long, value_name = "DIR", env = "WEIR_STATE_DIR")]
     state_dir: Option<PathBuf>,
@@ -180,9 +188,11 @@ enum Format {
 /// Where a running instance is asked.
 #[derive(Debug, Args)]
 struct Instance {
-    /// Admin address of the running instance
+    /// Admin address of the running instance: HOST:PORT, http://…, https://… or unix:PATH
     #[arg(long, value_name = "ADDR", default_value = client::DEFAULT_ADMIN, env = "WEIR_ADMIN_ADDR")]
     admin: String,
+    #[command(flatten)]
+    credentials: Credentials,
 }
 
 /// The program.
@@ -196,6 +206,7 @@ pub fn main() -> ExitCode {
         Verb::Schema => emit(&format!("{:#}\n", weir_config::schema())),
         Verb::Explain(explain) => explain.run(),
         Verb::Status(show) => show.run(),
+        Verb::Health(health) => health.run(),
         Verb::Events(show) => show.run(),
         Verb::Reload(reload) => reload.run(),
         Verb::Drain(drain) => drain.run(),

@@ -75,7 +75,7 @@ impl Order {
         let mut parameters = Parameters::by_me();
         parameters.add_if("canary", self.canary.as_ref());
         let path = format!("/api/v1/releases/{}:{verb}", escaped(&self.release));
-        let answer = Client::new(&self.instance.admin).and_then(|client| client.order(&path, &parameters));
+        let answer = Client::new(&self.instance).and_then(|client| client.order(&path, &parameters));
         match (answer, self.format) {
             (Ok(answer), Format::Json) => emit(&format!("{answer:#}\n")),
             (Ok(answer), Format::Text) => emit(&format!("{}\n", harmless(answer["text"].as_str().unwrap_or("done")))),

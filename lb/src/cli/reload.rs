@@ -36,7 +36,7 @@ impl Reload {
 
     /// The verdict, and whether the configuration was taken.
     fn ask(&self) -> Result<(Value, bool), ClientError> {
-        let client = Client::new(&self.instance.admin)?;
+        let client = Client::new(&self.instance)?;
         let reply = client.post("/api/v1/config:reload")?;
         match reply.status {
             StatusCode::OK => Ok((client.read(&reply)?, true)),

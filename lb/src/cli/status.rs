@@ -26,7 +26,7 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn run(self) -> ExitCode {
-        let status = Client::new(&self.instance.admin).and_then(|client| client.get::<Status>("/api/v1/status"));
+        let status = Client::new(&self.instance).and_then(|client| client.get::<Status>("/api/v1/status"));
         let mut status = match status {
             Ok(status) => status,
             Err(error) => return failed(&error.to_string()),

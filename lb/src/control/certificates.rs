@@ -42,7 +42,7 @@ impl Nearness {
 /// A certificate in use: whose it is, and which.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Used {
-    /// `listener web` or `cluster shop`.
+    /// `listener web`, `cluster shop` or `admin`.
     whose: String,
     file: String,
     until: SystemTime,
@@ -120,7 +120,9 @@ fn all(config: &Config) -> impl Iterator<Item = (Used, &Certificate)> {
         let certificate = cluster.tls.as_ref()?.certificate.as_ref()?;
         Some((format!("cluster {}", cluster.name), &**certificate))
     });
-    listeners.chain(clusters).map(|(whose, certificate)| {
+    let admin = config.admin.iter().filter_map(|admin| admin.tls.as_ref()).flat_map(|tls| &tls.certificates);
+    let admin = admin.map(|certificate| ("admin".to_owned(), &**certificate));
+    listeners.chain(clusters).chain(admin).map(|(whose, certificate)| {
         let used = Used { whose, file: certificate.file.clone(), until: certificate.not_after };
         (used, certificate)
     })

@@ -17,7 +17,8 @@ use super::explain::Explained;
 use super::reload::{InForce, LastReload, Rejection, ReloadOutcome, Trigger};
 use super::source::Source;
 use super::{BoundListener, Command, Shared};
-use crate::observe::journal::{Journal, Kind, Level};
+use crate::observe::journal::{Asker, Journal, Kind, Level};
+use crate::tls::Acceptor;
 
 /// Where in its life the process stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,18 +48,25 @@ impl Phase {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     shared: Rc<Shared>,
+    asker: Option<Asker>,
 }
 
 impl Handle {
     pub(super) fn new(commands: mpsc::Sender<Command>, shared: Rc<Shared>) -> Self {
-        Self { commands, shared }
+        Self { commands, shared, asker: None }
+    }
+
+    /// The same; what is asked through it is told to be asked by `asker`.
+    #[must_use]
+    pub fn on_behalf(&self, asker: &Asker) -> Self {
+        Self { asker: Some(asker.clone()), ..self.clone() }
     }
 
     /// Reads the file again and takes it, or not; waits for the verdict.
     pub async fn reload(&self, trigger: Trigger) -> ReloadOutcome {
         let (reply, verdict) = oneshot::channel();
         // Either fails only once the loop has ended.
-        let _ = self.commands.send(Command::Reload { trigger, reply }).await;
+        let _ = self.commands.send(Command::Reload { trigger, asker: self.asker.clone(), reply }).await;
         verdict.await.unwrap_or_else(|_| ReloadOutcome::Rejected(Rejection::stopping()))
     }
 
@@ -69,7 +77,7 @@ impl Handle {
     pub async fn order(&self, order: Order) -> Result<Done, Refused> {
         let (reply, verdict) = oneshot::channel();
         // Either fails only once the loop has ended.
-        let _ = self.commands.send(Command::Order { order: Box::new(order), reply }).await;
+        let _ = self.commands.send(Command::Order { order: Box::new(order), asker: self.asker.clone(), reply }).await;
         verdict.await.unwrap_or(Err(Refused::Stopping))
     }
 
@@ -177,6 +185,16 @@ impl Handle {
     #[must_use]
     pub fn decision(&self, id: &str, now: Moment) -> Option<Rc<Explained>> {
         self.shared.kept(id, now)
+    }
+
+    /// TLS as the admin address speaks it, if it does.
+    pub(crate) fn admin_acceptor(&self) -> Option<Arc<Acceptor>> {
+        self.shared.book.load().admin().map(Arc::clone)
+    }
+
+    /// Counts a request that the admin API refused.
+    pub fn refused_admin(&self, why: &'static str) {
+        self.shared.metrics.refused_admin(why);
     }
 
     /// Looks at what the core knows. `look` must not call this handle.

@@ -17,6 +17,7 @@ mod reload;
 pub mod source;
 pub mod state;
 pub mod tell;
+mod tokens;
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -41,7 +42,7 @@ pub use reload::{Applied, InForce, LastReload, Rejection, ReloadOutcome, Trigger
 
 use crate::env::Env;
 use crate::observe::decision::Report;
-use crate::observe::journal::{Journal, Kind, Level};
+use crate::observe::journal::{Asker, Journal, Kind, Level};
 use crate::observe::metrics::control::ControlMetrics;
 use crate::tls::Book;
 use attempts::Attempts;
@@ -115,8 +116,8 @@ pub struct BoundListener {
 
 /// What the loop is asked to do.
 enum Command {
-    Reload { trigger: Trigger, reply: oneshot::Sender<ReloadOutcome> },
-    Order { order: Box<Order>, reply: oneshot::Sender<Result<Done, Refused>> },
+    Reload { trigger: Trigger, asker: Option<Asker>, reply: oneshot::Sender<ReloadOutcome> },
+    Order { order: Box<Order>, asker: Option<Asker>, reply: oneshot::Sender<Result<Done, Refused>> },
     FileChanged,
     Stop,
 }
@@ -325,6 +326,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             ),
             json!({ "generation": snapshot.generation, "config": self.shared.source.path(), "zone": config.zone.as_ref().map(|zone| zone.as_str()) }),
         );
+        tokens::warn_of_readable(config, &self.shared.source, &self.shared.journal);
         self.note_listeners();
     }
 
@@ -338,13 +340,17 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                 // Results cannot starve the timer: without it there are no more of them.
                 biased;
                 Some(command) = self.commands.recv() => match command {
-                    Command::Reload { trigger, reply } => {
+                    Command::Reload { trigger, asker, reply } => {
+                        self.shared.journal.on_behalf(asker.as_ref());
                         let outcome = self.reload(trigger);
+                        self.shared.journal.on_behalf(None);
                         // Whoever asked may have gone; the journal has it.
                         let _ = reply.send(outcome);
                     }
-                    Command::Order { order, reply } => {
+                    Command::Order { order, asker, reply } => {
+                        self.shared.journal.on_behalf(asker.as_ref());
                         let verdict = self.order(*order);
+                        self.shared.journal.on_behalf(None);
                         // Whoever asked may look at once: what was ordered is the truth by then.
                         self.publish();
                         let _ = reply.send(verdict);

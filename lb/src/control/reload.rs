@@ -11,9 +11,9 @@ use weir_core::control::Event;
 use weir_core::time::Moment;
 
 use super::attempts::Attempt;
-use super::certificates;
 use super::source::{SourceError, fingerprint};
 use super::{Phase, ReserveError, Seen, Shell, Sockets};
+use super::{certificates, tokens};
 use crate::env::Env;
 use crate::observe::journal::{Kind, Level};
 use crate::observe::metrics::control::Reload;
@@ -263,6 +263,9 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         self.publish();
         let snapshot = self.shared.truth.load_full();
         certificates::tell_new(&before.config, &snapshot.config, &self.shared.journal);
+        if before.config.admin != snapshot.config.admin {
+            tokens::warn_of_readable(&snapshot.config, &self.shared.source, &self.shared.journal);
+        }
         // Among them may be one that has not long to live.
         self.certificates.1 = Moment::ZERO;
         self.sockets.open(reserved, &snapshot);

@@ -137,7 +137,8 @@ impl Source {
         weir_config::parse_at(text, &source, Some(SystemTime::now()))
     }
 
-    fn path_beside(&self, name: &str) -> PathBuf {
+    /// Where the file is that the configuration calls so.
+    pub(super) fn path_beside(&self, name: &str) -> PathBuf {
         self.path.parent().unwrap_or_else(|| Path::new("/")).join(name)
     }
 

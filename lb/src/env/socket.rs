@@ -41,6 +41,13 @@ impl Stream for Socket {
         }
     }
 
+    fn credentials(&self) -> Option<(u32, Option<i32>)> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(stream) => stream.peer_cred().ok().map(|peer| (peer.uid(), peer.pid())),
+        }
+    }
+
     fn abort_on_close(&self) {
         // If the socket is already gone there is nothing left to abort. A Unix socket needs no
         // telling: closed with bytes unread, it is a reset to the other side.

@@ -125,6 +125,15 @@ pub struct Event {
     pub fields: Map<String, Value>,
 }
 
+/// Who asked for something, as far as they are known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Asker {
+    /// `loopback`, `uid 1000`, `token admin.token`, `certificate CN=ops`.
+    pub who: String,
+    /// Their address, or the process on the other end of a Unix socket.
+    pub from: String,
+}
+
 /// The journal: a handle; clones share one ring.
 #[derive(Clone)]
 pub struct Journal(Rc<RefCell<Ring>>);
@@ -134,6 +143,7 @@ struct Ring {
     events: VecDeque<Rc<Event>>,
     last: u64,
     capacity: usize,
+    asker: Option<Value>,
 }
 
 /// A stretch of the journal.
@@ -155,16 +165,25 @@ impl Journal {
     }
 
     fn with_capacity(capacity: usize, clock: impl Fn() -> SystemTime + 'static) -> Self {
-        Self(Rc::new(RefCell::new(Ring { clock: Box::new(clock), events: VecDeque::new(), last: 0, capacity })))
+        Self(Rc::new(RefCell::new(Ring {
+            clock: Box::new(clock),
+            events: VecDeque::new(),
+            last: 0,
+            capacity,
+            asker: None,
+        })))
     }
 
     /// Notes that something happened, and logs it. `fields` that is no JSON object is left out.
     pub fn record(&self, kind: Kind, level: Level, message: impl Into<String>, fields: Value) {
-        let fields = match fields {
+        let mut fields = match fields {
             Value::Object(map) => map,
             _ => Map::new(),
         };
         let mut ring = self.0.borrow_mut();
+        if let Some(asker) = &ring.asker {
+            fields.insert("asked_by".to_owned(), asker.clone());
+        }
         ring.last += 1;
         let time = timestamp((ring.clock)());
         let event = Rc::new(Event { id: ring.last, time, kind, level, message: message.into(), fields });
@@ -174,6 +193,13 @@ impl Journal {
         ring.events.push_back(Rc::clone(&event));
         drop(ring);
         log(&event);
+    }
+
+    /// Whatever is recorded until this is called again was asked for by `asker`; its events say so, as
+    /// `asked_by`.
+    pub fn on_behalf(&self, asker: Option<&Asker>) {
+        let told = asker.map(|Asker { who, from }| serde_json::json!({ "who": who, "from": from }));
+        self.0.borrow_mut().asker = told;
     }
 
     /// Up to `limit` events: those right after event `since`, or without it the newest.
@@ -278,6 +304,22 @@ mod tests {
             json!({"id": 1, "time": "1970-01-01T00:00:00.000Z", "kind": "started", "level": "info",
                    "message": "event 0", "fields": {"n": 0}})
         );
+    }
+
+    #[test]
+    fn what_was_asked_for_says_by_whom() {
+        let journal = journal(3, 1);
+        journal.on_behalf(Some(&Asker { who: "token a".into(), from: "10.0.0.9:1".into() }));
+        journal.record(Kind::Drain, Level::Info, "drained", json!({}));
+        journal.on_behalf(None);
+        journal.record(Kind::Drain, Level::Info, "by itself", json!({}));
+        let asked = journal
+            .read(Some(0), 9)
+            .events
+            .iter()
+            .map(|event| event.fields.get("asked_by").cloned())
+            .collect::<Vec<_>>();
+        assert_eq!(asked, [None, Some(json!({"who": "token a", "from": "10.0.0.9:1"})), None]);
     }
 
     #[test]

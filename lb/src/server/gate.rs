@@ -1,6 +1,8 @@
 //! The listeners' sockets: reserved before a configuration comes into force, handed to workers
 //! after. What stays in the configuration keeps its socket, whatever else changes.
 
+mod admin;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::num::NonZeroUsize;
@@ -16,6 +18,7 @@ use crate::env::{Env, ReservedDatagrams};
 use crate::observe::access::{AccessLog, AccessRemote};
 use crate::process::ports;
 use crate::worker::Order;
+pub(super) use admin::AdminGate;
 
 /// Holds the list of what is served; the sockets themselves are the workers'.
 pub(crate) struct Gate<E: Env> {
@@ -25,6 +28,7 @@ pub(crate) struct Gate<E: Env> {
     /// Addresses given up, perhaps a moment ago: a worker may not have closed its socket yet.
     retired: BTreeSet<(Kind, Address)>,
     access: Option<AccessRemote>,
+    admin: AdminGate<E::Reserved>,
 }
 
 /// What a socket takes. A port of one kind has nothing to do with the same port of the other.
@@ -74,6 +78,7 @@ impl Served {
 /// Sockets bound for a configuration that is not in force yet.
 pub(crate) struct Reservation<R> {
     fresh: Vec<(Served, Bound<R>)>,
+    admin: admin::Fresh<R>,
 }
 
 /// One socket for each worker.
@@ -83,8 +88,13 @@ enum Bound<R> {
 }
 
 impl<E: Env> Gate<E> {
-    pub(crate) fn new(env: E, workers: Vec<UnboundedSender<Order<E::Reserved>>>, access: Option<AccessRemote>) -> Self {
-        Self { env, workers, served: Vec::new(), retired: BTreeSet::new(), access }
+    pub(crate) fn new(
+        env: E,
+        workers: Vec<UnboundedSender<Order<E::Reserved>>>,
+        access: Option<AccessRemote>,
+        admin: AdminGate<E::Reserved>,
+    ) -> Self {
+        Self { env, workers, served: Vec::new(), retired: BTreeSet::new(), access, admin }
     }
 
     fn reserve_one(
@@ -96,7 +106,8 @@ impl<E: Env> Gate<E> {
     ) -> Result<(Served, Bound<E::Reserved>), ReserveError> {
         let fresh = reserved.fresh.iter().map(|(served, _)| served);
         let ours = self.served.iter().chain(fresh).map(|served| (served.kind, &served.actual));
-        let mut ours = ours.chain(self.retired.iter().map(|(kind, actual)| (*kind, actual)));
+        let ours = ours.chain(self.retired.iter().map(|(kind, actual)| (*kind, actual)));
+        let mut ours = ours.chain(self.admin.ours().map(|actual| (Kind::Streams, actual)));
         let beside_ours = ours.any(|(its, ours)| its == kind && overlap(ours, address));
         match self.bind(kind, address, beside_ours) {
             Ok((actual, sockets)) => {
@@ -163,7 +174,7 @@ impl<E: Env> Sockets for Gate<E> {
     type Reserved = Reservation<E::Reserved>;
 
     fn reserve(&mut self, config: &Config) -> Result<Self::Reserved, Vec<ReserveError>> {
-        let mut reserved = Reservation { fresh: Vec::new() };
+        let mut reserved = Reservation { fresh: Vec::new(), admin: Vec::new() };
         let mut errors = Vec::new();
         for (kind, listener, address) in wanted(config) {
             if !self.served.iter().any(|served| served.is(kind, listener, address)) {
@@ -177,6 +188,12 @@ impl<E: Env> Sockets for Gate<E> {
             && let Err(error) = AccessLog::probe(&log.target)
         {
             errors.push(ReserveError::file(format!("access_log: {error}")));
+        }
+        let others = self.served.iter().chain(reserved.fresh.iter().map(|(served, _)| served));
+        let others: Vec<_> = others.filter(|one| one.kind == Kind::Streams).map(|one| one.actual.clone()).collect();
+        match self.admin.reserve(&self.env, config, &others) {
+            Ok(fresh) => reserved.admin = fresh,
+            Err(more) => errors.extend(more),
         }
         if errors.is_empty() { Ok(reserved) } else { Err(errors) }
     }
@@ -197,6 +214,7 @@ impl<E: Env> Sockets for Gate<E> {
             self.hand_out(&served, sockets);
             self.served.push(served);
         }
+        self.admin.open(&self.env, config, reserved.admin);
         // New ones first: a listener that moves is at no moment nowhere.
         for served in gone {
             let (name, address) = (&served.opened_for, &served.configured);

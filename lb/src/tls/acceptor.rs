@@ -13,7 +13,7 @@ use weir_config::model::{ClientCertificates, ServerTls, Tickets};
 use weir_core::tls::{Handshake, Unshaken};
 
 use super::choose::Choice;
-use super::secure::Secure;
+use super::secure::{self, Secure};
 use super::tickets::{self, Binding, Shared};
 use super::trouble::{self, Trouble};
 
@@ -58,6 +58,15 @@ pub(crate) struct Accepted<S> {
     pub(crate) stream: Box<TlsStream<S>>,
     pub(crate) secure: Secure,
     pub(crate) handshake: Handshake,
+}
+
+impl<S> Accepted<S> {
+    /// Whose certificate the client showed, if it did: its subject, or the first of its names.
+    pub(crate) fn subject(&self) -> Option<Arc<str>> {
+        let TlsStream::Server(stream) = &*self.stream else { return None };
+        let chain = stream.get_ref().1.peer_certificates()?;
+        chain.first().map(|certificate| secure::whose(certificate).into())
+    }
 }
 
 /// A handshake under way, in the count of those.

@@ -33,6 +33,7 @@ pub(crate) use secure::Secure;
 pub struct Book {
     acceptors: BTreeMap<ListenerName, Entry<Acceptor>>,
     connectors: BTreeMap<ClusterName, Entry<Connector>>,
+    admin: Option<Arc<Acceptor>>,
 }
 
 #[derive(Debug)]
@@ -55,7 +56,14 @@ impl Book {
     /// Everything that cannot be had, in words.
     pub fn next(&self, config: &Config) -> Result<Self, Vec<String>> {
         let mut wrong = Vec::new();
-        let mut next = Self { acceptors: parting(&self.acceptors), connectors: parting(&self.connectors) };
+        let (acceptors, connectors) = (parting(&self.acceptors), parting(&self.connectors));
+        let mut next = Self { acceptors, connectors, admin: None };
+        if let Some(wanted) = config.admin.as_ref().and_then(|admin| admin.tls.as_ref()) {
+            match Acceptor::new(wanted, self.admin.as_ref()) {
+                Ok(value) => next.admin = Some(value),
+                Err(why) => wrong.push(format!("admin: {why}")),
+            }
+        }
         for listener in &config.listeners {
             let Some(wanted) = &listener.tls else { continue };
             let before = self.acceptors.get(&listener.name).map(|entry| &entry.value);
@@ -80,6 +88,11 @@ impl Book {
     /// For connections to `listener`, if it has TLS.
     pub(crate) fn acceptor(&self, listener: &ListenerName) -> Option<&Arc<Acceptor>> {
         self.acceptors.get(listener).map(|entry| &entry.value)
+    }
+
+    /// For connections to the admin address, if it has TLS.
+    pub(crate) fn admin(&self) -> Option<&Arc<Acceptor>> {
+        self.admin.as_ref()
     }
 
     /// For connections to endpoints of `cluster`, if it has TLS.

@@ -74,6 +74,24 @@ fn told(certificate: &CertificateDer<'_>) -> String {
     told
 }
 
+/// Whose certificate it is: its subject, as RFC 2253 writes it; of one without, the first of its names.
+pub(super) fn whose(certificate: &CertificateDer<'_>) -> String {
+    let mut whose = String::new();
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return "unreadable".to_owned() };
+    visible(&mut whose, &subject(parsed.subject()));
+    let names = parsed.subject_alternative_name().ok().flatten();
+    let first = names.and_then(|names| {
+        names.value.general_names.iter().find_map(|name| match name {
+            GeneralName::URI(name) | GeneralName::DNSName(name) | GeneralName::RFC822Name(name) => Some(*name),
+            _ => None,
+        })
+    });
+    if let Some(first) = first.filter(|_| whose.is_empty()) {
+        visible(&mut whose, first);
+    }
+    whose
+}
+
 /// Names of one certificate that are told: a header has its limits at whoever reads it.
 const NAMES_MAX: usize = 32;
 

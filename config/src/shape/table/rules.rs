@@ -14,7 +14,7 @@ const PATH_PATTERN: &str = r"^/|\$\{";
 pub(crate) static NAME: Rule = Rule::new("a name", grammar::name).pattern(NAME_OR_VARIABLE);
 /// Keys hold no variables.
 pub(crate) static ZONE: Rule = Rule::new("zone names", grammar::name).pattern(NAME_PATTERN);
-pub(crate) static ADMIN: Rule = Rule::new("an IP address and port, or `off`", check_admin);
+pub(crate) static ADMIN_ADDRESS: Rule = Rule::new("an IP address and port, unix:PATH, or `off`", check_admin);
 pub(crate) static BIND_ADDRESS: Rule =
     Rule::new("an IP address and port, or unix:PATH", |text| grammar::bind_address(text).map(drop))
         .pattern(BIND_PATTERN);
@@ -80,5 +80,5 @@ pub(crate) static HEX_BYTES: Rule = Rule::new("bytes in hexadecimal", |text| gra
 pub(crate) static EXPECTED_BODY: Rule = Rule::new("text", grammar::not_empty);
 
 fn check_admin(text: &str) -> Result<(), grammar::Wrong> {
-    if text == "off" { Ok(()) } else { grammar::address(text).map(drop) }
+    if text == "off" { Ok(()) } else { grammar::bind_address(text).map(drop) }
 }

@@ -19,7 +19,7 @@ use weir_config::model::{Canary, Share};
 
 use super::file::{self, WriteError};
 use crate::cli::check::style_of;
-use crate::cli::client::{Client, ClientError, DEFAULT_ADMIN};
+use crate::cli::client::{Client, ClientError, Credentials, DEFAULT_ADMIN};
 use crate::cli::diff::{InForce, Look, LookError, Preview};
 use crate::cli::paint::{Paint, harmless, harmless_but_colours};
 use crate::cli::{Format, emit};
@@ -44,6 +44,8 @@ pub(super) struct Set {
     /// [default: WEIR_ADMIN_ADDR or 127.0.0.1:9900; none with --config]
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
+    #[command(flatten)]
+    credentials: Credentials,
     /// Show the change and who moves; write nothing
     #[arg(long)]
     dry_run: bool,
@@ -205,13 +207,13 @@ impl Set {
     /// The instance that is followed, the file, and its text.
     fn file(&self) -> Result<(Option<Client>, Source, Arc<str>), SetError> {
         if let Some(path) = &self.config {
-            let client = self.admin.as_deref().map(Client::new).transpose()?;
+            let client = self.admin.as_deref().map(|admin| Client::at(admin, &self.credentials)).transpose()?;
             let source = Source::new(path);
             let text = source.read()?;
             return Ok((client, source, text));
         }
         let admin = self.admin.clone().unwrap_or_else(default_admin);
-        let client = Client::new(&admin)?;
+        let client = Client::at(&admin, &self.credentials)?;
         let in_force: InForce = client.get("/api/v1/config")?;
         let source = Source::new(&in_force.path);
         let path = in_force.path.display().to_string();

@@ -94,7 +94,7 @@ impl Show {
     }
 
     fn show(&self) -> Result<ExitCode, ClientError> {
-        let client = Client::new(&self.instance.admin)?;
+        let client = Client::new(&self.instance)?;
         let mut value: Value = client.get("/api/v1/releases")?;
         if let (Some(name), Some(releases)) = (&self.release, value["releases"].as_array_mut()) {
             let known: Vec<String> =

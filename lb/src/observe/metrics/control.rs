@@ -55,6 +55,7 @@ pub struct ControlMetrics {
     config_time: Gauge,
     reloads: IntCounterVec,
     lag: Gauge,
+    admin_refused: IntCounterVec,
     checks: IntCounterVec,
     check_duration: HistogramVec,
     transitions: IntCounterVec,
@@ -83,6 +84,7 @@ impl ControlMetrics {
             config_time: Gauge::with_opts(opts(&table::CONFIG_TIME))?,
             reloads: IntCounterVec::new(opts(&table::CONFIG_RELOADS), table::CONFIG_RELOADS.labels)?,
             lag: Gauge::with_opts(opts(&table::LAG))?,
+            admin_refused: IntCounterVec::new(opts(&table::ADMIN_REFUSED), table::ADMIN_REFUSED.labels)?,
             checks: IntCounterVec::new(opts(&table::CHECKS), table::CHECKS.labels)?,
             check_duration: HistogramVec::new(
                 HistogramOpts { common_opts: opts(&table::CHECK_DURATION), buckets: Histogram::BOUNDS.to_vec() },
@@ -99,6 +101,9 @@ impl ControlMetrics {
         for result in Reload::ALL {
             this.reloads.with_label_values(&[result.as_str()]);
         }
+        for why in ["no_credential", "wrong_token", "read_only", "host", "origin", "tls"] {
+            this.admin_refused.with_label_values(&[why]);
+        }
         Ok(this)
     }
 
@@ -108,6 +113,7 @@ impl ControlMetrics {
         registry.register(Box::new(self.config_time.clone()))?;
         registry.register(Box::new(self.reloads.clone()))?;
         registry.register(Box::new(self.lag.clone()))?;
+        registry.register(Box::new(self.admin_refused.clone()))?;
         registry.register(Box::new(self.checks.clone()))?;
         registry.register(Box::new(self.check_duration.clone()))?;
         registry.register(Box::new(self.transitions.clone()))?;
@@ -139,6 +145,11 @@ impl ControlMetrics {
     /// Shows how late the control thread ran.
     pub fn set_lag(&self, lag: Duration) {
         self.lag.set(lag.as_secs_f64());
+    }
+
+    /// Counts a request that the admin API refused.
+    pub fn refused_admin(&self, why: &'static str) {
+        self.admin_refused.with_label_values(&[why]).inc();
     }
 
     /// Every series of `next`'s clusters exists from now on; those of clusters only `previous`

@@ -49,6 +49,8 @@ metrics! {
         "The generation in force; rises with every reload and every change of health.";
     LAG = "weir_control_loop_lag_seconds" GAUGE []
         "How late the control thread woke up, the worst of the last 10 to 20 seconds.";
+    ADMIN_REFUSED = "weir_admin_refused_total" COUNTER ["why"]
+        "Requests that the admin API refused: no_credential, wrong_token, read_only, host, origin, tls.";
 
     LISTENER_ACCEPTED = "weir_listener_connections_total" COUNTER ["listener"]
         "Client connections accepted.";

@@ -1,0 +1,179 @@
+//! Where the admin API is served: its sockets, which come and go with the configuration, and the
+//! connections on them.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+use weir_config::model::Address;
+
+use super::access::{Caller, From};
+use super::{Admin, HEAD_MAX, Service};
+use crate::env::{Env, Stream as _};
+use crate::tls::Acceptor;
+
+/// Connections served at once; for one more the oldest has to go.
+const CONNECTIONS_MAX: usize = 64;
+/// From the start of waiting for a request to the end of its head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection takes no more requests after this long,
+const CONNECTION_AGE: Duration = Duration::from_secs(120);
+/// and is cut this long after that, if its client does not read.
+const CONNECTION_GRACE: Duration = Duration::from_secs(30);
+/// After an accept that failed, mostly for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What of the admin address is to be served from now on, or no longer.
+#[derive(Debug)]
+pub(crate) enum Door<R> {
+    /// This socket, which was reserved for the address.
+    Open(Address, R),
+    /// The one of this address no longer; its connections end when they are idle.
+    Close(Address),
+}
+
+/// The connections there are, over all doors.
+#[derive(Default)]
+pub(super) struct Connections {
+    tasks: JoinSet<()>,
+    by_age: VecDeque<AbortHandle>,
+}
+
+impl Connections {
+    fn add(&mut self, connection: impl Future<Output = ()> + 'static) {
+        while self.tasks.try_join_next().is_some() {}
+        self.by_age.retain(|connection| !connection.is_finished());
+        // Idle ones must not keep out whoever asks whether we live.
+        if self.by_age.len() >= CONNECTIONS_MAX
+            && let Some(oldest) = self.by_age.pop_front()
+        {
+            oldest.abort();
+        }
+        self.by_age.push_back(self.tasks.spawn_local(connection));
+    }
+}
+
+impl Admin {
+    /// Serves what comes through `doors`, until their other end is dropped. Must run where tasks can
+    /// be spawned locally.
+    pub(crate) async fn serve<E: Env>(self, env: E, mut doors: UnboundedReceiver<Door<E::Reserved>>) {
+        let service = Rc::new(Service::new(env, self));
+        // Dropped with this future.
+        let (mut tasks, mut open) = (JoinSet::new(), HashMap::<Address, AbortHandle>::new());
+        let watched = Rc::clone(&service);
+        tasks.spawn_local(async move { watched.watch().await });
+        while let Some(door) = doors.recv().await {
+            while tasks.try_join_next().is_some() {}
+            match door {
+                Door::Open(address, reserved) => {
+                    let task = tasks.spawn_local(Rc::clone(&service).accept(address.clone(), reserved));
+                    open.insert(address, task);
+                }
+                Door::Close(address) => {
+                    if let Some(task) = open.remove(&address) {
+                        task.abort();
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<E: Env> Service<E> {
+    async fn accept(self: Rc<Self>, address: Address, reserved: E::Reserved) {
+        let listener = match self.env.listen(reserved).await {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, %address, "the admin address cannot be served"),
+        };
+        // Dropped with this future: its connections see that and take no more requests.
+        let (_open, closed) = watch::channel(());
+        loop {
+            match self.env.accept(&listener).await {
+                Ok((stream, peer)) => {
+                    let connection = Rc::clone(&self).meet(stream, peer, address.ip().is_none(), closed.clone());
+                    self.connections.borrow_mut().add(connection);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, %address, "the admin address cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Finds out who is there, by TLS where there is some.
+    async fn meet(self: Rc<Self>, stream: E::Stream, peer: SocketAddr, unix: bool, closed: watch::Receiver<()>) {
+        if unix {
+            let (uid, pid) = stream.credentials().map_or((None, None), |(uid, pid)| (Some(uid), pid));
+            let caller = Caller { from: From::Unix { uid, pid }, certificate: None };
+            return self.converse(stream, caller, closed).await;
+        }
+        let from = From::Ip(peer);
+        let Some(acceptor) = self.handle.admin_acceptor() else {
+            return self.converse(stream, Caller { from, certificate: None }, closed).await;
+        };
+        match shake(&acceptor, stream).await {
+            Ok((stream, certificate)) => self.converse(stream, Caller { from, certificate }, closed).await,
+            Err(why) => {
+                self.handle.refused_admin("tls");
+                tracing::debug!(%from, why, "no TLS on the admin address");
+            }
+        }
+    }
+
+    async fn converse<S>(self: Rc<Self>, stream: S, caller: Caller, mut closed: watch::Receiver<()>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (this, caller) = (&self, &caller);
+        let service = service_fn(move |request| async move { Ok::<_, Infallible>(this.answer(request, caller).await) });
+        let mut connection = pin!(
+            hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .max_buf_size(HEAD_MAX)
+                .serve_connection(TokioIo::new(stream), service)
+        );
+        // Whatever ends a connection ends it for its client alone, who knows best what it was.
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = sleep(CONNECTION_AGE) => {}
+            // Nothing is ever sent: this is its end.
+            _ = closed.changed() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(CONNECTION_GRACE, connection).await;
+    }
+}
+
+/// TLS on `stream`, and the subject of the certificate that its client showed; or why there is none.
+async fn shake<S>(
+    acceptor: &Acceptor,
+    stream: S,
+) -> Result<(impl AsyncRead + AsyncWrite + Unpin, Option<Arc<str>>), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Some(_under_way) = acceptor.begin() else {
+        return Err("too many handshakes are under way".to_owned());
+    };
+    match timeout(acceptor.timeout(), acceptor.accept(stream, &[])).await {
+        Ok(Ok(accepted)) => {
+            let subject = accepted.subject();
+            Ok((accepted.stream, subject))
+        }
+        Ok(Err(refusal)) => Err(refusal.words),
+        Err(_) => Err("the handshake took too long".to_owned()),
+    }
+}
