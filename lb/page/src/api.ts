@@ -26,11 +26,15 @@ async function ask(path: string, init: RequestInit = {}): Promise<Response> {
     const sent = sessionStorage.getItem(KEY);
     const response = await fetch(path, { ...init, headers: { ...headers(), ...init.headers }, credentials: "omit", redirect: "error" });
     if (response.status !== 401) return response;
-    // Whoever is refused first asks; the others wait for the same answer. One that came meanwhile is tried.
-    if (sent === sessionStorage.getItem(KEY)) {
-      asking ??= askToken().finally(() => (asking = null));
-      sessionStorage.setItem(KEY, await asking);
+    // One that came meanwhile is tried; one that is not good here is forgotten, for without one it may go too.
+    if (sent !== sessionStorage.getItem(KEY)) continue;
+    if (sent !== null) {
+      sessionStorage.removeItem(KEY);
+      continue;
     }
+    // Whoever is refused first asks; the others wait for the same answer.
+    asking ??= askToken().finally(() => (asking = null));
+    sessionStorage.setItem(KEY, await asking);
   }
 }
 
