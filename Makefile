@@ -8,7 +8,8 @@ SHELL := bash
 TEST_PROGRAMS := nginx:nginx-light redis-server:redis-server redis-cli:redis-tools promtool:prometheus amtool:prometheus-alertmanager curl:curl systemd-analyze:systemd \
 	dnsmasq:dnsmasq-base dig:bind9-dnsutils ip:iproute2 ss:iproute2 nft:nftables openssl:openssl haproxy:haproxy \
 	/usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream \
-	keepalived:keepalived bird:bird2 dpkg-deb:dpkg /usr/share/doc/python3-venv:python3-venv
+	keepalived:keepalived bird:bird2 dpkg-deb:dpkg /usr/share/doc/python3-venv:python3-venv \
+	chromium:chromium node:nodejs npm:npm
 BENCH_PROGRAMS := nginx:nginx-light /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream haproxy:haproxy wrk:wrk \
 	h2load:nghttp2-client openssl:openssl taskset:util-linux valgrind:valgrind
 

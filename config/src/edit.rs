@@ -9,7 +9,10 @@
 //! Whether the config is valid before and after is not looked at here: that is [`crate::parse`].
 
 mod compare;
+mod lines;
 mod splice;
+
+pub use lines::{Sort, unified};
 
 use crate::Source;
 use crate::expand;

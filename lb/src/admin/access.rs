@@ -45,7 +45,7 @@ pub(super) enum Bearer {
 /// What a request wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// Whether the process lives and is ready; everybody may know.
+    /// Whether the process lives and is ready, or a file of the page: everybody may know.
     Probe,
     /// The files of the status page, which hold nothing of this instance: it has to be there before
     /// anybody can give it a token.

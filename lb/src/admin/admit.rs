@@ -15,6 +15,7 @@ use super::Service;
 use super::access::{self, Bearer, Caller, Denial, From, Wish};
 use super::api::{Answer, problem};
 use super::guard::{self, Refusal};
+use super::page;
 use crate::env::Env;
 use crate::observe::journal::Asker;
 
@@ -74,7 +75,8 @@ impl<E: Env> Service<E> {
 fn wish(head: &Parts) -> Wish {
     match (&head.method, head.uri.path()) {
         (&Method::GET | &Method::HEAD, "/livez" | "/healthz" | "/ping" | "/readyz" | "/ready") => Wish::Probe,
-        (&Method::GET | &Method::HEAD, path) if path == "/" || path.starts_with("/page/") => Wish::Page,
+        // Files that hold nothing of this instance; what they ask for is asked about.
+        (&Method::GET | &Method::HEAD, path) if page::is_page(path) => Wish::Page,
         (_, path) if path.starts_with("/debug/") => Wish::Change,
         (&Method::GET | &Method::HEAD, _) => Wish::Read,
         _ => Wish::Change,

@@ -1,9 +1,8 @@
 //! What each address answers.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use weir_core::availability::Tier;
@@ -11,21 +10,22 @@ use weir_core::control::Order;
 use weir_core::endpoint::Status;
 
 use super::access::Caller;
+use super::body::AnswerBody;
 use super::diagnosis::NoReport;
 use super::query::{Query, Wrong};
 use super::status::Clock;
-use super::{Service, buckets, explain, orders, page, releases, status};
+use super::{Service, buckets, explain, live, orders, page, releases, reloads, status};
 use crate::control::{BoundListener, Phase, ReloadOutcome, Trigger};
 use crate::env::Env;
 use crate::observe::journal::{Asker, rfc3339, timestamp};
 use crate::observe::metrics::Format;
 
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<AnswerBody>;
 
 const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 const TEXT: &str = "text/plain; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
+const STREAM: &str = "text/event-stream";
 
 /// Events in one answer: when nothing is said, and at the most.
 const EVENTS_DEFAULT: usize = 100;
@@ -44,8 +44,13 @@ impl<E: Env> Service<E> {
         match (head.uri.path(), read) {
             ("/metrics", true) => self.metrics(head.headers.get(ACCEPT)).await,
             ("/api/v1/doctor", true) => self.doctor().await,
+            ("/api/v1/stream", true) if head.method == Method::GET => self.stream(&head.headers, &query),
             (path, true) if path.starts_with("/debug/") => self.debug(path, &query, &asker).await,
             (path, false) if path.starts_with("/debug/") => Self::debug_changed(path),
+            (path, true) if page::is_page(path) => page::answer(path, &head.headers).unwrap_or_else(not_found),
+            (path, true) if let Some((name, Some("preview"))) = releases::named(path) => {
+                self.preview(name, &query).await
+            }
             (path, true) => self.read(path, &query),
             (path, false) => self.change(&head.method, path, &query.asked_by(&asker), &asker).await,
         }
@@ -57,17 +62,20 @@ impl<E: Env> Service<E> {
             return found.map_or_else(not_found, |found| json_answer(StatusCode::OK, JSON, &found));
         }
         match path {
-            "/" => answer(StatusCode::OK, HTML, page::PAGE),
+            // Answered before, in full; here it is only said that they can be read.
+            "/" | "/api/v1/stream" => answer(StatusCode::OK, TEXT, ""),
+            _ if page::is_page(path) => answer(StatusCode::OK, TEXT, ""),
             // That this is answered at all is the news.
             "/livez" | "/healthz" | "/ping" => answer(StatusCode::OK, TEXT, "alive\n"),
             "/readyz" | "/ready" => self.ready(query.get("verbose").is_some()),
-            "/api/v1/status" => self.status(),
+            "/api/v1/status" => self.status(query.get("cluster")),
             "/api/v1/config" => self.config(),
             "/api/v1/events" => self.events(query).unwrap_or_else(|wrong| refused(&wrong)),
             "/api/v1/explain" => explain::explain(query, &self.handle, self.clock(), self.env.dice("explain"))
                 .map_or_else(|wrong| refused(&wrong), |value| json_answer(StatusCode::OK, JSON, &value)),
             "/api/v1/drains" => json_answer(StatusCode::OK, JSON, &orders::drains(&self.handle, self.clock())),
             "/api/v1/drills" => json_answer(StatusCode::OK, JSON, &orders::drills(&self.handle, self.clock())),
+            "/api/v1/reloads" => json_answer(StatusCode::OK, JSON, &reloads::of(&self.handle)),
             "/api/v1/releases" => json_answer(StatusCode::OK, JSON, &releases::all(&self.handle)),
             "/api/v1/config:reload" | "/api/v1/upgrade" | "/api/v1/drain" | "/api/v1/undrain" => not_allowed("POST"),
             _ if let Some(id) = path.strip_prefix("/api/v1/decisions/") => self.decision(id),
@@ -91,6 +99,8 @@ impl<E: Env> Service<E> {
                 None => not_found(),
             },
             Some((name, Some(action))) if releases::order(name, action, query).is_some() => not_allowed("POST"),
+            // Answered before, in full; here it is only said that it can be read.
+            Some((_, Some("preview"))) => answer(StatusCode::OK, TEXT, ""),
             Some(_) | None => not_found(),
         }
     }
@@ -131,7 +141,7 @@ impl<E: Env> Service<E> {
         }
     }
 
-    fn clock(&self) -> Clock {
+    pub(super) fn clock(&self) -> Clock {
         Clock { now: self.env.now(), wall: self.env.wall() }
     }
 
@@ -194,10 +204,41 @@ impl<E: Env> Service<E> {
         }
     }
 
-    fn status(&self) -> Answer {
-        match serde_json::to_vec(&status::of(&self.handle, &self.instance, self.clock())) {
+    /// Of everything, or of everything but other clusters than this one.
+    fn status(&self, cluster: Option<&str>) -> Answer {
+        let mut status = status::of(&self.handle, &self.instance, self.clock());
+        if let Some(cluster) = cluster {
+            status.clusters.retain(|one| one.name == cluster);
+        }
+        match serde_json::to_vec(&status) {
             Ok(body) => answer(StatusCode::OK, JSON, body),
             Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
+        }
+    }
+
+    /// What happens from now on; after the event that was seen last, if the reader says which.
+    fn stream(&self, headers: &HeaderMap, query: &Query) -> Answer {
+        let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok());
+        let since = match query.number("since") {
+            Ok(since) => seen.or(since),
+            Err(wrong) => return refused(&wrong),
+        };
+        match self.live.join(&self.handle, &self.instance, self.clock(), since) {
+            Some(body) => answer_with(StatusCode::OK, STREAM, body),
+            None => {
+                let detail = format!("{} streams are open; no more are served at once.", live::VIEWERS_MAX);
+                let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, &detail, json!({}));
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+                response
+            }
+        }
+    }
+
+    async fn preview(&self, release: &str, query: &Query) -> Answer {
+        match self.previews.answer(release, query, (&self.handle, &self.instance, self.clock())).await {
+            Some(Ok(value)) => json_answer(StatusCode::OK, JSON, &value),
+            Some(Err(wrong)) => refused(&wrong),
+            None => not_found(),
         }
     }
 
@@ -289,7 +330,11 @@ fn drill_id(path: &str) -> Option<(u64, bool)> {
 }
 
 pub(super) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut response = Response::new(Full::new(body.into()));
+    answer_with(status, content_type, AnswerBody::from(body))
+}
+
+fn answer_with(status: StatusCode, content_type: &'static str, body: AnswerBody) -> Answer {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

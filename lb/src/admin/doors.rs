@@ -73,6 +73,8 @@ impl Admin {
         let service = Rc::new(Service::new(env, self));
         // Dropped with this future.
         let (mut tasks, mut open) = (JoinSet::new(), HashMap::<Address, AbortHandle>::new());
+        let watched = Rc::clone(&service);
+        tasks.spawn_local(async move { watched.watch().await });
         while let Some(door) = doors.recv().await {
             while tasks.try_join_next().is_some() {}
             match door {

@@ -8,16 +8,22 @@
 mod access;
 mod admit;
 mod api;
+mod body;
 mod buckets;
 mod debug;
 mod diagnosis;
 mod doors;
 mod explain;
 mod guard;
+mod live;
+pub mod moves;
 mod orders;
 mod page;
+mod preview;
+mod problems;
 mod query;
 mod releases;
+mod reloads;
 pub mod status;
 
 use std::cell::{Cell, RefCell};
@@ -31,6 +37,8 @@ use crate::env::Env;
 use crate::observe::metrics::Metrics;
 use crate::observe::runtime::Seen;
 use diagnosis::Diagnosis;
+use live::Live;
+use preview::Desk;
 
 pub(crate) use doors::Door;
 
@@ -68,6 +76,8 @@ struct Service<E: Env> {
     metrics: Metrics,
     instance: String,
     diagnosis: Diagnosis,
+    live: Live,
+    previews: Desk,
     connections: RefCell<doors::Connections>,
     refusals: admit::Refusals,
     ask_workers: AskWorkers,
@@ -81,7 +91,25 @@ impl<E: Env> Service<E> {
         let instance = format!("{}:{}", host.trim(), std::process::id());
         let (connections, refusals) = (RefCell::default(), admit::Refusals::default());
         let (diagnosis, profiling) = (Diagnosis::new(began), Cell::new(false));
-        Self { env, handle, metrics, instance, diagnosis, connections, refusals, ask_workers, profiling }
+        let (live, previews) = (Live::default(), Desk::default());
+        Self {
+            env,
+            handle,
+            metrics,
+            instance,
+            diagnosis,
+            live,
+            previews,
+            connections,
+            refusals,
+            ask_workers,
+            profiling,
+        }
+    }
+
+    /// Looks once a second at what happens, for whoever follows it.
+    async fn watch(&self) {
+        self.live.run(&self.handle, &self.instance, || self.clock()).await;
     }
 }
 

@@ -1,5 +1,7 @@
 //! The whole admin address over real sockets.
 
+mod page;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -116,6 +118,8 @@ async fn everything_listed_is_there() {
             ("/api/v1/status", "application/json"),
             ("/api/v1/config", "application/json"),
             ("/api/v1/events", "application/json"),
+            ("/page/app.js", "text/javascript"),
+            ("/api/v1/reloads", "application/json"),
             ("/api/v1/drains", "application/json"),
             ("/api/v1/drills", "application/json"),
             ("/api/v1/releases", "application/json"),

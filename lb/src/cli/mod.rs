@@ -14,7 +14,6 @@ mod explain;
 mod explain_error;
 mod health;
 mod paint;
-mod patch;
 mod profile;
 mod release;
 mod reload;

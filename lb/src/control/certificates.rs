@@ -69,6 +69,32 @@ impl Told {
     }
 }
 
+/// A certificate that is not valid for much longer, or not any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// In words: whose it is, which, and when.
+    pub words: String,
+    /// How much that matters now.
+    pub level: Level,
+}
+
+/// The certificates of `config` that end within two weeks, or have ended.
+#[must_use]
+pub fn endings(config: &Config, now: SystemTime) -> Vec<Ending> {
+    let near = |used: Used| match Nearness::of(used.until, now) {
+        Nearness::Far => None,
+        near => Some(Ending { words: ending(&used, near, now), level: near.level() }),
+    };
+    let mut endings: Vec<Ending> = Vec::new();
+    for ending in all(config).filter_map(|(used, _)| near(used)) {
+        // One file may serve several names of a listener.
+        if !endings.contains(&ending) {
+            endings.push(ending);
+        }
+    }
+    endings
+}
+
 /// Tells which certificates came into force with `config` that `before` had not.
 pub(super) fn tell_new(before: &Config, config: &Config, journal: &Journal) {
     let had: Vec<_> = all(before).map(|(used, certificate)| (used.whose, certificate.chain.first())).collect();

@@ -12,6 +12,7 @@ use weir_core::control::{Control, Order};
 use weir_core::snapshot::Snapshot;
 use weir_core::time::Moment;
 
+use super::attempts::Attempt;
 use super::explain::Explained;
 use super::reload::{InForce, LastReload, Rejection, ReloadOutcome, Trigger};
 use super::source::Source;
@@ -195,6 +196,12 @@ impl Handle {
     #[must_use]
     pub fn last_reload(&self) -> LastReload {
         self.shared.last_reload.borrow().clone()
+    }
+
+    /// The newest attempts to load the configuration, the newest first; at most [`super::RELOADS_KEPT`].
+    #[must_use]
+    pub fn attempts(&self) -> Vec<Attempt> {
+        self.shared.attempts.borrow().newest_first().cloned().collect()
     }
 
     /// The addresses that are served.

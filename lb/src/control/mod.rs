@@ -4,6 +4,7 @@
 //! file, runs the probes, keeps the journal, and is the only one that stores a new truth.
 //! Everything here lives on one thread; [`Handle`] is how the rest of that thread talks to it.
 
+mod attempts;
 mod certificates;
 mod decisions;
 pub mod discover;
@@ -34,6 +35,8 @@ use weir_core::control::{Control, Effect, Event, Found, Memory, Order, Probed, T
 use weir_core::snapshot::Snapshot;
 use weir_core::time::Moment;
 
+pub use attempts::{Attempt, KEPT as RELOADS_KEPT};
+pub use certificates::{Ending, endings};
 pub(crate) use handle::AskUpgrade;
 pub use handle::{Handle, Phase};
 pub use reload::{Applied, InForce, LastReload, Rejection, ReloadOutcome, Trigger, in_numbers};
@@ -43,6 +46,7 @@ use crate::observe::decision::Report;
 use crate::observe::journal::{Asker, Journal, Kind, Level};
 use crate::observe::metrics::control::ControlMetrics;
 use crate::tls::Book;
+use attempts::Attempts;
 use decisions::Decisions;
 use discover::Discoverer;
 use lag::Lag;
@@ -143,6 +147,7 @@ struct Shared {
     source: Source,
     in_force: RefCell<InForce>,
     last_reload: RefCell<LastReload>,
+    attempts: RefCell<Attempts>,
     bound: RefCell<Vec<BoundListener>>,
     phase: Cell<Phase>,
     journal: Journal,
@@ -229,10 +234,13 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         let (report, results) = mpsc::unbounded_channel();
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         let (_, reports) = mpsc::channel(1);
+        let mut attempts = Attempts::default();
+        attempts.note(Attempt::first(env.wall(), snapshot.generation, in_numbers(&config)));
         let shared = Shared {
             control: RefCell::new(control),
             in_force: RefCell::new(InForce::new(Arc::clone(&text), snapshot.generation, env.wall())),
             last_reload: RefCell::new(LastReload::applied(Trigger::Start, env.wall())),
+            attempts: RefCell::new(attempts),
             truth: Arc::new(ArcSwap::new(snapshot)),
             book: Arc::new(ArcSwap::from_pointee(book)),
             source,

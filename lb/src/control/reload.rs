@@ -10,6 +10,7 @@ use weir_config::{Changes, Config, Mistakes, Style};
 use weir_core::control::Event;
 use weir_core::time::Moment;
 
+use super::attempts::Attempt;
 use super::source::{SourceError, fingerprint};
 use super::{Phase, ReserveError, Seen, Shell, Sockets};
 use super::{certificates, tokens};
@@ -318,6 +319,8 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         fields["trigger"] = trigger.as_str().into();
         let at = self.env.wall();
         self.shared.metrics.reloaded(count, at);
+        let generation = self.shared.in_force.borrow().generation;
+        self.shared.attempts.borrow_mut().note(Attempt::of(outcome, at, trigger, generation, &message));
         self.shared.last_reload.replace(LastReload { at, trigger, result: count.as_str(), message: message.clone() });
         self.shared.journal.record(kind, level, message, fields);
         if matches!(outcome, ReloadOutcome::Applied(_)) {

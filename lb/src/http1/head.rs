@@ -272,11 +272,6 @@ impl ResponseHead {
         (self.status == 200).then(|| self.fields.get("grpc-status").map(Code::parse)).flatten()
     }
 
-    /// Whether it is 2xx.
-    pub(crate) const fn is_success(&self) -> bool {
-        matches!(self.status, 200..=299)
-    }
-
     /// Whether another answer follows. 101 passes as an answer only where it was asked for, and
     /// then it is the last one.
     pub(crate) const fn is_informational(&self) -> bool {

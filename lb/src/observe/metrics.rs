@@ -27,8 +27,8 @@ use super::ProcessCounts;
 use control::ControlMetrics;
 use family::{Exemplars, FamilyText};
 use process::ProcessCollector;
-use sockets::SocketCollector;
 use snapshot::SnapshotCollector;
+use sockets::SocketCollector;
 
 /// How a scrape is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,13 +7,14 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use weir_config::model::Release;
 use weir_config::release::moves::{Move, moves};
 use weir_config::{Changes, Config};
 
-use super::live::{Health, Traffic};
+use super::live;
 use super::users::{self, SHOWN, Users};
+use crate::admin::moves::Moved;
 use crate::admin::status::Status;
 use crate::cli::client::{Client, ClientError};
 use crate::cli::paint::{Paint, harmless};
@@ -43,15 +44,6 @@ pub(super) struct Pair<'a> {
     pub(super) new: &'a Release,
 }
 
-/// What becomes of a release's users.
-struct Moved {
-    release: String,
-    moves: Vec<(Move, Option<f64>)>,
-    per_second: Option<f64>,
-    /// Of the clusters somebody moves to, if an instance was asked.
-    health: Vec<(String, Option<Health>)>,
-}
-
 /// Why it cannot be told.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum LookError {
@@ -75,7 +67,8 @@ impl Preview {
             Some(client) if !pairs.is_empty() => Some(client.get::<Status>("/api/v1/status")?),
             _ => None,
         };
-        let releases = pairs.iter().map(|pair| Moved::new(pair, look, status.as_ref())).collect::<Result<_, _>>()?;
+        let releases =
+            pairs.iter().map(|pair| moved(pair, look, status.as_ref())).collect::<Result<_, ClientError>>()?;
         let keep = if look.all_ids { usize::MAX } else { SHOWN };
         let users = match look.users {
             Some(path) => Some((path.display().to_string(), users::of_file(path, &pairs, keep)?)),
@@ -110,7 +103,7 @@ impl Preview {
             let _ = writeln!(text, "{}", paint.state(state, line));
         }
         for release in &self.releases {
-            text.push_str(&release.render(paint));
+            text.push_str(&render_moved(release, paint));
         }
         if let Some((file, users)) = &self.users {
             text.push_str(&render_users(file, users, paint));
@@ -119,78 +112,42 @@ impl Preview {
     }
 }
 
-impl Moved {
-    fn new(pair: &Pair<'_>, look: &Look<'_>, status: Option<&Status>) -> Result<Self, LookError> {
-        let (moves, release) = (moves(pair.old, pair.new), pair.new.name.to_string());
-        let sampled = look.client.filter(|_| look.sample && !moves.is_empty());
-        let traffic = match sampled.map(|client| Traffic::of(client, &release)) {
-            Some(Ok(traffic)) => Some(traffic),
-            // The instance does not know the release: it says nothing of its requests.
-            Some(Err(ClientError::Refused { .. })) | None => None,
-            Some(Err(error)) => return Err(error.into()),
-        };
-        let mut health: Vec<(String, Option<Health>)> = Vec::new();
-        if let Some(status) = status {
-            for its in &moves {
-                let to = its.to.as_str();
-                if !health.iter().any(|(cluster, _)| cluster == to) {
-                    health.push((to.to_owned(), Health::of(status, to)));
-                }
-            }
-        }
-        let per_second = traffic.as_ref().map(|traffic| traffic.per_second);
-        let rated = |its: Move| {
-            let rate = traffic.as_ref().map(|traffic| traffic.of_move(&its));
-            (its, rate)
-        };
-        Ok(Self { release, moves: moves.into_iter().map(rated).collect(), per_second, health })
-    }
+/// What becomes of a release's users, as far as the instance tells.
+fn moved(pair: &Pair<'_>, look: &Look<'_>, status: Option<&Status>) -> Result<Moved, ClientError> {
+    let sampled = look.client.filter(|_| look.sample && !moves(pair.old, pair.new).is_empty());
+    let traffic = match sampled.map(|client| live::traffic(client, pair.new.name.as_str())) {
+        Some(Ok(traffic)) => Some(traffic),
+        // The instance does not know the release: it says nothing of its requests.
+        Some(Err(ClientError::Refused { .. })) | None => None,
+        Some(Err(error)) => return Err(error),
+    };
+    Ok(Moved::of(pair.old, pair.new, traffic.as_ref(), status))
+}
 
-    fn to_json(&self) -> Vec<Value> {
-        let round = |rate: f64| (rate * 100.0).round() / 100.0;
-        let one = |(its, rate): &(Move, Option<f64>)| {
-            let health =
-                self.health.iter().find(|(cluster, _)| cluster == its.to.as_str()).and_then(|(_, found)| *found);
-            json!({
-                "release": self.release,
-                "from": its.from.as_str(),
-                "to": its.to.as_str(),
-                "percent": its.share.percent(),
-                "buckets": its.ranges.iter().map(|range| [*range.start(), *range.end()]).collect::<Vec<_>>(),
-                "expels": its.expels,
-                "requests_per_second": rate.map(round),
-                "release_requests_per_second": self.per_second.map(round),
-                "to_endpoints": health.map(|its| json!({ "healthy": its.healthy, "of": its.all, "usable": its.usable })),
-            })
-        };
-        self.moves.iter().map(one).collect()
+/// What the changes do not say already.
+fn render_moved(moved: &Moved, paint: Paint) -> String {
+    let mut lines = Vec::new();
+    if let Some(all) = moved.per_second {
+        for (its, rate) in &moved.moves {
+            let rate = rate.unwrap_or_default();
+            let line = format!("{} -> {}: {rate:.1} of {all:.1} requests/s", its.from, its.to);
+            lines.push(paint.state(if its.expels { "error" } else { "" }, &line));
+        }
     }
-
-    /// What the changes do not say already.
-    fn render(&self, paint: Paint) -> String {
-        let mut lines = Vec::new();
-        if let Some(all) = self.per_second {
-            for (its, rate) in &self.moves {
-                let rate = rate.unwrap_or_default();
-                let line = format!("{} -> {}: {rate:.1} of {all:.1} requests/s", its.from, its.to);
-                lines.push(paint.state(if its.expels { "error" } else { "" }, &line));
+    for (cluster, health) in &moved.health {
+        lines.push(match health {
+            Some(its) if its.usable => format!("{cluster} has {} of {} endpoints healthy", its.healthy, its.all),
+            Some(its) => {
+                let line = format!("{cluster} has no endpoint that can be used, of {}", its.all);
+                paint.state("error", &line)
             }
-        }
-        for (cluster, health) in &self.health {
-            lines.push(match health {
-                Some(its) if its.usable => format!("{cluster} has {} of {} endpoints healthy", its.healthy, its.all),
-                Some(its) => {
-                    let line = format!("{cluster} has no endpoint that can be used, of {}", its.all);
-                    paint.state("error", &line)
-                }
-                None => paint.state("warn", &format!("{cluster} is not known to the running instance yet")),
-            });
-        }
-        if lines.is_empty() {
-            return String::new();
-        }
-        format!("\nRelease {}, now:\n  {}\n", self.release, lines.join("\n  "))
+            None => paint.state("warn", &format!("{cluster} is not known to the running instance yet")),
+        });
     }
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("\nRelease {}, now:\n  {}\n", moved.release, lines.join("\n  "))
 }
 
 fn render_users(file: &str, users: &[Users], paint: Paint) -> String {

@@ -14,6 +14,7 @@ use clap::Args;
 use http::StatusCode;
 use serde_json::{Value, json};
 use weir_config::Mistakes;
+use weir_config::edit::{Sort, unified};
 use weir_config::model::{Canary, Share};
 
 use super::file::{self, WriteError};
@@ -21,7 +22,7 @@ use crate::cli::check::style_of;
 use crate::cli::client::{Client, ClientError, Credentials, DEFAULT_ADMIN};
 use crate::cli::diff::{InForce, Look, LookError, Preview};
 use crate::cli::paint::{Paint, harmless, harmless_but_colours};
-use crate::cli::{Format, emit, patch};
+use crate::cli::{Format, emit};
 use crate::control::source::{Source, SourceError};
 
 /// How often it is looked whether the change is in force, where no verdict can be asked for.
@@ -181,7 +182,13 @@ impl Set {
         let stable = release.map(|found| &found.stable);
         let by_steps = release.is_some_and(|found| found.canaries.iter().any(|canary| self.rises_by_steps(canary)));
         let elsewhere = preview.moves().any(|its| its.expels && stable.is_some_and(|stable| its.to != *stable));
-        let patch = patch::unified(&source.shown(), &text, &new_text, Paint::for_stdout());
+        let paint = Paint::for_stdout();
+        let patch = unified(&source.shown(), &text, &new_text, &|sort, line| match sort {
+            Sort::Place => paint.dim(line),
+            Sort::Same => line.to_owned(),
+            Sort::Gone => paint.state("unhealthy", line),
+            Sort::New => paint.state("healthy", line),
+        });
         let done = |result, followed| Done { result, path: source.shown(), patch, preview, by_steps, followed };
         if elsewhere && !self.allow_move_out {
             return Ok(done("refused", None));

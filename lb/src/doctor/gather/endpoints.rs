@@ -84,7 +84,8 @@ async fn one<E: Env>(
         }
     };
     let proxy = cluster.proxy_protocol.map(|version| (version, None));
-    let way = |for_what| Way { connect: &cluster.connect, proxy, tls: connector.as_deref(), host, for_what, request: None };
+    let way =
+        |for_what| Way { connect: &cluster.connect, proxy, tls: connector.as_deref(), host, for_what, request: None };
     let mut reached = true;
     if let Some(purpose) = purpose {
         let way = way(purpose);

@@ -159,12 +159,7 @@ mod tests {
             waiting: 0,
             room: 0,
             inode: 1,
-            info: Some(TcpInfo {
-                rtt: Duration::from_millis(4),
-                retransmitted,
-                segments,
-                ..TcpInfo::default()
-            }),
+            info: Some(TcpInfo { rtt: Duration::from_millis(4), retransmitted, segments, ..TcpInfo::default() }),
         }
     }
 

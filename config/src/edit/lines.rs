@@ -3,8 +3,6 @@
 
 use std::fmt::Write as _;
 
-use super::paint::Paint;
-
 /// Lines shown around a change.
 const CONTEXT: usize = 3;
 
@@ -15,8 +13,23 @@ enum Line<'a> {
     New(&'a str),
 }
 
-/// What leads from `old` to `new`; nothing if they are the same.
-pub(super) fn unified(name: &str, old: &str, new: &str, paint: Paint) -> String {
+/// What a line of [`unified`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// Where a piece begins: its lines by number.
+    Place,
+    /// In both texts.
+    Same,
+    /// In the old text only.
+    Gone,
+    /// In the new text only.
+    New,
+}
+
+/// What leads from `old` to `new`, both known as `name`; nothing if they are the same. Each line goes
+/// through `dress`, for whoever wants colours.
+#[must_use]
+pub fn unified(name: &str, old: &str, new: &str, dress: &dyn Fn(Sort, &str) -> String) -> String {
     let lines = lines(old, new);
     let mut text = String::new();
     let changed: Vec<usize> = (0..lines.len()).filter(|at| !matches!(lines[*at], Line::Same(_))).collect();
@@ -29,26 +42,26 @@ pub(super) fn unified(name: &str, old: &str, new: &str, paint: Paint) -> String 
     while let [first, ..] = *rest {
         let close = rest.windows(2).take_while(|pair| pair[1] - pair[0] <= 2 * CONTEXT + 1).count();
         let (from, to) = (first.saturating_sub(CONTEXT), (rest[close] + CONTEXT + 1).min(lines.len()));
-        hunk(&mut text, &lines, from, to, paint);
+        hunk(&mut text, &lines, from, to, dress);
         rest = &rest[close + 1..];
     }
     text
 }
 
-fn hunk(text: &mut String, lines: &[Line<'_>], from: usize, to: usize, paint: Paint) {
+fn hunk(text: &mut String, lines: &[Line<'_>], from: usize, to: usize, dress: &dyn Fn(Sort, &str) -> String) {
     let old = |lines: &[Line<'_>]| lines.iter().filter(|line| !matches!(line, Line::New(_))).count();
     let new = |lines: &[Line<'_>]| lines.iter().filter(|line| !matches!(line, Line::Gone(_))).count();
     let (before, inside) = (&lines[..from], &lines[from..to]);
     let head = format!("@@ -{},{} +{},{} @@", old(before) + 1, old(inside), new(before) + 1, new(inside));
-    let _ = writeln!(text, "{}", paint.dim(&head));
+    let _ = writeln!(text, "{}", dress(Sort::Place, &head));
     for line in inside {
-        let (sign, line, state) = match *line {
-            Line::Same(line) => (' ', line, ""),
-            Line::Gone(line) => ('-', line, "unhealthy"),
-            Line::New(line) => ('+', line, "healthy"),
+        let (sign, line, sort) = match *line {
+            Line::Same(line) => (' ', line, Sort::Same),
+            Line::Gone(line) => ('-', line, Sort::Gone),
+            Line::New(line) => ('+', line, Sort::New),
         };
         let ends = line.ends_with('\n');
-        let _ = writeln!(text, "{}", paint.state(state, &format!("{sign}{}", line.trim_end_matches(['\r', '\n']))));
+        let _ = writeln!(text, "{}", dress(sort, &format!("{sign}{}", line.trim_end_matches(['\r', '\n']))));
         if !ends {
             text.push_str("\\ No newline at end of file\n");
         }
@@ -90,7 +103,7 @@ mod tests {
     use super::*;
 
     fn patch(old: &str, new: &str) -> String {
-        unified("f", old, new, Paint::plain())
+        unified("f", old, new, &|_, line| line.to_owned())
     }
 
     #[test]
