@@ -25,6 +25,8 @@ pub struct Weir {
     arguments: Vec<OsString>,
     child: Child,
     status: Option<ExitStatus>,
+    /// Processes that took over, the newest last.
+    heirs: Vec<u32>,
 }
 
 /// The path of the binary under test: beside the directory of the test executables.
@@ -98,7 +100,7 @@ impl Weir {
         let arguments: Vec<OsString> =
             ["run".into(), config.into()].into_iter().chain(arguments.iter().map(Into::into)).collect();
         let child = launch(directory.path(), &arguments);
-        Self { directory, admin, arguments, child, status: None }
+        Self { directory, admin, arguments, child, status: None, heirs: Vec::new() }
     }
 
     /// Ends it in the orderly way, and starts it again as it was, with the config that is there now.
@@ -111,6 +113,24 @@ impl Weir {
         self.child = launch(self.directory.path(), &self.arguments);
         self.status = None;
         self.wait_ready();
+    }
+
+    /// Lets another process take over: its number, or what the command said.
+    ///
+    /// # Errors
+    /// What `weir upgrade` wrote to standard error when it failed.
+    ///
+    /// # Panics
+    /// When the binary does not start.
+    pub fn upgrade(&mut self) -> Result<u32, String> {
+        let output = self.command(&["upgrade", "--format", "json"]);
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let heir = answer["process"].as_u64().and_then(|heir| u32::try_from(heir).ok()).expect("a process");
+        self.heirs.push(heir);
+        Ok(heir)
     }
 
     /// Waits until `/readyz` says 200.
@@ -313,6 +333,10 @@ impl Drop for Weir {
         if self.exited().is_none() {
             let _ = self.child.kill();
             let _ = self.child.wait();
+        }
+        for heir in self.heirs.iter().filter_map(|heir| Pid::from_raw(*heir as i32)) {
+            // All but the newest have ended by themselves.
+            let _ = kill_process(heir, Signal::KILL);
         }
         if std::thread::panicking() {
             eprintln!("--- weir's standard error:\n{}\n---", self.stderr());

@@ -44,6 +44,7 @@ mod tls;
 mod tracing;
 mod udp;
 mod unix;
+mod upgrade;
 mod upstream;
 mod websocket;
 mod zones;
