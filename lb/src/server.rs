@@ -217,7 +217,7 @@ impl Server<Os> {
         let shell = tokio::task::spawn_local(shell.run());
         let (threads, ends): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
 
-        let (mut succession, asked) = Succession::new(handed, &handle);
+        let (mut succession, asked) = Succession::new(handed, ask_for_datagrams(orders.clone()), &handle);
         let end = until_end(&mut signals, &handle, access.as_ref(), (&mut succession, asked), elder).await;
         succession.end();
         if let End::HandedOver(process) = end {
@@ -448,6 +448,19 @@ fn ask<R: 'static>(workers: Vec<mpsc::UnboundedSender<Order<R>>>) -> AskWorkers 
             let (tell, told) = oneshot::channel();
             // A worker that is gone tells nothing.
             let _ = worker.send(Order::Tell(tell));
+            told
+        };
+        workers.iter().map(ask).collect()
+    })
+}
+
+/// Asks workers for the sockets of UDP listeners.
+fn ask_for_datagrams<R: 'static>(workers: Vec<mpsc::UnboundedSender<Order<R>>>) -> upgrade::AskLent {
+    Box::new(move || {
+        let ask = |worker: &mpsc::UnboundedSender<Order<R>>| {
+            let (tell, told) = oneshot::channel();
+            // A worker that is gone tells nothing.
+            let _ = worker.send(Order::LendDatagrams(tell));
             told
         };
         workers.iter().map(ask).collect()

@@ -145,7 +145,13 @@ impl Installed {
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new(&program);
         command.arg("run").arg(folder.path().join("weir.yaml")).arg("--state-dir").arg(folder.path().join("state"));
-        let child = command.envs(environment.iter().copied()).stdin(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = command
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         let this = Self { folder, admin, child };
         this.ready();
         this
@@ -215,7 +221,7 @@ fn what_was_seen_survives_a_crash() {
         .arg(weir.folder.path().join("weir.yaml"))
         .arg("--state-dir")
         .arg(weir.folder.path().join("state"));
-    weir.child = command.stdin(Stdio::null()).stderr(log).spawn().unwrap();
+    weir.child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
     weir.ready();
     let events = weir.weir(&["events", "--limit", "100"]);
     let events = String::from_utf8_lossy(&events.stdout).into_owned();
@@ -270,7 +276,7 @@ fn the_service_manager_is_told_and_gives_sockets() {
     fs::write(&config, format!("admin: {admin}\n{}", yaml(web, &good, &bad, ""))).unwrap();
     let mut activated = Command::new("systemd-socket-activate");
     activated.args(["-l", &web.to_string()]).arg(binary()).arg("run").arg(&config);
-    let mut activated = activated.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut activated = activated.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     // The first to connect has it started, and is served once it is.
     let mut first = wait::until("its socket", || RawClient::try_connect(web).ok());
     first.send(get("/"));

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -92,14 +92,6 @@ impl ReservedDatagrams {
         Ok(Self(socket))
     }
 
-    /// Another descriptor of the same socket.
-    ///
-    /// # Errors
-    /// Those of the system.
-    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
-        Ok(self.0.try_clone()?.into())
-    }
-
     /// The address that was bound.
     ///
     /// # Errors
@@ -128,6 +120,14 @@ fn open(family: SocketAddr) -> io::Result<Socket> {
 }
 
 impl DatagramSocket {
+    /// Another descriptor of the same socket.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
+        self.io.as_fd().try_clone_to_owned()
+    }
+
     /// A socket that talks to `to` alone, and hears when nobody is there; from `origin`, if one is
     /// given (port 0 is any).
     pub(super) fn connect(to: SocketAddr, origin: Option<SocketAddr>) -> io::Result<Self> {

@@ -87,9 +87,11 @@ pub(super) fn adopt(sockets: Vec<OwnedFd>, gone: &Gone) -> io::Result<Vec<Reserv
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
         if let Some(path) = address.as_pathname() {
-            // The elder's file: from now on it goes with us.
-            let held = SocketFile { path: path.into(), number: number(path)?, gone: Arc::clone(gone) };
-            file.get_or_insert_with(|| Arc::new(held));
+            // The elder's file: from now on it goes with us, with the last of all its sockets.
+            if file.is_none() {
+                let held = SocketFile { path: path.into(), number: number(path)?, gone: Arc::clone(gone) };
+                file = Some(Arc::new(held));
+            }
         } else if address.as_socket().is_some() {
             // Whoever opened it may not have known what is set here.
             socket.set_tcp_nodelay(true)?;

@@ -185,11 +185,10 @@ impl<E: Env> Gate<E> {
     /// Hands each worker its socket, or sockets.
     fn hand_out(&self, served: &Served, sockets: Bound<E::Reserved>) {
         let (name, configured) = (&served.opened_for, &served.configured);
-        let shared = match &sockets {
-            Bound::Streams(sockets) => sockets.iter().map(|socket| self.env.share(socket)).collect(),
-            Bound::Datagrams(sockets) => sockets.iter().map(ReservedDatagrams::share).collect(),
-        };
-        self.handed.lend(served.kind.handed(), Some(name), configured, shared);
+        if let Bound::Streams(sockets) = &sockets {
+            let shared = sockets.iter().map(|socket| self.env.share(socket)).collect();
+            self.handed.lend(served.kind.handed(), Some(name), configured, shared);
+        }
         match sockets {
             Bound::Streams(sockets) => {
                 for (worker, socket) in self.workers.iter().cycle().zip(sockets) {

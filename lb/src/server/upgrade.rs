@@ -21,6 +21,7 @@ use crate::observe::journal::{Journal, Kind, Level};
 use crate::process::handover::{self, Legacy};
 use crate::process::heir::{self, Heir};
 use crate::process::service;
+use crate::worker::Lent;
 
 /// What an earlier process, or whoever started this one, left.
 #[derive(Debug, Default)]
@@ -113,10 +114,35 @@ fn tell(journal: &Journal, memory: &Memory, whose: &str) {
     journal.record(Kind::State, Level::Info, message, fields);
 }
 
+/// Sockets as they are handed over.
+fn by_address(lent: Vec<Lent>) -> impl Iterator<Item = handover::Left> {
+    lent.into_iter().map(|(listener, address, socket)| {
+        let (listener, configured) = (Some(listener.as_str().to_owned()), address.to_string());
+        let role = handover::Role { kind: handover::Kind::Datagrams, listener, configured };
+        handover::Left { role, sockets: vec![socket] }
+    })
+}
+
+/// Those of one address together.
+fn joined(all: Vec<handover::Left>) -> Vec<handover::Left> {
+    let mut joined: Vec<handover::Left> = Vec::new();
+    for left in all {
+        match joined.iter_mut().find(|other| other.role == left.role) {
+            Some(other) => other.sockets.extend(left.sockets),
+            None => joined.push(left),
+        }
+    }
+    joined
+}
+
+/// Asks each worker for the sockets that only it knows.
+pub(super) type AskLent = Box<dyn Fn() -> Vec<oneshot::Receiver<Vec<Lent>>>>;
+
 /// Starts heirs when asked to, one at a time.
 pub(super) struct Succession {
     heir: Option<Heir>,
     handed: Rc<Handed>,
+    ask: AskLent,
     under_way: Option<UnderWay>,
 }
 
@@ -127,11 +153,15 @@ struct UnderWay {
 
 impl Succession {
     /// And how it is asked.
-    pub(super) fn new(handed: Rc<Handed>, handle: &Handle) -> (Self, mpsc::UnboundedReceiver<AskUpgrade>) {
-        let (ask, asked) = mpsc::unbounded_channel();
-        handle.upgrade_by(ask);
+    pub(super) fn new(
+        handed: Rc<Handed>,
+        ask: AskLent,
+        handle: &Handle,
+    ) -> (Self, mpsc::UnboundedReceiver<AskUpgrade>) {
+        let (upgrade, asked) = mpsc::unbounded_channel();
+        handle.upgrade_by(upgrade);
         // Only an upgrade needs to know, and then it says what it cannot find.
-        (Self { heir: Heir::of_this_process().ok(), handed, under_way: None }, asked)
+        (Self { heir: Heir::of_this_process().ok(), handed, ask, under_way: None }, asked)
     }
 
     /// Starts an heir, unless one is starting: then whoever asks hears of that.
@@ -142,23 +172,28 @@ impl Succession {
         }
         handle.note_upgrade(Level::Info, &format!("upgrade: {by} asked for it; another process is started"), None);
         let (done, ended) = oneshot::channel();
-        let started = self.legacy(handle).and_then(|(heir, legacy)| {
-            let work = move || {
-                // Nobody waits only if this process is on its way out.
-                let _ = done.send(heir.succeed(&legacy));
-            };
-            let thread = std::thread::Builder::new().name("weir-upgrade".into()).spawn(work);
-            thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
-        });
-        // If none was started, `done` is gone and `ended` says so.
-        let (failed, failure) = oneshot::channel();
-        let ended = match started {
-            Ok(()) => ended,
-            Err(why) => {
-                let _ = failed.send(Err(why));
-                failure
+        let asked = (self.ask)();
+        match self.legacy(handle) {
+            Ok((heir, mut legacy)) => {
+                tokio::task::spawn_local(async move {
+                    for lent in asked {
+                        // A worker that is gone serves nothing.
+                        legacy.sockets.extend(by_address(lent.await.unwrap_or_default()));
+                    }
+                    legacy.sockets = joined(legacy.sockets);
+                    let work = move || {
+                        // Nobody waits only if this process is on its way out.
+                        let _ = done.send(heir.succeed(&legacy));
+                    };
+                    // Without a thread `done` is gone, and whoever waits hears of that.
+                    if let Err(error) = std::thread::Builder::new().name("weir-upgrade".into()).spawn(work) {
+                        tracing::error!(%error, "cannot start a thread");
+                    }
+                });
             }
-        };
+            // Somebody waits: it is held below.
+            Err(why) => drop(done.send(Err(why))),
+        }
         self.under_way = Some(UnderWay { ended, replies: reply.into_iter().collect() });
     }
 

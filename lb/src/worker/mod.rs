@@ -40,6 +40,7 @@ mod udp;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -48,6 +49,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Cache};
 use slab::Slab;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use weir_config::model::{Address, ListenerName, Protocol};
 use weir_core::balance::Cursors;
@@ -86,6 +88,9 @@ pub(crate) enum Order<R> {
     CloseDatagrams(ListenerName, Address),
     /// Tell how it does.
     Tell(Asked),
+    /// Tell the sockets of UDP listeners, for a process that is to take over: only here is known which of
+    /// them are in use, where a listener came back while flows of it went on.
+    LendDatagrams(oneshot::Sender<Vec<Lent>>),
     /// Stop accepting anywhere; end when the last connection has.
     Drain,
     /// The same, but another process has the sockets and serves whoever comes.
@@ -93,6 +98,9 @@ pub(crate) enum Order<R> {
     /// Stop now.
     Cut,
 }
+
+/// Another descriptor of a socket, with the listener and configured address it belongs to.
+pub(crate) type Lent = (ListenerName, Address, OwnedFd);
 
 /// What control publishes and workers read.
 #[derive(Clone, Debug)]
@@ -257,6 +265,8 @@ impl<E: Env> Worker<E> {
                     // Whoever asked may have lost patience.
                     Some(Order::Tell(asked)) => _ = asked.send((self.seen(), Instant::now())),
                     Some(Order::Drain) => self.drain(),
+                    // Whoever asked may have gone.
+                    Some(Order::LendDatagrams(reply)) => drop(reply.send(self.udp.lend())),
                     Some(Order::HandOver) => self.hand_over(),
                     Some(Order::Cut) | None => break,
                 },

@@ -13,7 +13,7 @@ use crate::process::handover::{Kind, Left, Role};
 pub(crate) struct Handed {
     /// What another process left and nobody asked for yet.
     left: RefCell<Vec<Left>>,
-    /// Another descriptor of each socket that is served. Whoever closes a socket closes these first: as
+    /// Another descriptor of each socket that accepts. Whoever closes a socket closes these first: as
     /// long as one is open, connections come in.
     lent: RefCell<Vec<Left>>,
 }

@@ -28,7 +28,7 @@ use weir_core::udp::{FlowId, Table};
 
 use super::accept::Accepting;
 use super::tcp::UnderWay;
-use super::{Worker, World, is_any_port};
+use super::{Lent, Worker, World, is_any_port};
 use crate::env::{Batch, DatagramSocket, Env, ReservedDatagrams};
 use session::Open;
 
@@ -54,6 +54,14 @@ impl Desk {
     /// Stops taking new flows anywhere.
     pub(crate) fn drain(&self) {
         self.doors.borrow().iter().for_each(|door| door.close());
+    }
+
+    /// Another descriptor of each socket on which flows are taken.
+    pub(crate) fn lend(&self) -> Vec<Lent> {
+        let doors = self.doors.borrow();
+        let open = doors.iter().filter(|door| !door.closed.get());
+        // One that cannot be duplicated is missed by the heir, which says so.
+        open.filter_map(|door| Some((door.name.clone(), door.address.clone(), door.socket.share().ok()?))).collect()
     }
 
     /// Stops receiving from clients; what endpoints still answer is passed on.
