@@ -90,7 +90,7 @@ fn what_lasts_goes_on_in_the_old_process_and_what_comes_goes_to_the_new() {
     });
     let further = format!(
         "  - {{name: unix, bind: 'unix:{}', cluster: main}}\n  - {{name: tcp, bind: '{tcp}', protocol: tcp, cluster: echo}}\n  \
-         - {{name: udp, bind: '{udp}', protocol: udp, cluster: dns}}\n",
+         - {{name: udp, bind: '{udp}', protocol: udp, cluster: dns, udp: {{idle: 1s}}}}\n",
         path.display()
     );
     let clusters =
@@ -273,7 +273,9 @@ fn the_service_manager_is_told_and_gives_sockets() {
     // Sockets that were opened for it: systemd's own tool opens them.
     let (web, admin) = (place::address(), place::address());
     let config = folder.path().join("weir.yaml");
-    fs::write(&config, format!("admin: {admin}\n{}", yaml(web, &good, &bad, ""))).unwrap();
+    // It is asked before it knows whom it may ask.
+    let also = Backend::text("hello");
+    fs::write(&config, format!("admin: {admin}\n{}", yaml(web, &good, &also, ""))).unwrap();
     let mut activated = Command::new("systemd-socket-activate");
     activated.args(["-l", &web.to_string()]).arg(binary()).arg("run").arg(&config);
     let mut activated = activated.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
