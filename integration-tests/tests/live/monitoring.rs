@@ -252,7 +252,7 @@ fn of_rules(watch: &Watch) -> BTreeSet<String> {
             // Of labels and texts none begin so.
             if ["weir_", "process_", "cluster:", "weir:"].iter().any(|start| name.starts_with(start)) || name == "up" {
                 let labels = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
-                selectors.insert(labels.map_or(name.to_owned(), |(labels, _)| format!("{name}{{{labels}}}")));
+                selectors.insert(labels.map_or_else(|| name.to_owned(), |(labels, _)| format!("{name}{{{labels}}}")));
             }
         }
     }

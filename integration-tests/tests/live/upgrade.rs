@@ -26,7 +26,7 @@ fn yaml(web: std::net::SocketAddr, good: &Backend, bad: &Backend, further: &str)
 
 /// Answers everything but health checks.
 fn sick() -> Backend {
-    Backend::scripted(|peer, _| peer.send(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n".to_vec()))
+    Backend::scripted(|peer, _| peer.send(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"))
 }
 
 fn upgrades(times: usize) {

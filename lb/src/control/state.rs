@@ -155,8 +155,9 @@ impl StateDir {
                 }
             }
             let written = rollouts.map_or(Ok(()), |states| self.write(&states));
-            let written = written.and(seen.map_or(Ok(()), |text| self.write_seen(&text)));
-            let written = written.and(if still { self.touch_seen() } else { Ok(()) });
+            let noted = seen.map_or(Ok(()), |text| self.write_seen(&text));
+            let touched = if still { self.touch_seen() } else { Ok(()) };
+            let written = written.and(noted).and(touched);
             // Told once: a full disk is full ten seconds later, too.
             let news = failing != written.is_err();
             failing = written.is_err();

@@ -46,15 +46,13 @@ impl Signals {
 
     /// The next signal.
     pub(crate) async fn next(&mut self) -> Asked {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return Asked::Stop("SIGTERM"),
-                _ = self.interrupt.recv() => return Asked::Stop("SIGINT"),
-                _ = self.quit.recv() => return Asked::Stop("SIGQUIT"),
-                _ = self.hangup.recv() => return Asked::Reload,
-                _ = self.usr1.recv() => return Asked::Reopen,
-                _ = self.usr2.recv() => return Asked::Upgrade,
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
+            _ = self.quit.recv() => Asked::Stop("SIGQUIT"),
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.usr1.recv() => Asked::Reopen,
+            _ = self.usr2.recv() => Asked::Upgrade,
         }
     }
 }
