@@ -18,6 +18,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Interval;
 use weir_config::model::Address;
 use weir_core::control::Control;
 
@@ -33,7 +34,8 @@ use crate::observe::journal::Journal;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::control::ControlMetrics;
 use crate::process::signals::{Asked, Signals};
-use crate::process::{handover, limits, ports, service};
+use crate::process::{handover, heir, limits, ports, service};
+use crate::profile;
 use crate::spans::{self, Exporter, SpanWriter};
 use crate::worker::budget::Budget;
 use crate::worker::{Ended, Order, Published, Worker, Writers};
@@ -240,6 +242,7 @@ impl Server<Os> {
         // The last end but theirs: now all that will come has come.
         drop(spans);
         sending.finish();
+        profile::tidy();
         Ok(cut)
     }
 }
@@ -247,6 +250,14 @@ impl Server<Os> {
 /// `weir run`: everything from the file to the exit code.
 #[must_use]
 pub fn run(options: &RunOptions) -> ExitCode {
+    match heir::go_between() {
+        Ok(None) => {}
+        Ok(Some(code)) => return code,
+        Err(error) => {
+            eprintln!("weir: cannot start the process that is to take over: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
     limits::raise_open_files();
     match start(options) {
         Ok(0) => ExitCode::SUCCESS,
@@ -318,8 +329,9 @@ async fn until_end(
     (succession, mut asked): (&mut Succession, mpsc::UnboundedReceiver<AskUpgrade>),
     mut elder: Option<UnixStream>,
 ) -> End {
-    // Half of what may pass without a sign of life.
-    let watchdog = service::watchdog().map(|pause| pause / 2);
+    // Half of what may pass without a sign of life. Nobody expects one before we serve, and an heir would
+    // not be heard.
+    let mut watchdog = service::watchdog().map(|pause| tokio::time::interval(pause / 2));
     let mut serves = false;
     loop {
         tokio::select! {
@@ -346,21 +358,21 @@ async fn until_end(
             process = succession.succeeded(handle) => return End::HandedOver(process),
             () = handle.serves(), if !serves => {
                 serves = true;
-                if let Some(elder) = elder.take() {
-                    // It may be gone: then there is nobody who has to know.
-                    let _ = handover::ready(&elder);
+                match elder.take() {
+                    // It may be gone: then there is nobody who has to know. It tells the manager of us.
+                    Some(elder) => drop(handover::ready(&elder)),
+                    None => service::ready("serving"),
                 }
-                service::ready("serving");
             }
-            () = pause(watchdog) => service::alive(),
+            () = tick(&mut watchdog), if serves => service::alive(),
         }
     }
 }
 
-/// That long, or for ever.
-async fn pause(time: Option<Duration>) {
-    match time {
-        Some(time) => tokio::time::sleep(time).await,
+/// The next time, or never.
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
         None => std::future::pending().await,
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -129,6 +129,12 @@ fn what_lasts_goes_on_in_the_old_process_and_what_comes_goes_to_the_new() {
     assert_eq!(web.response().unwrap().text(), "hello");
 }
 
+/// Not by this process: a child that another test starts meanwhile would hold the file open for writing,
+/// and such a file cannot be run.
+fn copy_program(to: &Path) {
+    assert!(Command::new("cp").arg(binary()).arg(to).status().unwrap().success());
+}
+
 /// A Weir started by a path of its own, so that the file there can be another one day.
 struct Installed {
     folder: tempfile::TempDir,
@@ -140,7 +146,7 @@ impl Installed {
     fn start(config: &str, environment: &[(&str, &str)]) -> Self {
         let (folder, admin) = (tempfile::tempdir().unwrap(), place::address());
         let program = folder.path().join("weir");
-        fs::copy(binary(), &program).unwrap();
+        copy_program(&program);
         fs::write(folder.path().join("weir.yaml"), format!("admin: {admin}\n{config}")).unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new(&program);
@@ -196,7 +202,7 @@ fn a_broken_new_binary_leaves_the_old_one_serving() {
     }
     // A file that no longer passes its check is the same.
     let fresh = weir.folder.path().join("fresh");
-    fs::copy(binary(), &fresh).unwrap();
+    copy_program(&fresh);
     fs::rename(&fresh, weir.program()).unwrap();
     fs::write(weir.folder.path().join("weir.yaml"), "listeners: nothing\n").unwrap();
     let output = weir.weir(&["upgrade"]);

@@ -164,10 +164,11 @@ impl Source {
         edit::set_weights(text, &source, release, changes)
     }
 
-    /// The path as people know it: from the working directory where it lies under it.
+    /// The path as people know it: from the working directory where it lies under it. (A service's is `/`,
+    /// and everything lies under that.)
     #[must_use]
     pub fn shown(&self) -> String {
-        let here = std::env::current_dir().ok();
+        let here = std::env::current_dir().ok().filter(|here| here.parent().is_some());
         let relative = here.as_deref().and_then(|here| self.path.strip_prefix(here).ok());
         relative.unwrap_or(&self.path).display().to_string()
     }

@@ -65,6 +65,8 @@ pub(crate) struct Legacy {
 #[derive(Deserialize, Serialize)]
 struct Hello {
     version: u32,
+    /// The number of the process that says so.
+    process: u32,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -72,11 +74,12 @@ struct Inventory {
     sockets: Vec<(Role, usize)>,
 }
 
-/// The elder's side: gives everything away. The other end is to be [`ready`] afterwards.
+/// The elder's side: gives everything away, and returns the number of the process that took it. The
+/// other end is to be [`ready`] afterwards.
 ///
 /// # Errors
 /// When the younger ends, is silent, or speaks another form.
-pub(crate) fn give(younger: &UnixStream, legacy: &Legacy) -> io::Result<()> {
+pub(crate) fn give(younger: &UnixStream, legacy: &Legacy) -> io::Result<u32> {
     younger.set_read_timeout(Some(SILENCE_MAX))?;
     younger.set_write_timeout(Some(SILENCE_MAX))?;
     let hello: Hello = understood(&hear(younger)?)?;
@@ -88,7 +91,8 @@ pub(crate) fn give(younger: &UnixStream, legacy: &Legacy) -> io::Result<()> {
     say(younger, &worded(&Inventory { sockets })?)?;
     let fds: Vec<BorrowedFd<'_>> = legacy.sockets.iter().flat_map(|left| &left.sockets).map(AsFd::as_fd).collect();
     fds.chunks(FDS_MAX).try_for_each(|some| give_some(younger, some))?;
-    say(younger, legacy.known.as_bytes())
+    say(younger, legacy.known.as_bytes())?;
+    Ok(hello.process)
 }
 
 /// The elder's side: waits until the younger serves.
@@ -110,7 +114,7 @@ pub(crate) fn await_ready(younger: &UnixStream, within: Duration) -> io::Result<
 pub(crate) fn take(elder: &UnixStream) -> io::Result<Legacy> {
     elder.set_read_timeout(Some(SILENCE_MAX))?;
     elder.set_write_timeout(Some(SILENCE_MAX))?;
-    say(elder, &worded(&Hello { version: VERSION })?)?;
+    say(elder, &worded(&Hello { version: VERSION, process: std::process::id() })?)?;
     let inventory: Inventory = understood(&hear(elder)?)?;
     let mut left = inventory.sockets.iter().map(|(_, count)| count).sum::<usize>();
     let mut fds = Vec::new();
@@ -220,7 +224,7 @@ mod tests {
         let second = Left { role: role("second"), sockets: sockets.collect() };
         let legacy = Legacy { sockets: vec![first, second], known: "x".repeat(1 << 20) };
         let giving = thread::spawn(move || {
-            give(&elder, &legacy).unwrap();
+            assert_eq!(give(&elder, &legacy).unwrap(), std::process::id());
             await_ready(&elder, Duration::from_secs(10)).unwrap();
         });
         let taken = take(&younger).unwrap();
@@ -241,7 +245,7 @@ mod tests {
         let (elder, younger) = UnixStream::pair().unwrap();
         drop(younger);
         assert_eq!(give(&elder, &Legacy::default()).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        for said in [&br#"{"version":2}"#[..], b"GET / HTTP/1.1", b""] {
+        for said in [&br#"{"version":2,"process":1}"#[..], b"GET / HTTP/1.1", b""] {
             let (elder, younger) = UnixStream::pair().unwrap();
             say(&younger, said).unwrap();
             let error = give(&elder, &Legacy::default()).unwrap_err();

@@ -1,19 +1,27 @@
 //! The process that is to come after this one: started, given everything, waited for.
+//!
+//! It is started by a go-between, which is ended as soon as it serves: so it is nobody's child then but
+//! the service manager's (or init's), who otherwise would not notice when it ends.
 
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::time::Duration;
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustix::stdio;
 
 use super::handover::{self, Legacy, VARIABLE};
 
 /// As long may an heir take until it serves: its names are looked up and its endpoints probed by then.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// What [`VARIABLE`] is for the go-between, and for the heir.
+const GO_BETWEEN: &str = "go-between";
+const HEIR: &str = "heir";
 
 /// How the next process is started: as this one was.
 #[derive(Clone, Debug)]
@@ -46,7 +54,7 @@ impl Heir {
         let program = self.program.display();
         let (ours, its) = UnixStream::pair().map_err(|error| format!("no socket pair: {error}"))?;
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).env(VARIABLE, "1").stdin(OwnedFd::from(its));
+        command.args(&self.arguments).env(VARIABLE, GO_BETWEEN).stdin(OwnedFd::from(its));
         // They are about this process, not about its heir.
         for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"] {
             command.env_remove(variable);
@@ -54,21 +62,45 @@ impl Heir {
         let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
         // The other end is the child's alone, or its end would not be seen.
         drop(command);
-        let met = handover::give(&ours, legacy).and_then(|()| handover::await_ready(&ours, PATIENCE));
-        met.map(|()| child.id()).map_err(|error| format!("{program} {}", epitaph(&mut child, &error)))
+        let heir = match handover::give(&ours, legacy) {
+            Ok(heir) => heir,
+            Err(error) => return Err(format!("{program} {}", epitaph(&mut child, None, &error))),
+        };
+        // It waits for our word: this is no other process that got its number.
+        let held = Pid::from_raw(heir.cast_signed()).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        match handover::await_ready(&ours, PATIENCE) {
+            Ok(()) => {
+                end(&mut child);
+                Ok(heir)
+            }
+            Err(error) => Err(format!("{program} {}", epitaph(&mut child, held.as_ref(), &error))),
+        }
     }
 }
 
-/// How a child ended that did not come to serve.
-fn epitaph(child: &mut Child, error: &io::Error) -> String {
-    // One that has closed its end is about to end: that is told better than what we saw of it.
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    let ended = child.try_wait().ok().flatten();
+fn end(child: &mut Child) {
     // It may be gone already.
     let _ = child.kill();
     let _ = child.wait();
+}
+
+/// How a child ended that did not come to serve.
+fn epitaph(child: &mut Child, heir: Option<&OwnedFd>, error: &io::Error) -> String {
+    // One that has closed its end is about to end: that is told better than what we saw of it.
+    let closed = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe);
+    let mut ended = child.try_wait().ok().flatten();
+    for _ in 0..if closed { 20 } else { 0 } {
+        if ended.is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        ended = child.try_wait().ok().flatten();
+    }
+    if let Some(heir) = heir {
+        // The same.
+        let _ = pidfd_send_signal(heir, Signal::KILL);
+    }
+    end(child);
     match (ended, error.kind()) {
         (Some(status), _) => format!("ended with {status} before it served; its log says why"),
         (None, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => "took too long to serve, and was stopped".into(),
@@ -79,12 +111,34 @@ fn epitaph(child: &mut Child, error: &io::Error) -> String {
     }
 }
 
+/// If this process is only to start an heir: does so, and waits for its end. What this one ends with.
+///
+/// # Errors
+/// When the heir cannot be started.
+pub(crate) fn go_between() -> io::Result<Option<ExitCode>> {
+    if std::env::var_os(VARIABLE).is_none_or(|what| what != GO_BETWEEN) {
+        return Ok(None);
+    }
+    let Heir { program, arguments } = Heir::of_this_process()?;
+    let elder = stdio::stdin().try_clone_to_owned()?;
+    // The heir's alone: that it is closed tells the elder of its end.
+    stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    let mut heir = Command::new(program).args(arguments).env(VARIABLE, HEIR).stdin(elder).spawn()?;
+    Ok(Some(as_it_ended(heir.wait()?)))
+}
+
+/// As shells tell of it: 128 and the signal, if one ended it.
+fn as_it_ended(status: ExitStatus) -> ExitCode {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
 /// The elder that started this process as its heir, if one did.
 ///
 /// # Errors
 /// When standard input is not what it should be.
 pub(crate) fn elder() -> io::Result<Option<UnixStream>> {
-    if std::env::var_os(VARIABLE).is_none() {
+    if std::env::var_os(VARIABLE).is_none_or(|what| what != HEIR) {
         return Ok(None);
     }
     let elder = UnixStream::from(stdio::stdin().try_clone_to_owned()?);

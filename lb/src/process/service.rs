@@ -28,9 +28,10 @@ pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Another process is the service from now on.
+/// Another process is the service from now on. It lives: its own first word about that may be as far
+/// away as ours was, and both together too far.
 pub(crate) fn heir(process: u32) {
-    tell(&[NotifyState::MainPid(process), NotifyState::Ready]);
+    tell(&[NotifyState::MainPid(process), NotifyState::Ready, NotifyState::Watchdog]);
 }
 
 /// It lives; to be said at least twice in [`watchdog`].
