@@ -119,6 +119,13 @@ fn annotations(uid: &str) -> Vec<Value> {
             true,
         ),
         mark(
+            "Starts and upgrades",
+            "green",
+            &format!("process_start_time_seconds{{{instances}}} * 1000 and on (job, instance) weir_build_info"),
+            "another process serves on {{instance}}",
+            true,
+        ),
+        mark(
             "Refused reloads",
             "orange",
             &format!("increase(weir_config_reloads_total{{{instances}, result=\"rejected\"}}[1m]) > 0"),

@@ -151,3 +151,16 @@ fn every_metric_that_is_named_exists() {
         }
     }
 }
+
+/// What nobody can see, nobody looks at: each metric is on a dashboard.
+#[test]
+fn every_metric_is_on_a_dashboard() {
+    let sources: String = tree::files("deploy/grafana/source").iter().map(read).collect();
+    let shown = metrics_in(&sources);
+    for metric in weir::observe::metrics::table::ALL {
+        let on_one = shown.iter().any(|name| {
+            name.strip_prefix(metric.name).is_some_and(|rest| ["", "_bucket", "_sum", "_count"].contains(&rest))
+        });
+        assert!(on_one, "{} is on no dashboard", metric.name);
+    }
+}

@@ -18,6 +18,11 @@ fn the_table_of_metrics_is_the_codes() {
 }
 
 #[test]
+fn the_table_of_the_admin_api_is_the_codes() {
+    expect_marked("docs/operations.md", "admin-api", &weir::admin::index::markdown());
+}
+
+#[test]
 fn the_table_of_reasons_is_the_codes() {
     let mut table = "| reason | status | whose | what it says |\n|---|---|---|---|\n".to_owned();
     for reason in Reason::ALL {

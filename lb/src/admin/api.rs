@@ -14,7 +14,7 @@ use super::body::AnswerBody;
 use super::diagnosis::NoReport;
 use super::query::{Query, Wrong};
 use super::status::Clock;
-use super::{Service, buckets, explain, live, orders, page, releases, reloads, status};
+use super::{Service, buckets, explain, index, live, orders, page, releases, reloads, status};
 use crate::control::{BoundListener, Phase, ReloadOutcome, Trigger};
 use crate::env::Env;
 use crate::observe::journal::{Asker, rfc3339, timestamp};
@@ -68,6 +68,7 @@ impl<E: Env> Service<E> {
             // That this is answered at all is the news.
             "/livez" | "/healthz" | "/ping" => answer(StatusCode::OK, TEXT, "alive\n"),
             "/readyz" | "/ready" => self.ready(query.get("verbose").is_some()),
+            "/api/v1" | "/api/v1/" => json_answer(StatusCode::OK, JSON, &index::all()),
             "/api/v1/status" => self.status(query.get("cluster")),
             "/api/v1/config" => self.config(),
             "/api/v1/events" => self.events(query).unwrap_or_else(|wrong| refused(&wrong)),
@@ -123,10 +124,14 @@ impl<E: Env> Service<E> {
             (_, Some((_, false))) => return not_allowed("GET, HEAD, DELETE"),
             ("/metrics" | "/api/v1/doctor", _) => return not_allowed("GET, HEAD"),
             _ if let Some(order) = release_order(method, path, query) => order,
-            _ => match self.read(path, query).status() {
-                StatusCode::NOT_FOUND => return not_found(),
-                _ => return not_allowed("GET, HEAD"),
-            },
+            _ => {
+                let read = self.read(path, query);
+                return match read.status() {
+                    // Which says what is, where it cannot be read either.
+                    StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => read,
+                    _ => not_allowed("GET, HEAD"),
+                };
+            }
         };
         match order {
             Ok(order) => self.order(order, asker).await,

@@ -15,6 +15,7 @@ mod diagnosis;
 mod doors;
 mod explain;
 mod guard;
+pub mod index;
 mod live;
 pub mod moves;
 mod orders;

@@ -115,6 +115,7 @@ async fn everything_listed_is_there() {
             ("/readyz", "text/plain"),
             ("/ready", "text/plain"),
             ("/metrics", "text/plain; version=0.0.4"),
+            ("/api/v1", "application/json"),
             ("/api/v1/status", "application/json"),
             ("/api/v1/config", "application/json"),
             ("/api/v1/events", "application/json"),
@@ -150,6 +151,26 @@ async fn everything_listed_is_there() {
         let refused = stage.ask("POST", "/api/v1/status").await;
         assert_eq!(refused.status, 405);
         assert!(refused.head.contains("application/problem+json"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_index_lists_what_is_there() {
+    play(async |stage| {
+        let heard = stage.ask("GET", "/api/v1").await.json();
+        let listed = heard["endpoints"].as_array().unwrap();
+        assert!(listed.iter().any(|one| one["path"] == "/api/v1/doctor" && one["method"] == "GET"));
+        for endpoint in index::ENDPOINTS {
+            let path = endpoint.path.replace("NAME", "apps").replace("ID", "1");
+            let answer = stage.ask("PUT", &path).await;
+            // Nothing was decided here yet.
+            let expected = if path.contains("/decisions/") { 404 } else { 405 };
+            assert_eq!(answer.status, expected, "{path}");
+            let allowed = answer.head.lines().find_map(|line| line.strip_prefix("allow: ")).unwrap_or_default();
+            let method = endpoint.method.to_lowercase();
+            assert!(expected == 404 || allowed.split(", ").any(|one| one == method), "{method} {path}: {allowed}");
+        }
     })
     .await;
 }

@@ -100,12 +100,38 @@ pub fn take(
     let seen = guard.report().build_unresolved().map_err(system)?;
     // Finding names takes a while; nobody need be interrupted for it.
     drop(guard);
+    let _forgets = Forgets;
     let mut stacks = BTreeMap::new();
     for (frames, count) in seen.data {
         let stack = stack(pprof::Frames::from(frames));
         *stacks.entry(stack).or_default() += u64::try_from(count).unwrap_or_default();
     }
     Ok(Profile { started, lasted, frequency, stacks })
+}
+
+/// What was read of the program to find names is forgotten with this: it is hundreds of megabytes in a
+/// build with debug information.
+struct Forgets;
+
+impl Drop for Forgets {
+    fn drop(&mut self) {
+        backtrace::clear_symbol_cache();
+    }
+}
+
+/// Takes away the file that samples spill into, which the process keeps for its next profile: to be called
+/// when there will be none any more.
+pub fn tidy() {
+    let temporary = std::env::temp_dir();
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    for file in open.filter_map(|entry| std::fs::read_link(entry.path()).ok()) {
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        // As `tempfile` names them; nothing else here makes any.
+        if file.parent() == Some(&temporary) && name.len() == 10 && name.starts_with(".tmp") {
+            // It may be gone already.
+            let _ = std::fs::remove_file(&file);
+        }
+    }
 }
 
 fn stack(frames: pprof::Frames) -> Stack {

@@ -42,7 +42,7 @@ impl SnapshotCollector {
         limits::collect(&snapshot.listeners, &mut families);
         clusters::collect(&snapshot.clusters, &mut families);
         releases::collect(&snapshot.releases, &mut families);
-        let crowded = crowded(&snapshot.clusters);
+        let crowded = crowded(&snapshot.clusters, ENDPOINT_SERIES_MAX);
         self.endpoints(&snapshot.clusters, &crowded, &mut families);
         upstream(&snapshot.clusters, &crowded, &mut families);
         families
@@ -273,10 +273,10 @@ fn grouped(cluster: &Cluster, crowded: bool) -> Vec<Group<'_>> {
 
 /// Which clusters' endpoints have no series of their own: the largest, as far as all endpoints
 /// together are more than may have them.
-pub(super) fn crowded(clusters: &[Arc<Cluster>]) -> Vec<bool> {
+pub(super) fn crowded(clusters: &[Arc<Cluster>], series_max: usize) -> Vec<bool> {
     let mut by_size: Vec<usize> = (0..clusters.len()).collect();
     by_size.sort_by_key(|&at| clusters[at].members.len());
-    let (mut crowded, mut room) = (vec![true; clusters.len()], ENDPOINT_SERIES_MAX);
+    let (mut crowded, mut room) = (vec![true; clusters.len()], series_max);
     for at in by_size {
         let Some(left) = room.checked_sub(clusters[at].members.len()) else { break };
         (crowded[at], room) = (false, left);

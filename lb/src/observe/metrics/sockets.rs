@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
-use weir_core::snapshot::Snapshot;
+use weir_core::snapshot::{Cluster, Snapshot};
 
 use super::family::{Family, FamilyText};
 use super::snapshot::{crowded, zone};
@@ -23,6 +23,9 @@ use crate::process::sockets::{self, Socket, State};
 const FRESH: Duration = Duration::from_secs(5);
 /// Sockets looked at; of more, the first.
 const SOCKETS_MAX: usize = 200_000;
+/// Endpoints with series of their own here. Of more, the largest clusters are shown by zone: what the
+/// network does is mostly the same for a zone, and a thousand endpoints would be 3 000 series.
+const WAY_SERIES_MAX: usize = 300;
 
 pub(super) struct SocketCollector {
     truth: Arc<ArcSwap<Snapshot>>,
@@ -69,7 +72,7 @@ impl SocketCollector {
             seen.end();
         }
         let mut families = host(&seen.states, self.began);
-        families.extend(upstream(&seen.ways, &snapshot));
+        families.extend(upstream(&seen.ways, &snapshot.clusters));
         families
     }
 }
@@ -124,14 +127,13 @@ fn host(states: &BTreeMap<&'static str, u64>, began: Apart) -> Vec<FamilyText> {
     families
 }
 
-fn upstream(ways: &HashMap<SocketAddr, Way>, snapshot: &Snapshot) -> [FamilyText; 3] {
+fn upstream(ways: &HashMap<SocketAddr, Way>, clusters: &[Arc<Cluster>]) -> [FamilyText; 3] {
     let mut rtt = Family::new(&table::UPSTREAM_RTT);
     let mut segments = Family::new(&table::UPSTREAM_SEGMENTS);
     let mut retransmitted = Family::new(&table::UPSTREAM_RETRANSMITTED);
-    for (cluster, crowded) in snapshot.clusters.iter().zip(crowded(&snapshot.clusters)) {
-        for member in cluster.members.iter().filter(|_| !crowded) {
-            let Some(way) = member.address().ip().and_then(|address| ways.get(&address)) else { continue };
-            let labels = [cluster.config.name.as_str(), &member.address().to_string(), zone(member)];
+    for (cluster, crowded) in clusters.iter().zip(crowded(clusters, WAY_SERIES_MAX)) {
+        for ((zone, endpoint), way) in grouped(ways, cluster, crowded) {
+            let labels = [cluster.config.name.as_str(), &endpoint, zone];
             // An endpoint that nobody ever connected to has no series.
             if way.segments > 0 {
                 segments.count(&labels, way.segments);
@@ -145,8 +147,31 @@ fn upstream(ways: &HashMap<SocketAddr, Way>, snapshot: &Snapshot) -> [FamilyText
     [rtt, segments, retransmitted].map(Family::finish)
 }
 
+/// The ways to a cluster's endpoints; if it is crowded, those of a zone together.
+fn grouped<'c>(
+    ways: &HashMap<SocketAddr, Way>,
+    cluster: &'c Cluster,
+    crowded: bool,
+) -> BTreeMap<(&'c str, String), Way> {
+    let mut groups: BTreeMap<(&str, String), Way> = BTreeMap::new();
+    for member in &cluster.members {
+        let Some(way) = member.address().ip().and_then(|address| ways.get(&address)) else { continue };
+        let endpoint = if crowded { String::new() } else { member.address().to_string() };
+        let group = groups.entry((zone(member), endpoint)).or_default();
+        group.connections = group.connections.saturating_add(way.connections);
+        group.rtt = group.rtt.saturating_add(way.rtt);
+        group.segments = group.segments.wrapping_add(way.segments);
+        group.retransmitted = group.retransmitted.wrapping_add(way.retransmitted);
+    }
+    groups
+}
+
 #[cfg(test)]
 mod tests {
+    use weir_core::control::{Control, Event};
+    use weir_core::dice::Dice;
+    use weir_core::time::Moment;
+
     use super::*;
     use crate::process::sockets::TcpInfo;
 
@@ -160,6 +185,35 @@ mod tests {
             room: 0,
             inode: 1,
             info: Some(TcpInfo { rtt: Duration::from_millis(4), retransmitted, segments, ..TcpInfo::default() }),
+        }
+    }
+
+    #[test]
+    fn the_ways_to_many_endpoints_are_shown_by_zone() {
+        let endpoints =
+            |n: usize| (0..n).map(|at| format!("'10.0.{}.{}:80'", at / 250, at % 250 + 1)).collect::<Vec<_>>();
+        for (n, shown) in [(WAY_SERIES_MAX, WAY_SERIES_MAX), (WAY_SERIES_MAX + 1, 2)] {
+            let half = n / 2;
+            let (one, other) = (endpoints(n)[..half].join(", "), endpoints(n)[half..].join(", "));
+            let text = format!(
+                "listeners: [{{name: web, bind: '127.0.0.1:80', cluster: app}}]\n\
+                 clusters: [{{name: app, endpoints: {{a: [{one}], b: [{other}]}}}}]"
+            );
+            let mut core = Control::new(1, Dice::new(1));
+            let config = Arc::new(weir_config::parse_str(&text).unwrap().config);
+            core.step(Moment::ZERO, Event::Configured(config), &mut Vec::new());
+            let clusters = core.publish(Moment::ZERO).unwrap().clusters.clone();
+            let way = Way { connections: 2, rtt: Duration::from_millis(6), segments: 10, retransmitted: 1 };
+            let addresses = clusters[0].members.iter().filter_map(|member| member.address().ip());
+            let ways = addresses.map(|address| (address, way)).collect();
+            for (family, whole) in upstream(&ways, &clusters).iter().zip([0.003, 10.0 * half as f64, half as f64]) {
+                let lines: Vec<&str> = family.samples.lines().filter(|line| !line.starts_with('#')).collect();
+                assert_eq!(lines.len(), shown, "{lines:?}");
+                if n > WAY_SERIES_MAX {
+                    assert_eq!(lines[0].rsplit(' ').next().unwrap().parse::<f64>().unwrap(), whole, "{lines:?}");
+                    assert!(lines[0].contains("endpoint=\"\",zone=\"a\""), "{lines:?}");
+                }
+            }
         }
     }
 
