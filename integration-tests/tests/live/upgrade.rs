@@ -271,6 +271,12 @@ fn the_service_manager_is_told_and_gives_sockets() {
     kill_process(process, Signal::USR2).unwrap();
     let said = heard("MAINPID=");
     let heir = said.lines().find_map(|line| line.strip_prefix("MAINPID=")).unwrap().parse().unwrap();
+    // Its own first sign of life may be half of the time away that the old one's last is old.
+    assert!(said.contains("READY=1") && said.contains("WATCHDOG=1"), "{said}");
+    // A manager notices the end of its own children only.
+    let status = fs::read_to_string(format!("/proc/{heir}/status")).unwrap();
+    assert!(!status.contains(&format!("PPid:\t{}\n", weir.child.id())), "{status}");
+    heard("WATCHDOG=1");
     wait::until_true("the end of the first", || weir.child.try_wait().unwrap().is_some());
     weir.ready();
     kill_process(Pid::from_raw(heir).unwrap(), Signal::TERM).unwrap();

@@ -51,6 +51,10 @@ impl Heir {
     /// # Errors
     /// In words, why it does not serve; by then it is no more.
     pub(crate) fn succeed(&self, legacy: &Legacy) -> Result<u32, String> {
+        // With process 1 ends its container, and whoever else is in it.
+        if std::process::id() == 1 {
+            return Err("this is process 1 of a container, which would end with it: start another container".to_owned());
+        }
         let program = self.program.display();
         let (ours, its) = UnixStream::pair().map_err(|error| format!("no socket pair: {error}"))?;
         let mut command = Command::new(&self.program);
