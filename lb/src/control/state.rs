@@ -5,6 +5,7 @@
 //! thread of its own does it, always the newest only. A file that cannot be understood is set
 //! aside and told of; it never keeps a balancer from starting.
 
+pub(crate) mod counts;
 mod form;
 pub(crate) mod memory;
 
@@ -146,18 +147,21 @@ impl StateDir {
     fn keep(&self, wanted: &mpsc::Receiver<Wanted>) {
         let mut failing = false;
         while let Ok(first) = wanted.recv() {
-            let (mut rollouts, mut seen, mut still) = (None, None, false);
+            let (mut rollouts, mut seen, mut still, mut waiting) = (None, None, false, None);
             for next in std::iter::once(first).chain(wanted.try_iter()) {
                 match next {
                     Wanted::Rollouts(states) => rollouts = Some(states),
                     Wanted::Seen(text) => (seen, still) = (Some(text), false),
                     Wanted::StillSeen => still = true,
+                    Wanted::Flush(done) => waiting = Some(done),
                 }
             }
             let written = rollouts.map_or(Ok(()), |states| self.write(&states));
             let noted = seen.map_or(Ok(()), |text| self.write_seen(&text));
             let touched = if still { self.touch_seen() } else { Ok(()) };
             let written = written.and(noted).and(touched);
+            // Nobody waits any more if this took too long.
+            let _ = waiting.map(|done: mpsc::Sender<()>| done.send(()));
             // Told once: a full disk is full ten seconds later, too.
             let news = failing != written.is_err();
             failing = written.is_err();
@@ -222,6 +226,8 @@ enum Wanted {
     Seen(String),
     /// Nothing has changed since.
     StillSeen,
+    /// All before this is to be written, and then this told.
+    Flush(mpsc::Sender<()>),
 }
 
 impl Keeper {
@@ -233,6 +239,13 @@ impl Keeper {
     /// Keeps what is seen of endpoints now, or (`None`) that nothing has changed. Waits for nothing.
     pub fn keep_seen(&self, memory: Option<&Memory>) {
         self.send(memory.map_or(Wanted::StillSeen, |memory| Wanted::Seen(memory::text(memory))));
+    }
+
+    /// Waits until all is written that was to be kept; not for long, should the disk hang.
+    pub fn flush(&self) {
+        let (done, written) = mpsc::channel();
+        self.send(Wanted::Flush(done));
+        let _ = written.recv_timeout(STOP_MAX);
     }
 
     fn send(&self, wanted: Wanted) {

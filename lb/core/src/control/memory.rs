@@ -12,8 +12,9 @@ use weir_config::model::ClusterName;
 
 use super::judge::Limits;
 use super::known::Known;
-use super::orders::{Drain, DrainScope};
+use super::orders::{Drain, DrainScope, Drains};
 use super::{Cause, Control, Ejection, Evidence};
+use crate::carry::Totals;
 use crate::endpoint::{EndpointKey, Status};
 use crate::health::outlier::Standing;
 pub use crate::health::outlier::StandingMemory;
@@ -112,6 +113,11 @@ impl Memory {
 pub(super) struct Past {
     endpoints: BTreeMap<EndpointKey, EndpointMemory>,
     breakers: BTreeMap<ClusterName, BreakerMemory>,
+    /// What was counted, until the past fades: some of it is of endpoints that are yet to be found.
+    pub(super) totals: Totals,
+    /// What of it was added to counters that can only be added to.
+    pub(super) ledger: Totals,
+    faded: bool,
 }
 
 impl Past {
@@ -125,9 +131,14 @@ impl Past {
 
     /// Names are looked up later than files are read; then nobody comes any more.
     pub(super) fn fade(&mut self, now: Moment, origin: Moment) {
-        if now.since(origin) > MEMORY_MAX && !self.endpoints.is_empty() {
-            *self = Self::default();
+        if now.since(origin) > MEMORY_MAX && !self.faded {
+            // What was added stays added.
+            *self = Self { ledger: std::mem::take(&mut self.ledger), faded: true, ..Self::default() };
         }
+    }
+
+    pub(super) const fn faded(&self) -> bool {
+        self.faded
     }
 }
 
@@ -139,7 +150,13 @@ impl Control {
         self.began = self.now;
         self.past.endpoints = memory.endpoints.into_iter().map(|its| (its.key.clone(), its)).collect();
         self.past.breakers = memory.breakers.into_iter().map(|its| (its.cluster.clone(), its)).collect();
-        for DrainMemory { scope, stood, left, by } in memory.drains {
+        self.recall_drains(memory.drains);
+    }
+
+    /// These are the drains in force.
+    pub(super) fn recall_drains(&mut self, drains: Vec<DrainMemory>) {
+        self.drains = Drains::default();
+        for DrainMemory { scope, stood, left, by } in drains {
             self.drains.restore(Drain {
                 scope,
                 began: self.now.before(stood),
