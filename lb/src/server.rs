@@ -131,7 +131,7 @@ impl<E: Env> Server<E> {
             source: io::Error::other::<prometheus::Error>(error),
         };
         let metrics = ControlMetrics::new().map_err(no_metrics)?;
-        inheritance.restore(state.as_ref(), &mut control, env.now(), &journal)?;
+        inheritance.restore(state.as_ref(), &mut control, env.now(), &journal);
         let Inheritance { sockets, elder, .. } = inheritance;
         let handed = Rc::new(Handed::new(sockets));
         let (doors, opened) = mpsc::unbounded_channel();
