@@ -42,6 +42,8 @@ use preview::Desk;
 
 pub(crate) use doors::Door;
 
+/// Where another process is asked for.
+const UPGRADE: &str = "/api/v1/upgrade";
 /// Largest head.
 const HEAD_MAX: usize = 16 << 10;
 
@@ -83,6 +85,8 @@ struct Service<E: Env> {
     ask_workers: AskWorkers,
     /// Whether a profile is being taken.
     profiling: Cell<bool>,
+    /// Requests under way, but those that wait for another process.
+    under_way: Cell<usize>,
 }
 
 impl<E: Env> Service<E> {
@@ -104,6 +108,7 @@ impl<E: Env> Service<E> {
             refusals,
             ask_workers,
             profiling,
+            under_way: Cell::new(0),
         }
     }
 

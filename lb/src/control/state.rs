@@ -5,6 +5,7 @@
 //! thread of its own does it, always the newest only. A file that cannot be understood is set
 //! aside and told of; it never keeps a balancer from starting.
 
+pub(crate) mod counts;
 mod form;
 pub(crate) mod memory;
 
@@ -141,6 +142,10 @@ impl StateDir {
         while let Ok(first) = wanted.recv() {
             std::iter::once(first).chain(wanted.try_iter()).for_each(|next| unsaved.take(next));
             let written = self.save(&mut unsaved);
+            if let Some(done) = unsaved.waiting.take() {
+                // Nobody waits any more if this took too long.
+                let _ = done.send(());
+            }
             // Told once: a full disk is full ten seconds later, too.
             let news = failing != written.is_err();
             failing = written.is_err();
@@ -229,6 +234,8 @@ enum Wanted {
     Seen(String),
     /// Nothing has changed since.
     StillSeen,
+    /// All before this is to be written, and then this told.
+    Flush(mpsc::Sender<()>),
 }
 
 /// The newest of all that is not written yet.
@@ -237,6 +244,7 @@ struct Unsaved {
     rollouts: Option<Vec<Kept>>,
     seen: Option<String>,
     still: bool,
+    waiting: Option<mpsc::Sender<()>>,
 }
 
 impl Unsaved {
@@ -245,6 +253,7 @@ impl Unsaved {
             Wanted::Rollouts(states) => self.rollouts = Some(states),
             Wanted::Seen(text) => self.seen = Some(text),
             Wanted::StillSeen => self.still = true,
+            Wanted::Flush(done) => self.waiting = Some(done),
         }
     }
 }
@@ -258,6 +267,13 @@ impl Keeper {
     /// Keeps what is seen of endpoints now, or (`None`) that nothing has changed. Waits for nothing.
     pub fn keep_seen(&self, memory: Option<&Memory>) {
         self.send(memory.map_or(Wanted::StillSeen, |memory| Wanted::Seen(memory::text(memory))));
+    }
+
+    /// Waits until all is written that was to be kept; not for long, should the disk hang.
+    pub fn flush(&self) {
+        let (done, written) = mpsc::channel();
+        self.send(Wanted::Flush(done));
+        let _ = written.recv_timeout(STOP_MAX);
     }
 
     fn send(&self, wanted: Wanted) {

@@ -13,8 +13,9 @@ use weir_config::model::{self, ClusterName};
 use super::discovered::SourceKey;
 use super::judge::Limits;
 use super::known::Known;
-use super::orders::{Drain, DrainScope};
+use super::orders::{Drain, DrainScope, Drains};
 use super::{Cause, Control, Ejection, Evidence};
+use crate::carry::Totals;
 use crate::endpoint::{EndpointKey, Status};
 use crate::health::outlier::Standing;
 pub use crate::health::outlier::StandingMemory;
@@ -131,6 +132,11 @@ pub(super) struct Past {
     endpoints: BTreeMap<EndpointKey, EndpointMemory>,
     breakers: BTreeMap<ClusterName, BreakerMemory>,
     sources: BTreeMap<SourceKey, SourceMemory>,
+    /// What was counted, until the past fades: some of it is of endpoints that are yet to be found.
+    pub(super) totals: Totals,
+    /// What of it was added to counters that can only be added to.
+    pub(super) ledger: Totals,
+    faded: bool,
 }
 
 impl Past {
@@ -148,9 +154,14 @@ impl Past {
 
     /// Names are looked up later than files are read; then nobody comes any more.
     pub(super) fn fade(&mut self, now: Moment, origin: Moment) {
-        if now.since(origin) > MEMORY_MAX && !self.endpoints.is_empty() {
-            *self = Self::default();
+        if now.since(origin) > MEMORY_MAX && !self.faded {
+            // What was added stays added.
+            *self = Self { ledger: std::mem::take(&mut self.ledger), faded: true, ..Self::default() };
         }
+    }
+
+    pub(super) const fn faded(&self) -> bool {
+        self.faded
     }
 }
 
@@ -163,7 +174,13 @@ impl Control {
         self.past.endpoints = memory.endpoints.into_iter().map(|its| (its.key.clone(), its)).collect();
         self.past.sources = memory.sources.into_iter().map(|its| (its.key.clone(), its)).collect();
         self.past.breakers = memory.breakers.into_iter().map(|its| (its.cluster.clone(), its)).collect();
-        for DrainMemory { scope, stood, left, by } in memory.drains {
+        self.recall_drains(memory.drains);
+    }
+
+    /// These are the drains in force.
+    pub(super) fn recall_drains(&mut self, drains: Vec<DrainMemory>) {
+        self.drains = Drains::default();
+        for DrainMemory { scope, stood, left, by } in drains {
             self.drains.restore(Drain {
                 scope,
                 began: self.now.before(stood),
