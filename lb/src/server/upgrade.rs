@@ -366,6 +366,7 @@ impl<R: 'static> Succession<R> {
             return;
         }
         handle.note_upgrade(Level::Info, &format!("upgrade: {by} asked for it; another process is started"), None);
+        handle.hold();
         let (done, ended) = oneshot::channel();
         let asked = (self.ask)();
         let line = Arc::new(OnceLock::new());
@@ -382,8 +383,14 @@ impl<R: 'static> Succession<R> {
                     legacy.sockets = joined(legacy.sockets);
                     let work = move || {
                         let begun = |stream| _ = line.set(stream);
+                        let (served, child) = match heir.succeed(&legacy, begun, || ask_last(could_serve)) {
+                            Ok((child, line)) => (Ok((child.id(), line)), Some(child)),
+                            Err(why) => (Err(why), None),
+                        };
                         // Nobody waits only if this process is on its way out.
-                        let _ = done.send(heir.succeed(&legacy, begun, || ask_last(could_serve)));
+                        let _ = done.send(served);
+                        // It may end before this process does, and nobody else takes note of it.
+                        let _ = child.map(|mut child| child.wait());
                     };
                     // Without a thread `done` is gone, and whoever waits hears of that.
                     if let Err(error) = std::thread::Builder::new().name("weir-upgrade".into()).spawn(work) {
