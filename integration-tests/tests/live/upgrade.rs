@@ -324,14 +324,26 @@ fn the_service_manager_is_told_and_gives_sockets() {
     let config = folder.path().join("weir.yaml");
     // It is asked before it knows whom it may ask.
     let also = Backend::text("hello");
-    fs::write(&config, format!("admin: {admin}\n{}", yaml(web, &good, &also, ""))).unwrap();
+    let path = folder.path().join("web.sock");
+    let unix = format!("  - {{name: unix, bind: 'unix:{}', cluster: main}}\n", path.display());
+    fs::write(&config, format!("admin: {admin}\n{}", yaml(web, &good, &also, &unix))).unwrap();
     let mut activated = Command::new("systemd-socket-activate");
-    activated.args(["-l", &web.to_string()]).arg(binary()).arg("run").arg(&config);
+    activated.args(["-l", &web.to_string(), "-l", path.to_str().unwrap()]).arg(binary()).arg("run").arg(&config);
     let mut activated = activated.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     // The first to connect has it started, and is served once it is.
     let mut first = wait::until("its socket", || RawClient::try_connect(web).ok());
     first.send(get("/"));
     assert_eq!(first.response().unwrap().text(), "hello");
-    activated.kill().unwrap();
+    drop(first);
+    drop(UnixStream::connect(&path).unwrap());
+    // Whoever opened a Unix socket goes on with it when the last of us has ended.
+    let mut upgrade = Command::new(binary());
+    let output =
+        upgrade.args(["upgrade", "--format", "json"]).env("WEIR_ADMIN_ADDR", admin.to_string()).output().unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     activated.wait().unwrap();
+    let heir = answer["process"].as_i64().and_then(|heir| Pid::from_raw(heir as i32)).unwrap();
+    kill_process(heir, Signal::TERM).unwrap();
+    wait::until_true("its end", || TcpStream::connect(admin).is_err());
+    assert!(path.exists());
 }

@@ -298,7 +298,7 @@ fn all_totals(handle: &Handle, metrics: &Metrics) -> Totals {
 fn by_address(lent: Vec<Lent>) -> impl Iterator<Item = handover::Left> {
     lent.into_iter().map(|(listener, address, socket)| {
         let (listener, configured) = (Some(listener.as_str().to_owned()), address.to_string());
-        let role = handover::Role { kind: handover::Kind::Datagrams, listener, configured };
+        let role = handover::Role { kind: handover::Kind::Datagrams, listener, configured, theirs: false };
         handover::Left { role, sockets: vec![socket] }
     })
 }
