@@ -22,7 +22,7 @@ use weir_core::control::{Control, Last, Memory};
 use super::StartError;
 use super::gate::Handed;
 use crate::admin::Door;
-use crate::control::state::{self, Left, StateDir, StateError};
+use crate::control::state::{self, Left, StateDir};
 use crate::control::{AskUpgrade, Handle};
 use crate::observe::journal::{Journal, Kind, Level};
 use crate::observe::metrics::Metrics;
@@ -104,7 +104,7 @@ impl Inheritance {
         control: &mut Control,
         now: weir_core::time::Moment,
         journal: &Journal,
-    ) -> Result<(), StateError> {
+    ) {
         if let Some(known) = &self.known {
             let (memory, rollouts) = (state::memory::parse(&known.seen), state::rollouts(&known.rollouts));
             match (memory, rollouts) {
@@ -134,19 +134,19 @@ impl Inheritance {
                     journal.record(Kind::State, Level::Error, message, json!({ "what": "not_understood" }));
                 }
             }
-            return Ok(());
+            return;
         }
-        let Some(state) = state else { return Ok(()) };
+        let Some(state) = state else { return };
         let broken = |words, so| {
             let message = format!("{words}; {so}");
             journal.record(Kind::State, Level::Error, message, json!({ "what": "set_aside" }));
         };
-        match state.read()? {
+        match state.read() {
             Left::Nothing => {}
             Left::Kept(states) => control.restore_rollouts(states),
             Left::Broken(words) => broken(words, "rollouts begin at their first step"),
         }
-        match state.read_seen()? {
+        match state.read_seen() {
             Left::Nothing => {}
             Left::Kept((memory, age)) => {
                 // Drains are wishes: whoever starts a process anew starts without them.
@@ -158,7 +158,6 @@ impl Inheritance {
             }
             Left::Broken(words) => broken(words, "endpoints are strangers"),
         }
-        Ok(())
     }
 }
 
@@ -299,7 +298,7 @@ fn all_totals(handle: &Handle, metrics: &Metrics) -> Totals {
 fn by_address(lent: Vec<Lent>) -> impl Iterator<Item = handover::Left> {
     lent.into_iter().map(|(listener, address, socket)| {
         let (listener, configured) = (Some(listener.as_str().to_owned()), address.to_string());
-        let role = handover::Role { kind: handover::Kind::Datagrams, listener, configured };
+        let role = handover::Role { kind: handover::Kind::Datagrams, listener, configured, theirs: false };
         handover::Left { role, sockets: vec![socket] }
     })
 }
@@ -367,6 +366,7 @@ impl<R: 'static> Succession<R> {
             return;
         }
         handle.note_upgrade(Level::Info, &format!("upgrade: {by} asked for it; another process is started"), None);
+        handle.hold();
         let (done, ended) = oneshot::channel();
         let asked = (self.ask)();
         let line = Arc::new(OnceLock::new());
@@ -383,8 +383,14 @@ impl<R: 'static> Succession<R> {
                     legacy.sockets = joined(legacy.sockets);
                     let work = move || {
                         let begun = |stream| _ = line.set(stream);
+                        let (served, child) = match heir.succeed(&legacy, begun, || ask_last(could_serve)) {
+                            Ok((child, line)) => (Ok((child.id(), line)), Some(child)),
+                            Err(why) => (Err(why), None),
+                        };
                         // Nobody waits only if this process is on its way out.
-                        let _ = done.send(heir.succeed(&legacy, begun, || ask_last(could_serve)));
+                        let _ = done.send(served);
+                        // It may end before this process does, and nobody else takes note of it.
+                        let _ = child.map(|mut child| child.wait());
                     };
                     // Without a thread `done` is gone, and whoever waits hears of that.
                     if let Err(error) = std::thread::Builder::new().name("weir-upgrade".into()).spawn(work) {
