@@ -17,7 +17,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use super::Instance;
-use super::paint::harmless;
 pub(super) use reach::Credentials;
 use reach::{Reach, Wire};
 
@@ -54,8 +53,8 @@ impl ClientError {
     /// Says it, with the exit code that goes with it.
     pub(super) fn exit(&self) -> ExitCode {
         match self {
-            Self::Wrong(_) => super::usage(&harmless(&self.to_string())),
-            _ => super::failed(&harmless(&self.to_string())),
+            Self::Wrong(_) => super::usage(&self.to_string()),
+            _ => super::failed(&self.to_string()),
         }
     }
 }
@@ -218,6 +217,11 @@ impl Client {
     /// The body of an answer, understood.
     pub(super) fn read<T: DeserializeOwned>(&self, reply: &Reply) -> Result<T, ClientError> {
         serde_json::from_slice(&reply.body).map_err(|error| ClientError::Answer(self.name.clone(), error.to_string()))
+    }
+
+    /// An answer that no instance of ours gives.
+    pub(super) fn strange(&self, why: &str) -> ClientError {
+        ClientError::Answer(self.name.clone(), why.to_owned())
     }
 
     /// An answer that is none.

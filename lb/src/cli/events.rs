@@ -80,7 +80,7 @@ impl Show {
                     reachable = true;
                 }
                 Err(error) if reachable => {
-                    eprintln!("weir: {error}; still trying");
+                    eprintln!("weir: {}; still trying", harmless(&error.to_string()));
                     reachable = false;
                 }
                 Err(_) => {}
@@ -108,11 +108,15 @@ impl Show {
 }
 
 fn line(event: &Event, paint: Paint) -> String {
-    let level = paint.state(&event.level, &format!("{:<5}", event.level.to_uppercase()));
+    let level = paint.state(&event.level, &format!("{:<5}", harmless(&event.level).to_uppercase()));
     let message = harmless(&event.message).replace('\n', "; ");
     let asked = asked(&event.fields["asked_by"]);
     let asked = if asked.is_empty() { asked } else { paint.dim(&asked) };
-    format!("{} {} {level} {message}{asked}\n", paint.dim(&event.time), paint.dim(&format!("#{:<4}", event.id)))
+    format!(
+        "{} {} {level} {message}{asked}\n",
+        paint.dim(&harmless(&event.time)),
+        paint.dim(&format!("#{:<4}", event.id))
+    )
 }
 
 /// Who asked for it; nothing, if that is nobody or somebody on the same host who has no name.
