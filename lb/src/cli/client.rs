@@ -118,6 +118,15 @@ fn detail(reply: &Reply) -> String {
     detail.unwrap_or("(no reason given)").to_owned()
 }
 
+/// An error with what it comes from: a refused certificate is known by that alone.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+    })
+}
+
 /// Asks one instance, as often as wanted.
 pub(super) struct Client {
     runtime: tokio::runtime::Runtime,
@@ -246,7 +255,7 @@ impl Client {
         };
         match timeout(answer, self.converse(stream, method, path)).await {
             Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(error)) => Err(ClientError::Answer(self.name.clone(), error.to_string())),
+            Ok(Err(error)) => Err(ClientError::Answer(self.name.clone(), with_causes(&*error))),
             Err(_) => Err(ClientError::Answer(self.name.clone(), format!("no answer within {answer:?}"))),
         }
     }
