@@ -15,6 +15,7 @@ mod loose;
 mod markdown;
 mod monitoring;
 mod panels;
+mod reference;
 mod session;
 mod tables;
 mod tidy;

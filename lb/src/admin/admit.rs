@@ -72,7 +72,7 @@ impl<E: Env> Service<E> {
     }
 }
 
-fn wish(head: &Parts) -> Wish {
+pub(super) fn wish(head: &Parts) -> Wish {
     match (&head.method, head.uri.path()) {
         (&Method::GET | &Method::HEAD, "/livez" | "/healthz" | "/ping" | "/readyz" | "/ready") => Wish::Probe,
         // Files that hold nothing of this instance; what they ask for is asked about.
