@@ -38,7 +38,9 @@ async fn the_table_says_what_is_answered() {
             let mut allowed: Vec<String> = get.iter().map(|method| (*method).to_owned()).chain(others).collect();
             allowed.sort_by_key(|method| ["get", "head", "post", "delete"].iter().position(|known| known == method));
             let line = format!("allow: {}", allowed.join(", "));
-            assert!(refused.status == 405 && refused.head.contains(&line), "{path}: {line}\n{}", refused.head);
+            let none_kept = refused.status == 404 && !refused.body.contains("There is nothing at this address");
+            let refuses = refused.status == 405 && refused.head.contains(&line);
+            assert!(refuses || none_kept, "{path}: {line}\n{}", refused.head);
         }
     })
     .await;
@@ -49,9 +51,12 @@ async fn parameters_are_those_that_are_known() {
     play(async |stage| {
         for route in ROUTES {
             let path = concrete(route);
+            if SLOW[..2].contains(&&*path) {
+                continue;
+            }
             let kind = if (route.method, route.path) == ("POST", "/api/v1/drills") { "&kind=reset" } else { "" };
             let heard = stage.ask(route.method, &format!("{path}?{}=1{kind}", "q".repeat(20))).await;
-            if heard.status != 400 || SLOW[..2].contains(&&*path) {
+            if heard.status != 400 {
                 continue;
             }
             let remedy = heard.json()["remedy"].as_str().unwrap_or_default().to_owned();
@@ -73,6 +78,6 @@ fn the_table_says_who_may_ask() {
             Wish::Change => Who::Changer,
         };
         assert_eq!(who, route.who, "{} {}", route.method, route.path);
-        assert!(route.what.trim_end_matches(')').ends_with('.') || route.what.ends_with(")."), "{}", route.what);
+        assert!(route.what.ends_with('.'), "{}", route.what);
     }
 }
