@@ -24,6 +24,7 @@ mod problems;
 mod query;
 mod releases;
 mod reloads;
+pub mod routes;
 pub mod status;
 
 use std::cell::{Cell, RefCell};
