@@ -280,9 +280,10 @@ fn a_running_instance_looks_at_itself_and_is_known_from_beside_it() {
 
     // Nearly all its descriptors are in use.
     let _clients: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(live.web).unwrap()).collect();
-    let files = || fs::read_dir(format!("/proc/{}/fd", live.weir.pid())).unwrap().count() as u64;
-    wait::until_true("clients that are let in", || files() > 60);
-    let open = files();
+    wait::until_true("clients that are let in", || {
+        live.weir.metric("weir_listener_connections", &["listener=\"web\""]) >= 60.0
+    });
+    let open = fs::read_dir(format!("/proc/{}/fd", live.weir.pid())).unwrap().count() as u64;
     let pid = Pid::from_raw(live.weir.pid().try_into().unwrap());
     let maximum = getrlimit(Resource::Nofile).maximum;
     prlimit(pid, Resource::Nofile, Rlimit { current: Some(open + open / 6), maximum }).unwrap();

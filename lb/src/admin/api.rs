@@ -1,5 +1,7 @@
 //! What each address answers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
@@ -184,7 +186,15 @@ impl<E: Env> Service<E> {
     async fn metrics(&self, accept: Option<&HeaderValue>) -> Answer {
         let metrics = self.metrics.clone();
         let format = Format::wanted(accept.and_then(|accept| accept.to_str().ok()));
-        match tokio::task::spawn_blocking(move || metrics.render_as(format)).await {
+        let Ok(leave) = Arc::clone(&self.scrapes).acquire_owned().await else {
+            return problem(StatusCode::SERVICE_UNAVAILABLE, "No more scrapes are answered.", json!({}));
+        };
+        let rendered = tokio::task::spawn_blocking(move || {
+            // Held to the end, also when nobody waits for it any more.
+            let _leave = leave;
+            metrics.render_as(format)
+        });
+        match rendered.await {
             Ok(Ok(text)) => answer(StatusCode::OK, format.content_type(), text),
             Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
             Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),

@@ -1,6 +1,7 @@
 //! Where the admin API is served: its sockets, which come and go with the configuration, and the
 //! connections on them.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -23,7 +24,7 @@ use super::{Admin, HEAD_MAX, Service};
 use crate::env::{Env, Stream as _};
 use crate::tls::Acceptor;
 
-/// Connections served at once; for one more the oldest has to go.
+/// Connections served at once; for one more the oldest has to go, those that work on nothing first.
 const CONNECTIONS_MAX: usize = 64;
 /// From the start of waiting for a request to the end of its head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,20 +50,48 @@ pub(crate) enum Door<R> {
 #[derive(Default)]
 pub(super) struct Connections {
     tasks: JoinSet<()>,
-    by_age: VecDeque<AbortHandle>,
+    by_age: VecDeque<(AbortHandle, Work)>,
+}
+
+/// What a connection works on.
+#[derive(Clone, Debug, Default)]
+struct Work(Rc<Cell<u32>>);
+
+impl Work {
+    fn begin(&self) -> Working {
+        self.0.set(self.0.get() + 1);
+        Working(self.clone())
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.0.get() > 0
+    }
+}
+
+/// A request that is worked on, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Working(Work);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        let Self(Work(requests)) = self;
+        requests.set(requests.get().saturating_sub(1));
+    }
 }
 
 impl Connections {
-    fn add(&mut self, connection: impl Future<Output = ()> + 'static) {
+    fn add(&mut self, connection: impl Future<Output = ()> + 'static, work: Work) {
         while self.tasks.try_join_next().is_some() {}
-        self.by_age.retain(|connection| !connection.is_finished());
-        // Idle ones must not keep out whoever asks whether we live.
+        self.by_age.retain(|(connection, _)| !connection.is_finished());
+        // Idle ones must not keep out whoever asks whether we live; nor may whoever has no leave, and so
+        // is never worked for, cut off those who have it.
+        let idle = self.by_age.iter().position(|(_, work)| !work.is_under_way());
         if self.by_age.len() >= CONNECTIONS_MAX
-            && let Some(oldest) = self.by_age.pop_front()
+            && let Some((out, _)) = self.by_age.remove(idle.unwrap_or_default())
         {
-            oldest.abort();
+            out.abort();
         }
-        self.by_age.push_back(self.tasks.spawn_local(connection));
+        self.by_age.push_back((self.tasks.spawn_local(connection), work));
     }
 }
 
@@ -104,8 +133,9 @@ impl<E: Env> Service<E> {
         loop {
             match self.env.accept(&listener).await {
                 Ok((stream, peer)) => {
-                    let connection = Rc::clone(&self).meet(stream, peer, address.ip().is_none(), closed.clone());
-                    self.connections.borrow_mut().add(connection);
+                    let (unix, work) = (address.ip().is_none(), Work::default());
+                    let connection = Rc::clone(&self).meet(stream, (peer, unix), closed.clone(), work.clone());
+                    self.connections.borrow_mut().add(connection, work);
                 }
                 Err(error) => {
                     tracing::warn!(%error, %address, "the admin address cannot accept a connection");
@@ -116,18 +146,24 @@ impl<E: Env> Service<E> {
     }
 
     /// Finds out who is there, by TLS where there is some.
-    async fn meet(self: Rc<Self>, stream: E::Stream, peer: SocketAddr, unix: bool, closed: watch::Receiver<()>) {
+    async fn meet(
+        self: Rc<Self>,
+        stream: E::Stream,
+        (peer, unix): (SocketAddr, bool),
+        closed: watch::Receiver<()>,
+        work: Work,
+    ) {
         if unix {
             let (uid, pid) = stream.credentials().map_or((None, None), |(uid, pid)| (Some(uid), pid));
             let caller = Caller { from: From::Unix { uid, pid }, certificate: None };
-            return self.converse(stream, caller, closed).await;
+            return self.converse(stream, caller, closed, work).await;
         }
         let from = From::Ip(peer);
         let Some(acceptor) = self.handle.admin_acceptor() else {
-            return self.converse(stream, Caller { from, certificate: None }, closed).await;
+            return self.converse(stream, Caller { from, certificate: None }, closed, work).await;
         };
         match shake(&acceptor, stream).await {
-            Ok((stream, certificate)) => self.converse(stream, Caller { from, certificate }, closed).await,
+            Ok((stream, certificate)) => self.converse(stream, Caller { from, certificate }, closed, work).await,
             Err(why) => {
                 self.handle.refused_admin("tls");
                 tracing::debug!(%from, why, "no TLS on the admin address");
@@ -135,12 +171,18 @@ impl<E: Env> Service<E> {
         }
     }
 
-    async fn converse<S>(self: Rc<Self>, stream: S, caller: Caller, mut closed: watch::Receiver<()>)
+    async fn converse<S>(self: Rc<Self>, stream: S, caller: Caller, mut closed: watch::Receiver<()>, work: Work)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let (this, caller) = (&self, &caller);
-        let service = service_fn(move |request| async move { Ok::<_, Infallible>(this.answer(request, caller).await) });
+        let (this, caller, work) = (&self, &caller, &work);
+        let service = service_fn(move |request| async move {
+            let working = work.begin();
+            let mut answer = this.answer(request, caller).await;
+            // A whole answer is on its way now: whoever does not read it is not waited for.
+            answer.body_mut().hold(working);
+            Ok::<_, Infallible>(answer)
+        });
         let mut connection = pin!(
             hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -178,5 +220,49 @@ where
         }
         Ok(Err(refusal)) => Err(refusal.words),
         Err(_) => Err("the handshake took too long".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_worked_for_is_not_cut_off_by_who_is_not() {
+        tokio::task::LocalSet::new()
+            .run_until(async {
+                let mut connections = Connections::default();
+                let mut open = |work: &Work| {
+                    let (alive, gone) = oneshot::channel::<()>();
+                    let connection = async move {
+                        let _alive = alive;
+                        std::future::pending::<()>().await;
+                    };
+                    connections.add(connection, work.clone());
+                    gone
+                };
+                let (busy, idle) = (Work::default(), Work::default());
+                let working = busy.begin();
+                let mut kept = open(&busy);
+                let first = open(&idle);
+                for _ in 0..CONNECTIONS_MAX - 2 {
+                    let _ = open(&idle);
+                }
+                let _ = open(&idle);
+                assert!(first.await.is_err(), "the oldest that is idle goes");
+                for _ in 0..2 * CONNECTIONS_MAX {
+                    let _ = open(&idle);
+                }
+                tokio::task::yield_now().await;
+                assert!(kept.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
+                drop(working);
+                for _ in 0..CONNECTIONS_MAX {
+                    let _ = open(&idle);
+                }
+                assert!(kept.await.is_err(), "once its work is done it goes as the others do");
+            })
+            .await;
     }
 }

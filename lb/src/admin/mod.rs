@@ -27,8 +27,9 @@ mod reloads;
 pub mod status;
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
 use crate::control::Handle;
@@ -42,6 +43,8 @@ use preview::Desk;
 
 pub(crate) use doors::Door;
 
+/// Scrapes rendered at once: each has a thread, and goes on when whoever asked has gone.
+const SCRAPES_MAX: usize = 2;
 /// Largest head.
 const HEAD_MAX: usize = 16 << 10;
 
@@ -81,6 +84,8 @@ struct Service<E: Env> {
     connections: RefCell<doors::Connections>,
     refusals: admit::Refusals,
     ask_workers: AskWorkers,
+    /// Scrapes that may begin now.
+    scrapes: Arc<Semaphore>,
     /// Whether a profile is being taken.
     profiling: Cell<bool>,
 }
@@ -103,6 +108,7 @@ impl<E: Env> Service<E> {
             connections,
             refusals,
             ask_workers,
+            scrapes: Arc::new(Semaphore::new(SCRAPES_MAX)),
             profiling,
         }
     }
