@@ -143,7 +143,7 @@ fn every_command_on_a_page_does_what_it_shows() {
     let lane = || std::iter::from_fn(next).map(|page| play(&page)).sum::<usize>();
     // Sessions mostly wait: for verdicts, for rehearsals to end.
     let played: usize = std::thread::scope(|scope| {
-        let lanes = [scope.spawn(lane), scope.spawn(lane)];
+        let lanes: Vec<_> = (0..4).map(|_| scope.spawn(lane)).collect();
         lanes.into_iter().map(|lane| lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).sum()
     });
     assert!(played >= if chosen.is_some() { 1 } else { 60 }, "only {played} blocks: are they still found?");
