@@ -20,7 +20,7 @@ fn yaml(web: std::net::SocketAddr, good: &Backend, bad: &Backend, further: &str)
     let (good, bad) = (good.address(), bad.address());
     format!(
         "listeners:\n  - {{name: web, bind: '{web}', cluster: main}}\n{further}clusters:\n  - name: main\n    endpoints: ['{good}', '{bad}']\n    \
-         health_checks: [{{interval: 200ms, timeout: 1s, unhealthy_threshold: 1, http_health_check: {{path: /healthz}}}}]\n"
+         health_checks: [{{interval: 200ms, timeout: 20s, unhealthy_threshold: 1, http_health_check: {{path: /healthz}}}}]\n"
     )
 }
 
