@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const GO_BETWEEN: &str = "go-between";
 const HEIR: &str = "heir";
 
+/// And so long from the elder's last words until it serves: it was ready to.
+const LAST_PATIENCE: Duration = Duration::from_secs(15);
+
 /// How the next process is started: as this one was.
 #[derive(Clone, Debug)]
 pub(crate) struct Heir {
@@ -46,11 +49,18 @@ impl Heir {
         Ok(Self { program, arguments: arguments.collect() })
     }
 
-    /// Starts it, gives it everything, and waits until it serves: its process number. Blocks.
+    /// Starts it, gives it everything, the `last` of it when it could serve, and waits until it serves:
+    /// itself, and how to tell it more. Blocks. Whoever shuts the socket down that is given
+    /// to `begun` ends it.
     ///
     /// # Errors
     /// In words, why it does not serve; by then it is no more.
-    pub(crate) fn succeed(&self, legacy: &Legacy) -> Result<u32, String> {
+    pub(crate) fn succeed(
+        &self,
+        legacy: &Legacy,
+        begun: impl FnOnce(UnixStream),
+        last: impl FnOnce() -> io::Result<String>,
+    ) -> Result<(u32, UnixStream), String> {
         // With process 1 ends its container, and whoever else is in it.
         if std::process::id() == 1 {
             return Err("this is process 1 of a container, which would end with it: start another container".to_owned());
@@ -66,16 +76,20 @@ impl Heir {
         let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
         // The other end is the child's alone, or its end would not be seen.
         drop(command);
-        let heir = match handover::give(&ours, legacy) {
-            Ok(heir) => heir,
-            Err(error) => return Err(format!("{program} {}", epitaph(&mut child, None, &error))),
-        };
-        // It waits for our word: this is no other process that got its number.
-        let held = Pid::from_raw(heir.cast_signed()).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        match handover::await_ready(&ours, PATIENCE) {
-            Ok(()) => {
+        let mut held = None;
+        let times = (PATIENCE, LAST_PATIENCE);
+        let met = ours.try_clone().and_then(|other| {
+            begun(other);
+            let heir = handover::give(&ours, legacy)?;
+            // It waits for our word: this is no other process that got its number.
+            held = Pid::from_raw(heir.cast_signed()).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+            handover::await_ready(&ours, times, last)?;
+            Ok(heir)
+        });
+        match met {
+            Ok(heir) => {
                 end(&mut child);
-                Ok(heir)
+                Ok((heir, ours))
             }
             Err(error) => Err(format!("{program} {}", epitaph(&mut child, held.as_ref(), &error))),
         }
