@@ -73,7 +73,7 @@ impl<E: Env> Service<E> {
     }
 }
 
-fn wish(head: &Parts) -> Wish {
+pub(super) fn wish(head: &Parts) -> Wish {
     match (&head.method, head.uri.path()) {
         // In full it names clusters and addresses.
         (&Method::GET | &Method::HEAD, "/readyz" | "/ready") if Query::of(&head.uri).get("verbose").is_some() => {

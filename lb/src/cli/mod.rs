@@ -15,6 +15,7 @@ mod explain_error;
 mod health;
 mod paint;
 mod profile;
+mod reference;
 mod release;
 mod reload;
 mod status;
@@ -34,6 +35,8 @@ use crate::observe::log;
 use crate::server::{self, RunOptions};
 use client::Credentials;
 use paint::Paint;
+
+pub use reference::reference;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
