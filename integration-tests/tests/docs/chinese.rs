@@ -61,9 +61,7 @@ fn codes(page: &str) -> Vec<String> {
 
 /// The numbers of the table of measurements: whoever measures anew tells both.
 fn cells(page: &str) -> Vec<String> {
-    let number = |cell: &str| {
-        cell.chars().filter(|c| c.is_ascii_digit() || matches!(c, '.' | '*')).collect::<String>()
-    };
+    let number = |cell: &str| cell.chars().filter(|c| c.is_ascii_digit() || matches!(c, '.' | '*')).collect::<String>();
     let rows = prose(page).into_iter().filter(|line| line.starts_with('|'));
     rows.flat_map(|row| row.split('|').skip(2).map(number).collect::<Vec<_>>()).collect()
 }

@@ -47,8 +47,7 @@ impl Shop {
     fn open(page: &Path) -> Self {
         let yaml = config(page);
         let webs: Vec<_> = ports(&yaml).into_iter().map(|port| (port.to_owned(), place::address())).collect();
-        let mut instead: Vec<_> =
-            webs.iter().map(|(port, web)| (format!("0.0.0.0:{port}"), web.to_string())).collect();
+        let mut instead: Vec<_> = webs.iter().map(|(port, web)| (format!("0.0.0.0:{port}"), web.to_string())).collect();
         let mut replicas = Vec::new();
         let is_part = |c: char| !(c.is_ascii_digit() || c == '.' || c == ':');
         for word in yaml.split(is_part).filter(|word| word.starts_with("10.") && word.contains(':')) {
@@ -67,7 +66,13 @@ impl Shop {
         instead.extend(webs.iter().map(|(port, web)| (format!("127.0.0.1:{port}"), web.to_string())));
         instead.push(("127.0.0.1:9900".to_owned(), weir.admin().to_string()));
         instead.push(("$(pidof weir)".to_owned(), weir.pid().to_string()));
-        let scene = Scene { directory: weir.directory().to_owned(), path: path(), admin: weir.admin(), instead, is_patient: true };
+        let scene = Scene {
+            directory: weir.directory().to_owned(),
+            path: path(),
+            admin: weir.admin(),
+            instead,
+            is_patient: true,
+        };
         Self { weir, scene, _replicas: replicas }
     }
 }
