@@ -6,10 +6,12 @@
 //! endpoints. `console demo` speaks to a `weir demo` instead. `exit=N` is how the block's last
 //! command ends; a block with `later` shows what nobody should wait for and is not run. Pages on which
 //! the reader starts everything are gone through by [`desk`], comparisons by [`crate::peers`].
+//! `PAGE=docs/drills.md` runs that page alone.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -134,26 +136,36 @@ fn every_command_on_a_page_does_what_it_shows() {
         Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success()),
         "curl is not installed; `make test` installs it"
     );
-    let mut played = 0;
-    for page in pages() {
-        if desk::is_one(&page) {
-            played += desk::work_through(&page);
-            continue;
-        }
-        let console = blocks(&page).into_iter().filter(|block| block.language() == "console");
-        let console = console.filter(|block| block.word("ask").is_none());
-        let (demos, shops): (Vec<_>, Vec<_>) =
-            console.filter(|block| block.word("later").is_none()).partition(|block| block.word("demo").is_some());
-        played += demos.len() + shops.len();
-        if !demos.is_empty() {
-            let demo = Demo::open();
-            demos.iter().for_each(|block| demo.scene.play(block));
-        }
-        if !shops.is_empty() {
-            let shop = Shop::open(&page);
-            shops.iter().for_each(|block| shop.scene.play(block));
-            drop(shop.weir);
-        }
+    let chosen = std::env::var("PAGE").ok();
+    let is_chosen = |page: &PathBuf| chosen.as_ref().is_none_or(|chosen| page.ends_with(chosen));
+    let waiting = Mutex::new(pages().into_iter().filter(is_chosen).collect::<Vec<_>>());
+    let next = || waiting.lock().unwrap().pop();
+    let lane = || std::iter::from_fn(next).map(|page| play(&page)).sum::<usize>();
+    // Sessions mostly wait: for verdicts, for rehearsals to end.
+    let played: usize = std::thread::scope(|scope| {
+        let lanes: Vec<_> = (0..4).map(|_| scope.spawn(lane)).collect();
+        lanes.into_iter().map(|lane| lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).sum()
+    });
+    assert!(played >= if chosen.is_some() { 1 } else { 60 }, "only {played} blocks: are they still found?");
+}
+
+/// Plays the sessions of a page; how many of its blocks were run.
+fn play(page: &Path) -> usize {
+    if desk::is_one(page) {
+        return desk::work_through(page);
     }
-    assert!(played >= 6, "only {played} blocks: are they still found?");
+    let console = blocks(page).into_iter().filter(|block| block.language() == "console");
+    let (demos, shops): (Vec<_>, Vec<_>) = console
+        .filter(|block| block.word("later").is_none() && block.word("ask").is_none())
+        .partition(|block| block.word("demo").is_some());
+    if !demos.is_empty() {
+        let demo = Demo::open();
+        demos.iter().for_each(|block| demo.scene.play(block));
+    }
+    if !shops.is_empty() {
+        let shop = Shop::open(page);
+        shops.iter().for_each(|block| shop.scene.play(block));
+        drop(shop.weir);
+    }
+    demos.len() + shops.len()
 }

@@ -335,15 +335,15 @@ fn emit_bytes(bytes: &[u8]) -> ExitCode {
     }
 }
 
-/// Says what went wrong.
+/// Says what went wrong; an instance, or a file, may have a part in the words.
 fn failed(message: &str) -> ExitCode {
-    eprintln!("weir: {message}");
+    eprintln!("weir: {}", paint::harmless(message));
     ExitCode::FAILURE
 }
 
 /// Says what is wrong with the command line.
 fn usage(message: &str) -> ExitCode {
-    eprintln!("weir: {message}");
+    eprintln!("weir: {}", paint::harmless(message));
     ExitCode::from(2)
 }
 
