@@ -67,7 +67,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         ..get("/livez", Needs::Nothing, "Whether the process is alive. `/healthz` and `/ping` are the same.")
     },
     Endpoint {
-        parameters: &[("verbose", "with a line for each part, for people")],
+        parameters: &[("verbose", "with a line for each part, for people; for who may read")],
         answers: &[(200, "It serves."), (503, "It starts, or drains.")],
         ..get("/readyz", Needs::Nothing, "Whether it is ready for traffic. `/ready` is the same.")
     },
@@ -90,7 +90,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
         ..get(
             "/api/v1/events",
             Needs::Read,
-            "What happened, oldest first: [events](events.md). `last` is the newest id, `lost` how many are gone.",
+            "What happened, oldest first: [events](events.md). `last` is the newest id, `lost` how many are gone, `started` when this process was: another one numbers anew.",
         )
     },
     Endpoint {

@@ -38,7 +38,7 @@ fn the_api_is_the_tables() {
             }
         }
         for (at, (status, when)) in endpoint.answers.iter().enumerate() {
-            let _ = write!(page, "{}- {status}: {when}\n", if at == 0 { "\n" } else { "" });
+            let _ = writeln!(page, "{}- {status}: {when}", if at == 0 { "\n" } else { "" });
         }
     }
     expect("api", &page);
