@@ -8,7 +8,6 @@ mod upgrade;
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -18,6 +17,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use weir_config::model::Address;
 use weir_core::control::Control;
 
@@ -33,12 +33,12 @@ use crate::observe::journal::Journal;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::control::ControlMetrics;
 use crate::process::signals::{Asked, Signals};
-use crate::process::{handover, limits, ports, service};
+use crate::process::{limits, ports, service};
 use crate::spans::{self, Exporter, SpanWriter};
 use crate::worker::budget::Budget;
 use crate::worker::{Ended, Order, Published, Worker, Writers};
 use gate::{AdminGate, Gate, Handed};
-use upgrade::{Inheritance, Succession};
+use upgrade::{Bequest, Elder, Inheritance, Succession};
 
 /// Reports of workers that wait for control; more are dropped, and said again if they still hold.
 const REPORTS_MAX: usize = 1024;
@@ -87,7 +87,8 @@ pub struct Server<E: Env> {
     orders: Vec<mpsc::UnboundedSender<Order<E::Reserved>>>,
     seats: Vec<mpsc::UnboundedReceiver<Order<E::Reserved>>>,
     /// What goes to the next process, how the admin API is told, and who waits for this process.
-    heir: (Rc<Handed>, mpsc::UnboundedSender<Door<E::Reserved>>, Option<UnixStream>),
+    heir: (Rc<Handed>, mpsc::UnboundedSender<Door<E::Reserved>>, Option<Elder>),
+    metrics: Metrics,
 }
 
 impl<E: Env> Server<E> {
@@ -110,7 +111,7 @@ impl<E: Env> Server<E> {
 
     /// The same, as the heir of another process.
     fn bind_after(
-        inheritance: Inheritance,
+        mut inheritance: Inheritance,
         env: E,
         first: First,
         workers: NonZeroUsize,
@@ -131,8 +132,9 @@ impl<E: Env> Server<E> {
             source: io::Error::other::<prometheus::Error>(error),
         };
         let metrics = ControlMetrics::new().map_err(no_metrics)?;
-        inheritance.restore(state.as_ref(), &mut control, env.now(), &journal)?;
-        let Inheritance { sockets, elder, .. } = inheritance;
+        inheritance.restore(state.as_ref(), &mut control, env.now(), &journal);
+        let elder = inheritance.elder();
+        let Inheritance { sockets, totals, .. } = inheritance;
         let handed = Rc::new(Handed::new(sockets));
         let (doors, opened) = mpsc::unbounded_channel();
         let admin_gate = AdminGate::new(admin, doors.clone(), Rc::clone(&handed));
@@ -154,11 +156,13 @@ impl<E: Env> Server<E> {
         let handle = shell.handle();
         let published = Published { truth: shell.truth(), book: shell.book() };
         let metrics = Metrics::new(Registry::new(), Arc::clone(&published.truth), &metrics, Arc::clone(&counts));
-        let admin = Admin::new(handle.clone(), metrics.map_err(no_metrics)?).with_workers(ask(orders.clone()));
+        let metrics = metrics.map_err(no_metrics)?;
+        metrics.carry(&totals);
+        let admin = Admin::new(handle.clone(), metrics.clone()).with_workers(ask(orders.clone()));
         let admin = (admin, opened);
         let traces = (spans, exporter);
         let heir = (handed, doors, elder);
-        Ok(Self { env, shell, handle, published, counts, reports, admin, access, traces, orders, seats, heir })
+        Ok(Self { env, shell, handle, published, counts, reports, admin, access, traces, orders, seats, heir, metrics })
     }
 
     /// How to talk to it.
@@ -193,7 +197,21 @@ impl Server<Os> {
     /// # Errors
     /// When the system gives no thread or signal handler.
     pub async fn run(self) -> Result<usize, StartError> {
-        let Self { env, shell, handle, published, counts, reports, admin, access, traces, orders, seats, heir } = self;
+        let Self {
+            env,
+            shell,
+            handle,
+            published,
+            counts,
+            reports,
+            admin,
+            access,
+            traces,
+            orders,
+            seats,
+            heir,
+            metrics,
+        } = self;
         let (handed, doors, elder) = heir;
         let system = |what| move |source| StartError::System { what, source };
         let mut signals = Signals::new().map_err(system("cannot handle signals"))?;
@@ -217,19 +235,42 @@ impl Server<Os> {
         let shell = tokio::task::spawn_local(shell.run());
         let (threads, ends): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
 
-        let (mut succession, asked) = Succession::new(handed, ask_for_datagrams(orders.clone()), &handle);
-        let end = until_end(&mut signals, &handle, access.as_ref(), (&mut succession, asked), elder).await;
-        succession.end();
-        if let End::HandedOver(process) = end {
-            env.hand_over();
-            service::heir(process);
-            // Whoever asked for it is still answered.
-            let _ = doors.send(Door::CloseAll);
-            handle.retire().await;
-        } else {
-            service::stopping();
+        let is_heir = elder.is_some();
+        if let Some(elder) = elder {
+            let (handle, metrics) = (handle.clone(), metrics.clone());
+            tokio::task::spawn_local(async move {
+                handle.settled().await;
+                elder.succeed(handle, metrics).await;
+            });
         }
+        let ask = ask_for_datagrams(orders.clone());
+        let (mut succession, asked) = Succession::new(handed, ask, doors.clone(), metrics, &handle);
+        let end = until_end(&mut signals, &handle, access.as_ref(), (&mut succession, asked), is_heir).await;
+        let mut telling = None;
+        let end = match end {
+            End::HandedOver(process, bequest) => {
+                env.hand_over();
+                service::heir(process);
+                // Whoever asked for it is still answered.
+                let _ = doors.send(Door::CloseAll);
+                handle.retire().await;
+                let (finished, told) = oneshot::channel();
+                telling = Some((finished, tokio::task::spawn_local(bequest.run(told))));
+                None
+            }
+            End::Stopped(why) => {
+                service::stopping();
+                succession.abandon(&handle).await;
+                Some(why)
+            }
+        };
+        succession.end();
         let cut = drain(&mut signals, &handle, &orders, ends, end).await;
+        if let Some((finished, telling)) = telling {
+            drop(finished);
+            // A panic was told of already.
+            let _ = telling.await;
+        }
         handle.stop().await;
         // With it goes what keeps state, once that is written; a panic was told of already.
         let _ = shell.await;
@@ -303,23 +344,25 @@ fn work(
 }
 
 /// Why a process serves no more.
-#[derive(Clone, Copy, Debug)]
 enum End {
     /// A signal said so.
     Stopped(&'static str),
-    /// Another process serves.
-    HandedOver(u32),
+    /// Another process serves, and is told what this one counts.
+    HandedOver(u32, Box<Bequest>),
 }
 
-async fn until_end(
+async fn until_end<R: 'static>(
     signals: &mut Signals,
     handle: &Handle,
     access: Option<&AccessLog>,
-    (succession, mut asked): (&mut Succession, mpsc::UnboundedReceiver<AskUpgrade>),
-    mut elder: Option<UnixStream>,
+    (succession, mut asked): (&mut Succession<R>, mpsc::UnboundedReceiver<AskUpgrade>),
+    is_heir: bool,
 ) -> End {
-    // Half of what may pass without a sign of life.
-    let watchdog = service::watchdog().map(|pause| pause / 2);
+    // Half of what may pass without a sign of life, whatever else there is to do.
+    let mut alive = service::watchdog().map(|most| tokio::time::interval(most / 2));
+    if let Some(alive) = &mut alive {
+        alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
     let mut serves = false;
     loop {
         tokio::select! {
@@ -327,11 +370,16 @@ async fn until_end(
                 Asked::Stop(why) => return End::Stopped(why),
                 Asked::Reload => {
                     let handle = handle.clone();
-                    service::reloading();
+                    // Before it serves, the service manager waits for something else.
+                    if serves {
+                        service::reloading();
+                    }
                     // Its verdict is in the journal and the log.
                     tokio::task::spawn_local(async move {
                         handle.reload(Trigger::Signal).await;
-                        service::ready("serving");
+                        if serves {
+                            service::ready("serving");
+                        }
                     });
                 }
                 Asked::Reopen => {
@@ -343,24 +391,23 @@ async fn until_end(
                 Asked::Upgrade => succession.begin(handle, "SIGUSR2", None),
             },
             Some((by, reply)) = asked.recv() => succession.begin(handle, &by, Some(reply)),
-            process = succession.succeeded(handle) => return End::HandedOver(process),
+            (process, bequest) = succession.succeeded(handle) => return End::HandedOver(process, Box::new(bequest)),
             () = handle.serves(), if !serves => {
                 serves = true;
-                if let Some(elder) = elder.take() {
-                    // It may be gone: then there is nobody who has to know.
-                    let _ = handover::ready(&elder);
+                // The service manager hears of an heir from whom it knows.
+                if !is_heir {
+                    service::ready("serving");
                 }
-                service::ready("serving");
             }
-            () = pause(watchdog) => service::alive(),
+            () = beat(&mut alive) => service::alive(),
         }
     }
 }
 
-/// That long, or for ever.
-async fn pause(time: Option<Duration>) {
-    match time {
-        Some(time) => tokio::time::sleep(time).await,
+/// The next of them, or never.
+async fn beat(beats: &mut Option<Interval>) {
+    match beats {
+        Some(beats) => _ = beats.tick().await,
         None => std::future::pending().await,
     }
 }
@@ -371,15 +418,17 @@ async fn drain<R>(
     handle: &Handle,
     orders: &[mpsc::UnboundedSender<Order<R>>],
     ends: Vec<oneshot::Receiver<Ended>>,
-    end: End,
+    stopped: Option<&'static str>,
 ) -> usize {
     let shutdown = handle.snapshot().config.shutdown.clone();
-    let (delay, patience, order): (_, _, fn() -> Order<R>) = match end {
-        End::Stopped(why) => {
+    // Who only made room for another process was not asked to stop yet.
+    let mut may_be_asked = stopped.is_none();
+    let (delay, patience, order): (_, _, fn() -> Order<R>) = match stopped {
+        Some(why) => {
             handle.drain_started(why);
             (shutdown.delay, shutdown.timeout, || Order::Drain)
         }
-        End::HandedOver(_) => {
+        None => {
             handle.drain_started("another process serves");
             (Duration::ZERO, shutdown.upgrade_timeout, || Order::HandOver)
         }
@@ -394,12 +443,18 @@ async fn drain<R>(
     tell(order);
     let mut ends = ends;
     let mut cut = 0;
-    if !hurried {
-        let all = collect(&mut ends, &mut cut);
+    let mut until = Instant::now() + patience;
+    while !hurried && !ends.is_empty() {
         tokio::select! {
-            () = all => {}
-            asked = stop_asked_again(signals) => hurried = asked,
-            () = tokio::time::sleep(patience) => {}
+            () = collect(&mut ends, &mut cut) => {}
+            _ = stop_asked_again(signals) => match std::mem::take(&mut may_be_asked) {
+                true => {
+                    until = until.min(Instant::now() + shutdown.timeout);
+                    tracing::info!("asked to stop: what goes on here may do so for {:?} more", shutdown.timeout);
+                }
+                false => hurried = true,
+            },
+            () = tokio::time::sleep_until(until) => break,
         }
     }
     if !ends.is_empty() {

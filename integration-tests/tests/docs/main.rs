@@ -18,6 +18,7 @@ mod markdown;
 mod monitoring;
 mod panels;
 mod peers;
+mod reference;
 mod scene;
 mod session;
 mod tables;

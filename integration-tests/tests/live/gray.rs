@@ -10,6 +10,7 @@ mod ramp;
 mod rollout;
 mod same;
 mod sick;
+mod upgraded;
 mod who;
 
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ mod back_pressure;
 mod balancing;
 mod breakers;
 mod bulk;
+mod carried;
 mod conformance;
 mod connect;
 mod dialling;

@@ -5,6 +5,7 @@
 //! workers. What is known of an endpoint is kept by identity (cluster and address), apart from the
 //! configuration, so a reload cannot make a sick endpoint well.
 
+mod carry;
 mod configure;
 pub mod discovered;
 pub mod drills;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use weir_config::model::{self, Address, ClusterName, HealthCheck, ZoneName};
 
 pub use crate::health::{Inconclusive, ProbeFailure, ProbeOutcome, ProbeResult};
+pub use carry::Last;
 pub use discovered::{Found, Look, SourceKey, SourceView};
 pub use evidence::{Evidence, Transition};
 pub use judge::{BreakerNotice, Cause, Ejection, Limits, TrafficNotice};

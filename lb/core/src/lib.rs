@@ -15,6 +15,7 @@ pub mod attempt;
 pub mod availability;
 pub mod balance;
 pub mod breaker;
+pub mod carry;
 pub mod clients;
 pub mod control;
 pub mod dice;

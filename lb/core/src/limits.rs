@@ -63,6 +63,11 @@ impl Budget {
         self.refused.load(Relaxed)
     }
 
+    /// Adds what was refused before this process.
+    pub(crate) fn add_earlier(&self, refused: u64) {
+        self.refused.fetch_add(refused, Relaxed);
+    }
+
     /// Whether [`Self::take`] would fail now.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -5,6 +5,7 @@
 //! no read-modify-write on the request path.
 
 use std::ops::Index;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -41,9 +42,13 @@ impl Count {
     }
 }
 
-/// One `T` for each worker, each on cache lines of its own.
+/// One `T` for each worker, each on cache lines of its own; and one for what an earlier process
+/// counted, if there was one ([`crate::carry`]).
 #[derive(Debug)]
-pub struct Shards<T>(Box<[Aligned<T>]>);
+pub struct Shards<T> {
+    workers: Box<[Aligned<T>]>,
+    carried: OnceLock<Box<T>>,
+}
 
 /// 128 bytes: two lines, since x86 fetches lines in pairs.
 #[derive(Debug, Default)]
@@ -54,7 +59,12 @@ impl<T: Default> Shards<T> {
     /// Shards for `workers` workers, at least one.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        Self((0..workers.max(1)).map(|_| Aligned::default()).collect())
+        Self { workers: (0..workers.max(1)).map(|_| Aligned::default()).collect(), carried: OnceLock::new() }
+    }
+
+    /// What an earlier process counted. Only control may write it.
+    pub fn carried(&self) -> &T {
+        self.carried.get_or_init(Box::default)
     }
 }
 
@@ -62,18 +72,24 @@ impl<T> Shards<T> {
     /// The shard of worker number `worker` (from 0). Out of range gives the last.
     #[must_use]
     pub fn of(&self, worker: usize) -> &T {
-        &self.0[worker.min(self.0.len() - 1)].0
+        &self.workers[worker.min(self.workers.len() - 1)].0
     }
 
-    /// All shards.
+    /// All shards, with that of an earlier process.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().map(|shard| &shard.0)
+        self.workers.iter().map(|shard| &shard.0).chain(self.carried.get().map(Box::as_ref))
     }
 
-    /// The sum of one count over all workers.
+    /// The sum of one count over all workers, and what an earlier process counted.
     pub fn sum(&self, count: impl Fn(&T) -> &Count) -> u64 {
+        let carried = self.carried.get().map_or(0, |shard| count(shard).get());
+        self.now(count).wrapping_add(carried)
+    }
+
+    /// The sum of a gauge: of this process alone.
+    fn now(&self, gauge: impl Fn(&T) -> &Count) -> u64 {
         // Wrapping: a gauge whose parts are read at different moments may dip below zero.
-        self.iter().fold(0u64, |sum, shard| sum.wrapping_add(count(shard).get()))
+        self.workers.iter().fold(0u64, |sum, shard| sum.wrapping_add(gauge(&shard.0).get()))
     }
 }
 
@@ -126,7 +142,7 @@ impl EndpointLoad {
     /// Attempts under way over all workers.
     #[must_use]
     pub fn active(shards: &Shards<Self>) -> u64 {
-        gauge(shards.sum(|load| &load.in_flight))
+        gauge(shards.now(|load| &load.in_flight))
     }
 }
 
@@ -160,7 +176,7 @@ impl ClusterLoad {
     /// Requests under way over all workers.
     #[must_use]
     pub fn active(shards: &Shards<Self>) -> u64 {
-        gauge(shards.sum(|load| &load.in_flight))
+        gauge(shards.now(|load| &load.in_flight))
     }
 }
 
@@ -307,6 +323,11 @@ impl Histogram {
         self.buckets.iter().map(Count::get)
     }
 
+    /// Each count by its bucket, and last the sum of all durations, in nanoseconds.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Count> {
+        self.buckets.iter().chain(std::iter::once(&self.sum_nanos))
+    }
+
     /// Sum of all durations in seconds.
     #[must_use]
     pub fn sum_seconds(&self) -> f64 {
@@ -352,7 +373,12 @@ impl FineHistogram {
 
     /// Counts by bucket.
     pub fn counts(&self) -> impl Iterator<Item = u64> + '_ {
-        self.0.iter().map(Count::get)
+        self.parts().map(Count::get)
+    }
+
+    /// Each count by its bucket.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Count> {
+        self.0.iter()
     }
 }
 

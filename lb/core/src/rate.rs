@@ -38,6 +38,8 @@ struct Buckets {
     /// Already knows a secret, so that nobody outside can tell whose keys lie together.
     hasher: DefaultHasher,
     refused: AtomicU64,
+    /// Displaced by an earlier process; this one's are in the table.
+    displaced: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -145,10 +147,17 @@ impl Limiter {
     /// Buckets that were in use and had to make room for others: a table that is too small.
     #[must_use]
     pub fn displaced(&self) -> u64 {
-        match &self.buckets.kind {
+        let here = match &self.buckets.kind {
             Kind::One(_) => 0,
             Kind::Many(table) => table.displaced(),
-        }
+        };
+        here + self.buckets.displaced.load(Relaxed)
+    }
+
+    /// Adds what was counted before this process.
+    pub(crate) fn add_earlier(&self, refused: u64, displaced: u64) {
+        self.buckets.refused.fetch_add(refused, Relaxed);
+        self.buckets.displaced.fetch_add(displaced, Relaxed);
     }
 
     /// Whose bucket it is.
@@ -181,7 +190,7 @@ impl Buckets {
             RateKey::Everybody => Kind::One(AtomicU64::new(0)),
             RateKey::ClientAddress | RateKey::Header(_) => Kind::Many(Table::new(limit.max_keys)),
         };
-        Self { kind, hasher, refused: AtomicU64::new(0) }
+        Self { kind, hasher, refused: AtomicU64::new(0), displaced: AtomicU64::new(0) }
     }
 }
 

@@ -207,6 +207,11 @@ impl Spent {
         self.retries.load(Relaxed)
     }
 
+    /// Adds what was spent before this process.
+    pub(crate) fn add_earlier(&self, retries: u64) {
+        self.retries.fetch_add(retries, Relaxed);
+    }
+
     /// Retries under way.
     #[must_use]
     pub fn under_way(&self) -> u32 {

@@ -505,6 +505,89 @@ fn a_restart_goes_on_where_it_was() {
     assert_eq!(edited.weight(), Some(2.0));
 }
 
+/// Another process takes over from `life`, as of now.
+fn taken_over(life: &mut Life, seed: u64) -> Life {
+    let mut next = Life::new(seed);
+    // It has another clock.
+    next.now = life.now + Duration::from_secs(777);
+    next.control.await_last();
+    next.control.carry(&life.control.totals());
+    next.control.restore_rollouts(life.control.rollouts());
+    next.configure(shop(vec![rising(100.0)]));
+    // The other serves until this one knows its endpoints.
+    life.serve(7, GOOD);
+    let now = next.now + Duration::from_secs(7);
+    next.pass(Duration::from_secs(7));
+    assert!(next.remembered.is_empty(), "the other one keeps state, and acts");
+    let last = life.control.rest(life.now);
+    let mut effects = Vec::new();
+    next.control.succeed(now, Some(last), &mut effects);
+    next
+}
+
+#[test]
+fn a_rollout_over_upgrades_takes_as_long_as_without() {
+    let steps = |upgrades: bool| {
+        let mut life = Life::of(shop(vec![rising(100.0)]));
+        let (mut seen, mut at, mut serial) = (Vec::new(), 0, 1);
+        while seen.len() < 5 && at < 4_000 {
+            if seen.last().is_none_or(|(_, weight)| *weight != life.weight()) {
+                seen.push((at, life.weight()));
+            }
+            if upgrades && at % 70 == 63 {
+                serial += 1;
+                life = taken_over(&mut life, serial);
+                at += 7;
+            } else {
+                life.serve(1, GOOD);
+                at += 1;
+            }
+        }
+        seen
+    };
+    let (alone, upgraded) = (steps(false), steps(true));
+    for ((at, weight), (also_at, also)) in alone.iter().zip(&upgraded) {
+        assert_eq!(weight, also);
+        let late = also_at.abs_diff(*at);
+        assert!(late <= 30, "{weight:?}: {alone:?} {upgraded:?}");
+    }
+    assert_eq!(upgraded.len(), 5, "{upgraded:?}");
+}
+
+#[test]
+fn what_is_said_to_the_old_process_holds_in_the_new_and_only_one_acts() {
+    let mut life = Life::of(shop(vec![rising(100.0)]));
+    life.serve(100, GOOD);
+    let mut next = Life::new(2);
+    next.now = life.now;
+    next.control.await_last();
+    next.control.carry(&life.control.totals());
+    next.control.restore_rollouts(life.control.rollouts());
+    next.configure(shop(vec![rising(100.0)]));
+    assert!(life.want(None, Action::Pause).is_ok());
+    let last = life.control.rest(life.now);
+    let mut effects = Vec::new();
+    next.control.succeed(next.now, Some(last.clone()), &mut effects);
+    assert_eq!(next.canary(|canary| canary.state.phase.clone()), Phase::Paused);
+    assert_eq!(next.canary(|canary| canary.verdict.clone()), life.canary(|canary| canary.verdict.clone()));
+
+    // The old one does nothing by itself any more, unless the new one fails.
+    life.told();
+    life.serve(30, BROKEN);
+    assert_eq!((life.weight(), life.told()), (Some(1.0), Vec::new()));
+    life.control.wake_up(life.now);
+    life.serve(30, BROKEN);
+    assert_eq!(life.weight(), None, "its guard strikes again");
+
+    // One that ends without a last word leaves what it told first.
+    let mut alone = Life::new(4);
+    alone.control.await_last();
+    alone.control.restore_rollouts(last.rollouts);
+    alone.configure(shop(vec![rising(100.0)]));
+    alone.control.succeed(alone.now, None, &mut effects);
+    assert_eq!(alone.canary(|canary| canary.state.phase.clone()), Phase::Paused);
+}
+
 #[test]
 fn what_was_given_up_stays_so_over_restarts_and_reloads() {
     let mut life = Life::of(shop(vec![rising(100.0)]));

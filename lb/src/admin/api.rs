@@ -269,7 +269,9 @@ impl<E: Env> Service<E> {
         let limit = limit.map_or(EVENTS_DEFAULT, |limit| usize::try_from(limit).unwrap_or(EVENTS_MAX).min(EVENTS_MAX));
         let stretch = self.handle.journal().read(since, limit);
         let events: Vec<_> = stretch.events.iter().map(|event| &**event).collect();
-        let value = json!({ "events": events, "last": stretch.last, "lost": stretch.lost });
+        // Another process numbers its events anew: by this a reader knows.
+        let started = rfc3339(timestamp(self.handle.started()));
+        let value = json!({ "events": events, "last": stretch.last, "lost": stretch.lost, "started": started });
         Ok(json_answer(StatusCode::OK, JSON, &value))
     }
 

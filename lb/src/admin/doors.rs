@@ -14,13 +14,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use weir_config::model::Address;
 
 use super::access::{Caller, From};
-use super::{Admin, HEAD_MAX, Service};
+use super::{Admin, HEAD_MAX, Service, UPGRADE};
 use crate::env::{Env, Stream as _};
 use crate::tls::Acceptor;
 
@@ -32,6 +32,10 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECTION_AGE: Duration = Duration::from_secs(120);
 /// and is cut this long after that, if its client does not read.
 const CONNECTION_GRACE: Duration = Duration::from_secs(30);
+/// Requests under way are waited for so long when doors are to wait,
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// and looked at so often.
+const QUIET_PAUSE: Duration = Duration::from_millis(2);
 /// After an accept that failed, mostly for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,8 +46,28 @@ pub(crate) enum Door<R> {
     Open(Address, R),
     /// The one of this address no longer; its connections end when they are idle.
     Close(Address),
+    /// All of them wait, with whoever knocks; told once no request is under way, or some take too long.
+    Pause(oneshot::Sender<()>),
+    /// They do not wait any more.
+    Resume,
     /// None any longer: another process serves it.
     CloseAll,
+}
+
+/// A request until its answer begins, as counted.
+pub(super) struct UnderWay<'c>(&'c Cell<usize>);
+
+impl<'c> UnderWay<'c> {
+    fn begin(count: &'c Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
 }
 
 /// The connections there are, over all doors.
@@ -102,13 +126,15 @@ impl Admin {
         let service = Rc::new(Service::new(env, self));
         // Dropped with this future.
         let (mut tasks, mut open) = (JoinSet::new(), HashMap::<Address, AbortHandle>::new());
+        let (pause, paused) = watch::channel(false);
         let watched = Rc::clone(&service);
         tasks.spawn_local(async move { watched.watch().await });
         while let Some(door) = doors.recv().await {
             while tasks.try_join_next().is_some() {}
             match door {
                 Door::Open(address, reserved) => {
-                    let task = tasks.spawn_local(Rc::clone(&service).accept(address.clone(), reserved));
+                    let accept = Rc::clone(&service).accept(address.clone(), reserved, paused.clone());
+                    let task = tasks.spawn_local(accept);
                     open.insert(address, task);
                 }
                 Door::Close(address) => {
@@ -116,6 +142,16 @@ impl Admin {
                         task.abort();
                     }
                 }
+                Door::Pause(done) => {
+                    pause.send_replace(true);
+                    let service = Rc::clone(&service);
+                    tasks.spawn_local(async move {
+                        let _ = timeout(PAUSE_MAX, service.quiet()).await;
+                        // Whoever asked may have given up.
+                        let _ = done.send(());
+                    });
+                }
+                Door::Resume => _ = pause.send_replace(false),
                 Door::CloseAll => open.drain().for_each(|(_, task)| task.abort()),
             }
         }
@@ -123,18 +159,37 @@ impl Admin {
 }
 
 impl<E: Env> Service<E> {
-    async fn accept(self: Rc<Self>, address: Address, reserved: E::Reserved) {
+    /// Waits until no request is under way, but for those that wait for another process themselves.
+    async fn quiet(&self) {
+        while self.under_way.get() > 0 {
+            sleep(QUIET_PAUSE).await;
+        }
+    }
+
+    async fn accept(self: Rc<Self>, address: Address, reserved: E::Reserved, mut paused: watch::Receiver<bool>) {
         let listener = match self.env.listen(reserved).await {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, %address, "the admin address cannot be served"),
         };
-        // Dropped with this future: its connections see that and take no more requests.
-        let (_open, closed) = watch::channel(());
+        // Its other end is dropped only with everything.
+        while paused.wait_for(|paused| !paused).await.is_ok() {
+            // Dropped with this future, and for a pause: its connections see that and take no more requests.
+            let (_open, closed) = watch::channel(());
+            tokio::select! {
+                // A connection that is there already waits.
+                biased;
+                _ = paused.wait_for(|paused| *paused) => {}
+                () = self.accept_all(&listener, &address, closed) => {}
+            }
+        }
+    }
+
+    async fn accept_all(self: &Rc<Self>, listener: &E::Listener, address: &Address, closed: watch::Receiver<()>) {
         loop {
-            match self.env.accept(&listener).await {
+            match self.env.accept(listener).await {
                 Ok((stream, peer)) => {
                     let (unix, work) = (address.ip().is_none(), Work::default());
-                    let connection = Rc::clone(&self).meet(stream, (peer, unix), closed.clone(), work.clone());
+                    let connection = Rc::clone(self).meet(stream, (peer, unix), closed.clone(), work.clone());
                     self.connections.borrow_mut().add(connection, work);
                 }
                 Err(error) => {
@@ -177,6 +232,9 @@ impl<E: Env> Service<E> {
     {
         let (this, caller, work) = (&self, &caller, &work);
         let service = service_fn(move |request| async move {
+            // Whoever asks for another process waits for it, and it for whoever else is asking.
+            let counts = request.uri().path() != UPGRADE;
+            let _under_way = counts.then(|| UnderWay::begin(&this.under_way));
             let working = work.begin();
             let mut answer = this.answer(request, caller).await;
             // A whole answer is on its way now: whoever does not read it is not waited for.

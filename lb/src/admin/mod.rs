@@ -24,6 +24,7 @@ mod problems;
 mod query;
 mod releases;
 mod reloads;
+pub mod routes;
 pub mod status;
 
 use std::cell::{Cell, RefCell};
@@ -45,6 +46,8 @@ pub(crate) use doors::Door;
 
 /// Scrapes rendered at once: each has a thread, and goes on when whoever asked has gone.
 const SCRAPES_MAX: usize = 2;
+/// Where another process is asked for.
+const UPGRADE: &str = "/api/v1/upgrade";
 /// Largest head.
 const HEAD_MAX: usize = 16 << 10;
 
@@ -88,6 +91,8 @@ struct Service<E: Env> {
     scrapes: Arc<Semaphore>,
     /// Whether a profile is being taken.
     profiling: Cell<bool>,
+    /// Requests under way, but those that wait for another process.
+    under_way: Cell<usize>,
 }
 
 impl<E: Env> Service<E> {
@@ -110,6 +115,7 @@ impl<E: Env> Service<E> {
             ask_workers,
             scrapes: Arc::new(Semaphore::new(SCRAPES_MAX)),
             profiling,
+            under_way: Cell::new(0),
         }
     }
 

@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
+use weir_core::carry::Totals;
 use weir_core::control::orders::{Done, Refused};
-use weir_core::control::{Control, Order};
+use weir_core::control::{Control, Last, Order};
 use weir_core::snapshot::Snapshot;
 use weir_core::time::Moment;
 
@@ -16,7 +17,6 @@ use super::attempts::Attempt;
 use super::explain::Explained;
 use super::reload::{InForce, LastReload, Rejection, ReloadOutcome, Trigger};
 use super::source::Source;
-use super::state;
 use super::{BoundListener, Command, Shared};
 use crate::observe::journal::{Asker, Journal, Kind, Level};
 use crate::tls::Acceptor;
@@ -119,16 +119,64 @@ impl Handle {
         *self.shared.upgrade_by.borrow_mut() = Some(ask);
     }
 
+    /// Tells the journal of what goes from one process to the next.
+    pub(crate) fn note_state(&self, level: Level, message: &str, what: &str) {
+        self.shared.journal.record(Kind::State, level, message.to_owned(), json!({ "what": what }));
+    }
+
     /// Tells the journal of an upgrade.
     pub(crate) fn note_upgrade(&self, level: Level, message: &str, process: Option<u32>) {
         self.shared.journal.record(Kind::Upgrade, level, message.to_owned(), json!({ "process": process }));
     }
 
-    /// What the process after this one is to know: what was seen of endpoints, and where rollouts stand.
+    /// Another process is started: from now on the file is left alone, until [`Self::wake_up`].
+    pub(crate) fn hold(&self) {
+        self.shared.held.set(true);
+    }
+
+    /// What the process after this one is to know before it begins: it may take a while until it serves.
     #[must_use]
-    pub(crate) fn known(&self) -> (String, String) {
+    pub(crate) fn known(&self) -> Last {
         let control = self.shared.control.borrow();
-        (state::memory::text(&control.memory()), state::rollouts_text(&control.rollouts()))
+        Last { memory: control.memory(), rollouts: control.rollouts(), totals: control.totals() }
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub(crate) fn totals(&self) -> Totals {
+        self.shared.control.borrow().totals()
+    }
+
+    /// The process after this one could serve: the last of what it is to know. From now on nothing is
+    /// kept, and nothing done about rollouts. `None` when the loop has ended.
+    pub(crate) async fn rest(&self) -> Option<Last> {
+        let (reply, last) = oneshot::channel();
+        let _ = self.commands.send(Command::Rest(reply)).await;
+        last.await.ok()
+    }
+
+    /// The process after this one does not serve: this one does again what it did.
+    pub(crate) async fn wake_up(&self) {
+        // Fails only once the loop has ended.
+        let _ = self.commands.send(Command::WakeUp).await;
+    }
+
+    /// Waits until it could serve, and the process before it is to be asked.
+    pub(crate) async fn settled(&self) {
+        self.shared.settled.notified().await;
+    }
+
+    /// Takes over from the process before, with its last words if there are any; waits until it serves.
+    pub(crate) async fn succeed(&self, last: Option<Last>) {
+        let (reply, serves) = oneshot::channel();
+        let _ = self.commands.send(Command::Succeed(last.map(Box::new), reply)).await;
+        let _ = serves.await;
+    }
+
+    /// What the process before this one has counted since it was last told.
+    pub(crate) async fn carry(&self, totals: Totals) {
+        // Fails only once the loop has ended.
+        let _ = self.commands.send(Command::Carry(Box::new(totals))).await;
     }
 
     /// Waits until it serves for the first time.

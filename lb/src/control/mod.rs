@@ -30,8 +30,9 @@ use serde_json::json;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
 use weir_config::model::{Address, Config, ListenerName};
+use weir_core::carry::Totals;
 use weir_core::control::orders::{Done, Refused};
-use weir_core::control::{Control, Effect, Event, Found, Memory, Order, Probed, TICK_AT_LEAST};
+use weir_core::control::{Control, Effect, Event, Found, Last, Memory, Order, Probed, TICK_AT_LEAST};
 use weir_core::snapshot::Snapshot;
 use weir_core::time::Moment;
 
@@ -117,9 +118,26 @@ pub struct BoundListener {
 
 /// What the loop is asked to do.
 enum Command {
-    Reload { trigger: Trigger, asker: Option<Asker>, reply: oneshot::Sender<ReloadOutcome> },
-    Order { order: Box<Order>, asker: Option<Asker>, reply: oneshot::Sender<Result<Done, Refused>> },
+    Reload {
+        trigger: Trigger,
+        asker: Option<Asker>,
+        reply: oneshot::Sender<ReloadOutcome>,
+    },
+    Order {
+        order: Box<Order>,
+        asker: Option<Asker>,
+        reply: oneshot::Sender<Result<Done, Refused>>,
+    },
     FileChanged,
+    /// Another process is about to take over: what there is to be told, after which nothing more is done
+    /// that only one may do.
+    Rest(oneshot::Sender<Last>),
+    /// It did not come to serve.
+    WakeUp,
+    /// Takes over from another process; answered once it serves.
+    Succeed(Option<Box<Last>>, oneshot::Sender<()>),
+    /// What another process has counted since it was last told.
+    Carry(Box<Totals>),
     Retire,
     Stop,
 }
@@ -156,7 +174,22 @@ struct Shared {
     started: SystemTime,
     /// Called once it serves.
     served: Notify,
+    /// Called once it could serve, if another process has to be asked first.
+    settled: Notify,
+    /// Another process is started and reads the file: this one leaves it alone meanwhile.
+    held: Cell<bool>,
     upgrade_by: RefCell<Option<mpsc::UnboundedSender<AskUpgrade>>>,
+}
+
+/// Another process that does what only one may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Other {
+    /// There is none.
+    None,
+    /// The one before this, until it says its last.
+    Before,
+    /// The one after this, that is about to serve.
+    After,
 }
 
 /// The configuration a process begins with.
@@ -189,13 +222,15 @@ pub struct Shell<E: Env, S: Sockets> {
     keeper: Option<Keeper>,
     /// What of endpoints was kept last (its generation), and when it is looked at again.
     kept: (u64, Moment),
-    /// Whether another process serves until we know whom to serve with.
-    patient: bool,
+    /// Whether another process serves, and keeps what is kept.
+    other: Other,
     effects: Vec<Effect>,
     /// What was told of the certificates in force, and when they are looked at again.
     certificates: (certificates::Told, Moment),
     /// The text last looked at, in force or refused: what a file event is compared with.
     seen: Seen,
+    /// The file may have changed.
+    look_later: bool,
 }
 
 /// What was found where the configuration should be.
@@ -251,6 +286,8 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             metrics,
             started: env.wall(),
             served: Notify::new(),
+            settled: Notify::new(),
+            held: Cell::default(),
             upgrade_by: RefCell::default(),
         };
         let prober = Prober::new(env.clone(), Arc::clone(&shared.book), Rc::clone(&lag), report);
@@ -274,10 +311,11 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             sender,
             keeper: None,
             kept: (0, Moment::ZERO),
-            patient: false,
+            other: Other::None,
             effects,
             certificates: (certificates::Told::default(), Moment::ZERO),
             seen,
+            look_later: false,
         })
     }
 
@@ -291,9 +329,23 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         self.keeper = Some(keeper);
     }
 
-    /// Sockets are opened once every endpoint was judged, and not before.
-    pub(crate) const fn open_once_settled(&mut self) {
-        self.patient = true;
+    /// Another process serves until every endpoint was judged, and [`Handle::succeed`] said so.
+    pub(crate) fn open_once_settled(&mut self) {
+        self.other = Other::Before;
+        // It was read long before anybody watches it.
+        self.look_later = true;
+        self.shared.control.borrow_mut().await_last();
+    }
+
+    /// Of two processes only the one that will serve may bind what a newer file asks for, and neither
+    /// does before that is decided.
+    fn leaves_the_file(&self) -> bool {
+        self.shared.held.get() || self.reserved.is_some()
+    }
+
+    /// What is kept is kept by whoever serves.
+    fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_ref().filter(|_| self.other == Other::None)
     }
 
     /// The truth; what workers read.
@@ -316,7 +368,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
 
     /// Serves, until somebody says stop. Must run where tasks can be spawned locally.
     pub async fn run(mut self) {
-        if !self.patient {
+        if self.other == Other::None {
             self.open_first();
         }
         let lag = Rc::clone(&self.lag);
@@ -361,6 +413,10 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                 // Results cannot starve the timer: without it there are no more of them.
                 biased;
                 Some(command) = self.commands.recv() => match command {
+                    Command::Reload { reply, .. } if self.leaves_the_file() => {
+                        self.look_later = true;
+                        let _ = reply.send(ReloadOutcome::Rejected(Rejection::upgrading()));
+                    }
                     Command::Reload { trigger, asker, reply } => {
                         self.shared.journal.on_behalf(asker.as_ref());
                         let outcome = self.reload(trigger);
@@ -376,7 +432,20 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                         self.publish();
                         let _ = reply.send(verdict);
                     }
-                    Command::FileChanged => self.look_at_file(),
+                    Command::FileChanged => self.look_later = true,
+                    Command::Rest(reply) => {
+                        let last = self.rest();
+                        // Whoever asked has given up: then nobody takes over.
+                        if reply.send(last).is_err() {
+                            self.wake_up();
+                        }
+                    }
+                    Command::WakeUp => self.wake_up(),
+                    Command::Succeed(last, reply) => {
+                        self.succeed(last.map(|last| *last));
+                        let _ = reply.send(());
+                    }
+                    Command::Carry(totals) => self.shared.control.borrow_mut().carry(&totals),
                     Command::Retire => self.keeper = None,
                     Command::Stop => return,
                 },
@@ -384,6 +453,10 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                 Some(finished) = self.results.recv() => self.take_in(finished),
                 Some(found) = self.found.recv() => self.step(Event::Found(Box::new(found))),
                 () = sleep(pause) => self.step(Event::Tick),
+            }
+            if self.look_later && !self.leaves_the_file() {
+                self.look_later = false;
+                self.look_at_file();
             }
             self.publish();
             self.keep_seen();
@@ -395,7 +468,8 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     fn keep_seen(&mut self) {
         let now = self.env.now();
         let (kept, due) = &mut self.kept;
-        if let Some(keeper) = self.keeper.as_ref().filter(|_| now >= *due) {
+        let keeper = self.keeper.as_ref().filter(|_| self.other == Other::None);
+        if let Some(keeper) = keeper.filter(|_| now >= *due) {
             let generation = self.shared.truth.load().generation;
             let changed = std::mem::replace(kept, generation) != generation;
             let memory = changed.then(|| self.shared.control.borrow().memory());
@@ -473,7 +547,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                 }
                 Effect::Notice(notice) => self.shared.note(&notice, self.env.now()),
                 Effect::Remember(states) => {
-                    if let Some(keeper) = &self.keeper {
+                    if let Some(keeper) = self.keeper() {
                         keeper.keep(states);
                     }
                 }
@@ -491,9 +565,49 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             self.shared.truth.store(snapshot);
         }
         if settled && self.shared.phase.get() == Phase::Starting {
-            self.open_first();
-            self.shared.become_ready();
+            if self.other == Other::Before {
+                self.shared.settled.notify_one();
+            } else {
+                self.open_first();
+                self.shared.become_ready();
+            }
         }
+    }
+
+    /// Another process is about to take over: what there is to be told, and nothing more is kept.
+    fn rest(&mut self) -> Last {
+        let last = self.shared.control.borrow_mut().rest(self.env.now());
+        if let Some(keeper) = self.keeper() {
+            keeper.flush();
+        }
+        self.other = Other::After;
+        last
+    }
+
+    /// It did not come to serve: this process goes on with all it did.
+    fn wake_up(&mut self) {
+        self.shared.held.set(false);
+        if self.other == Other::After {
+            self.other = Other::None;
+            self.shared.control.borrow_mut().wake_up(self.env.now());
+            self.keep_all();
+        }
+    }
+
+    fn succeed(&mut self, last: Option<Last>) {
+        self.shared.control.borrow_mut().succeed(self.env.now(), last, &mut self.effects);
+        self.other = Other::None;
+        self.carry_out();
+        self.publish();
+        self.keep_all();
+    }
+
+    /// Nobody else keeps anything from now on.
+    fn keep_all(&mut self) {
+        if let Some(keeper) = self.keeper() {
+            keeper.keep(self.shared.control.borrow().rollouts());
+        }
+        self.kept = (0, Moment::ZERO);
     }
 
     /// Tells the journal which addresses are served that were not, and the other way round.

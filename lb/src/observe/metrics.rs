@@ -4,6 +4,7 @@
 //! request. A scrape walks the snapshot in force and sums the shards. What control counts lies in
 //! [`control::ControlMetrics`]. The registry is a parameter: there is no global one.
 
+mod carry;
 mod clusters;
 pub mod control;
 mod discovery;
@@ -73,6 +74,8 @@ pub struct Metrics {
     process: Arc<ProcessCollector>,
     sockets: Arc<SocketCollector>,
     counts: Arc<ProcessCounts>,
+    control: ControlMetrics,
+    ledger: Arc<carry::Ledger>,
 }
 
 impl Metrics {
@@ -90,7 +93,8 @@ impl Metrics {
         let sockets = Arc::new(SocketCollector::new(Arc::clone(&truth)));
         let snapshot = Arc::new(SnapshotCollector::new(truth, control.transitions_at()));
         let process = Arc::new(ProcessCollector::new(Arc::clone(&counts)));
-        Ok(Self { registry, snapshot, process, sockets, counts })
+        let (control, ledger) = (control.clone(), Arc::default());
+        Ok(Self { registry, snapshot, process, sockets, counts, control, ledger })
     }
 
     /// The exposition text, format 0.0.4. With a thousand endpoints this takes some milliseconds:
@@ -114,6 +118,7 @@ impl Metrics {
         };
         let control = self.registry.gather();
         let mut families = control.iter().map(FamilyText::of).collect::<Result<Vec<_>, _>>()?;
+        families.push(self.control.collect_durations());
         families.extend(self.process.collect());
         families.extend(self.snapshot.collect(&exemplars));
         families.extend(self.sockets.collect());

@@ -13,6 +13,7 @@ pub(crate) mod spans;
 use std::sync::atomic::AtomicU64;
 
 use exemplars::Exemplars;
+use metrics::table::{self, Metric};
 use spans::SpanCounts;
 
 /// Counts of the whole process that belong to no listener and no endpoint.
@@ -28,4 +29,13 @@ pub struct ProcessCounts {
     pub(crate) spans: SpanCounts,
     /// Traces that stand for what histograms count.
     pub(crate) exemplars: Exemplars,
+}
+
+impl ProcessCounts {
+    /// Every counter, with what it is in the table of metrics, and its labels.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = (Metric, &[&'static str], &AtomicU64)> {
+        let none: &[&'static str] = &[];
+        let own = [(table::PANICS, none, &self.panics), (table::ACCESS_LOG_DROPPED, none, &self.access_log_dropped)];
+        own.into_iter().chain(self.spans.counters())
+    }
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::metrics::table::{self, Metric};
+
 /// Why spans were thrown away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dropped {
@@ -69,6 +71,17 @@ impl SpanCounts {
 
     pub(crate) fn failed(&self, why: Failure) {
         self.failures[why as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Every counter, with what it is in the table of metrics, and its labels.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = (Metric, &[&'static str], &AtomicU64)> {
+        let by = |metric: Metric, names: &'static [&'static str], counts| {
+            names.chunks(1).zip(counts).map(move |(labels, count)| (metric, labels, count))
+        };
+        let none: &[&'static str] = &[];
+        let dropped = by(table::SPANS_DROPPED, &Dropped::NAMES, self.dropped.iter());
+        let failures = by(table::EXPORT_FAILURES, &Failure::NAMES, self.failures.iter());
+        std::iter::once((table::SPANS_EXPORTED, none, &self.exported)).chain(dropped).chain(failures)
     }
 
     /// Spans a receiver has.

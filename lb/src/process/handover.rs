@@ -2,8 +2,10 @@
 //!
 //! The elder starts the younger with one end as its standard input, so nobody else can listen in
 //! and there is no path to protect. The younger says which form it speaks; it is told of each
-//! socket, gets them by `SCM_RIGHTS`, then what is known. When it serves, it says so. Until then
-//! the elder goes on as if nothing were; if the younger ends or is silent for too long, for good.
+//! socket, gets them by `SCM_RIGHTS`, then what is known. Once it could serve it says so, and hears the
+//! last of what the elder did; when it serves, it says that. Until then the elder goes on as if nothing
+//! were; if the younger ends or is silent for too long, for good. Afterwards the elder tells news of
+//! what it finishes, until it ends.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -15,6 +17,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Tells a process that its standard input is an elder.
 pub(crate) const VARIABLE: &str = "WEIR_SUCCESSOR";
@@ -43,6 +46,9 @@ pub(crate) struct Role {
     pub(crate) listener: Option<String>,
     /// The address as configured.
     pub(crate) configured: String,
+    /// The service manager opened it and goes on with it when we end.
+    #[serde(default)]
+    pub(crate) theirs: bool,
 }
 
 /// What a socket takes.
@@ -91,15 +97,27 @@ pub(crate) fn give(younger: &UnixStream, legacy: &Legacy) -> io::Result<()> {
     say(younger, legacy.known.as_bytes())
 }
 
-/// The elder's side: waits until the younger serves.
+/// The elder's side: waits until the younger could serve, says its `last` to it, and waits until it
+/// serves. One of an earlier version serves without asking.
 ///
 /// # Errors
-/// When it ends before it does, or is not ready within this time.
-pub(crate) fn await_ready(younger: &UnixStream, within: Duration) -> io::Result<()> {
-    younger.set_read_timeout(Some(within))?;
+/// When it ends before it does, or does not within these times, or there is nothing to say.
+pub(crate) fn await_ready(
+    younger: &UnixStream,
+    (settles, serves): (Duration, Duration),
+    last: impl FnOnce() -> io::Result<String>,
+) -> io::Result<()> {
+    younger.set_read_timeout(Some(settles))?;
+    match hear(younger)?.as_slice() {
+        READY => return Ok(()),
+        SETTLED => {}
+        _ => return Err(invalid("it says something else than that it could serve".to_owned())),
+    }
+    say(younger, last()?.as_bytes())?;
+    younger.set_read_timeout(Some(serves))?;
     match hear(younger)?.as_slice() {
         READY => Ok(()),
-        _ => Err(invalid("it says something else than that it is ready".to_owned())),
+        _ => Err(invalid("it says something else than that it serves".to_owned())),
     }
 }
 
@@ -126,14 +144,77 @@ pub(crate) fn take(elder: &UnixStream) -> io::Result<Legacy> {
     Ok(Legacy { sockets, known })
 }
 
-/// The younger's side: it serves.
-///
-/// # Errors
-/// When the elder has ended; nobody needs to know then.
-pub(crate) fn ready(elder: &UnixStream) -> io::Result<()> {
-    say(elder, READY)
+/// A conversation that goes on while both serve.
+#[derive(Debug)]
+pub(crate) struct Line(tokio::net::UnixStream);
+
+impl Line {
+    /// The same, without waiting for each other.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(crate) fn new(other: UnixStream) -> io::Result<Self> {
+        other.set_nonblocking(true)?;
+        tokio::net::UnixStream::from_std(other).map(Self)
+    }
+
+    /// The younger's side: it could serve.
+    ///
+    /// # Errors
+    /// When the elder has ended.
+    pub(crate) async fn settled(&mut self) -> io::Result<()> {
+        self.say(SETTLED).await
+    }
+
+    /// The younger's side: it serves.
+    ///
+    /// # Errors
+    /// When the elder has ended; nobody needs to know then.
+    pub(crate) async fn ready(&mut self) -> io::Result<()> {
+        self.say(READY).await
+    }
+
+    /// The elder's side: news.
+    ///
+    /// # Errors
+    /// When the younger has ended, or does not want to hear.
+    pub(crate) async fn tell(&mut self, news: &str) -> io::Result<()> {
+        self.say(news.as_bytes()).await
+    }
+
+    /// The younger's side: what the elder says next; `None` when it has ended.
+    ///
+    /// # Errors
+    /// When it makes no sense.
+    pub(crate) async fn hear(&mut self) -> io::Result<Option<String>> {
+        let length = match self.0.read_u32().await {
+            Ok(length) => bounded(length)?,
+            Err(error) if gone(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // Not made at once: a length is only a claim.
+        let mut message = Vec::new();
+        match (&mut self.0).take(length.into()).read_to_end(&mut message).await {
+            Ok(read) if read == length as usize => {}
+            Ok(_) => return Ok(None),
+            Err(error) if gone(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        String::from_utf8(message).map(Some).map_err(|error| invalid(error.to_string()))
+    }
+
+    async fn say(&mut self, message: &[u8]) -> io::Result<()> {
+        self.0.write_u32(length(message)?).await?;
+        self.0.write_all(message).await
+    }
 }
 
+/// Whether the other is no more. One that is killed with words unread resets.
+fn gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+}
+
+const SETTLED: &[u8] = b"settled";
 const READY: &[u8] = b"ready";
 
 fn give_some(younger: &UnixStream, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -167,19 +248,23 @@ fn take_some(elder: &UnixStream, count: usize, fds: &mut Vec<OwnedFd>) -> io::Re
 
 /// One message: its length, then it.
 fn say(mut to: &UnixStream, message: &[u8]) -> io::Result<()> {
-    let length = u32::try_from(message.len()).ok().filter(|length| *length <= BYTES_MAX);
-    let length = length.ok_or_else(|| invalid("what is known is too long".to_owned()))?;
-    to.write_all(&length.to_be_bytes())?;
+    to.write_all(&length(message)?.to_be_bytes())?;
     to.write_all(message)
+}
+
+fn length(message: &[u8]) -> io::Result<u32> {
+    let length = u32::try_from(message.len()).ok().filter(|length| *length <= BYTES_MAX);
+    length.ok_or_else(|| invalid("what is known is too long".to_owned()))
+}
+
+fn bounded(length: u32) -> io::Result<u32> {
+    if length > BYTES_MAX { Err(invalid(format!("a message of {length} bytes is no sense"))) } else { Ok(length) }
 }
 
 fn hear(mut from: &UnixStream) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
-    let length = u32::from_be_bytes(length);
-    if length > BYTES_MAX {
-        return Err(invalid(format!("a message of {length} bytes is no sense")));
-    }
+    let length = bounded(u32::from_be_bytes(length))?;
     // Not made at once: a length is only a claim.
     let mut message = Vec::new();
     from.take(length.into()).read_to_end(&mut message)?;
@@ -205,8 +290,15 @@ mod tests {
 
     use super::*;
 
+    const SOON: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
+
+    fn converse(what: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(what);
+    }
+
     fn role(listener: &str) -> Role {
-        Role { kind: Kind::Streams, listener: Some(listener.to_owned()), configured: "127.0.0.1:0".to_owned() }
+        let (listener, configured) = (Some(listener.to_owned()), "127.0.0.1:0".to_owned());
+        Role { kind: Kind::Streams, listener, configured, theirs: false }
     }
 
     #[test]
@@ -221,11 +313,21 @@ mod tests {
         let legacy = Legacy { sockets: vec![first, second], known: "x".repeat(1 << 20) };
         let giving = thread::spawn(move || {
             give(&elder, &legacy).unwrap();
-            await_ready(&elder, Duration::from_secs(10)).unwrap();
+            await_ready(&elder, SOON, || Ok("last".to_owned())).unwrap();
+            elder
         });
         let taken = take(&younger).unwrap();
-        ready(&younger).unwrap();
-        giving.join().unwrap();
+        converse(async {
+            let mut line = Line::new(younger).unwrap();
+            line.settled().await.unwrap();
+            assert_eq!(line.hear().await.unwrap().unwrap(), "last");
+            line.ready().await.unwrap();
+            let mut elder = Line::new(giving.join().unwrap()).unwrap();
+            elder.tell("news").await.unwrap();
+            assert_eq!(line.hear().await.unwrap().unwrap(), "news");
+            drop(elder);
+            assert_eq!(line.hear().await.unwrap(), None, "it has ended");
+        });
         assert_eq!(taken.known.len(), 1 << 20);
         let names: Vec<_> =
             taken.sockets.iter().map(|left| (left.role.listener.as_deref().unwrap(), left.sockets.len())).collect();
@@ -249,8 +351,20 @@ mod tests {
         }
         let (elder, younger) = UnixStream::pair().unwrap();
         say(&younger, b"hold on").unwrap();
-        assert!(await_ready(&elder, Duration::from_secs(1)).is_err());
+        let silent = || Ok(String::new());
+        assert!(await_ready(&elder, SOON, silent).is_err());
         (&younger).write_all(&u32::MAX.to_be_bytes()).unwrap();
-        assert!(await_ready(&elder, Duration::from_secs(1)).is_err());
+        assert!(await_ready(&elder, SOON, silent).is_err());
+        // One of an earlier version does not ask; one that ends while the elder says its last serves nobody.
+        let (elder, younger) = UnixStream::pair().unwrap();
+        say(&younger, READY).unwrap();
+        await_ready(&elder, SOON, silent).unwrap();
+        let (elder, younger) = UnixStream::pair().unwrap();
+        say(&younger, SETTLED).unwrap();
+        let last = || {
+            drop(younger);
+            Ok("last".to_owned())
+        };
+        assert!(await_ready(&elder, SOON, last).is_err());
     }
 }

@@ -15,6 +15,9 @@ use super::handover::{self, Legacy, VARIABLE};
 /// As long may an heir take until it serves: its names are looked up and its endpoints probed by then.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// And so long from the elder's last words until it serves: it was ready to.
+const LAST_PATIENCE: Duration = Duration::from_secs(15);
+
 /// How the next process is started: as this one was.
 #[derive(Clone, Debug)]
 pub(crate) struct Heir {
@@ -38,11 +41,18 @@ impl Heir {
         Ok(Self { program, arguments: arguments.collect() })
     }
 
-    /// Starts it, gives it everything, and waits until it serves: its process number. Blocks.
+    /// Starts it, gives it everything, the `last` of it when it could serve, and waits until it serves:
+    /// itself, and how to tell it more. Blocks. Whoever shuts the socket down that is given
+    /// to `begun` ends it.
     ///
     /// # Errors
     /// In words, why it does not serve; by then it is no more.
-    pub(crate) fn succeed(&self, legacy: &Legacy) -> Result<u32, String> {
+    pub(crate) fn succeed(
+        &self,
+        legacy: &Legacy,
+        begun: impl FnOnce(UnixStream),
+        last: impl FnOnce() -> io::Result<String>,
+    ) -> Result<(Child, UnixStream), String> {
         let program = self.program.display();
         let (ours, its) = UnixStream::pair().map_err(|error| format!("no socket pair: {error}"))?;
         let mut command = Command::new(&self.program);
@@ -54,8 +64,16 @@ impl Heir {
         let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
         // The other end is the child's alone, or its end would not be seen.
         drop(command);
-        let met = handover::give(&ours, legacy).and_then(|()| handover::await_ready(&ours, PATIENCE));
-        met.map(|()| child.id()).map_err(|error| format!("{program} {}", epitaph(&mut child, &error)))
+        let times = (PATIENCE, LAST_PATIENCE);
+        let met = ours.try_clone().and_then(|other| {
+            begun(other);
+            handover::give(&ours, legacy)?;
+            handover::await_ready(&ours, times, last)
+        });
+        match met {
+            Ok(()) => Ok((child, ours)),
+            Err(error) => Err(format!("{program} {}", epitaph(&mut child, &error))),
+        }
     }
 }
 

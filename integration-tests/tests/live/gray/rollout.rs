@@ -18,24 +18,24 @@ const RATE: u32 = 300;
 const JUDGE: &str = "judge: {min_requests: 30, error_margin: 15, latency_margin: 400}";
 
 /// v2 may have `weight`, step by step.
-fn rollout(weight: &str, further: &str) -> String {
+pub(super) fn rollout(weight: &str, further: &str) -> String {
     let rollout = format!(
         "rollout: {{steps: [5, 25, 50, 100], hold: 2s, guard: {{window: 20s, min_requests: 20, latency_factor: 1000}}{further}}}"
     );
     at(&format!("{weight}, {rollout}"), JUDGE)
 }
 
-fn load(live: &Live) -> Pace {
+pub(super) fn load(live: &Live) -> Pace {
     Pace::start(live.shop.web, RATE, |nth| super::of_user(&format!("user-{}", nth % USERS)).into_bytes())
 }
 
 /// What v2 has now, in per cent.
-fn weight(live: &Live) -> f64 {
+pub(super) fn weight(live: &Live) -> f64 {
     live.weir.json("/api/v1/releases")["releases"][0]["versions"][1]["in_force"].as_f64().unwrap()
 }
 
 /// Waits until v2 has this, in per cent; how long that took.
-fn reaches(live: &Live, percent: f64) -> Duration {
+pub(super) fn reaches(live: &Live, percent: f64) -> Duration {
     let since = Instant::now();
     wait::within(Duration::from_secs(120), &format!("v2 at {percent} %"), || {
         ((weight(live) - percent).abs() < 1e-6).then(|| since.elapsed())

@@ -53,6 +53,7 @@ impl Control {
         placed.into_iter().for_each(|id| self.refresh(id));
         self.listeners = self.adopt_listeners(&config);
         self.adopt_releases(&config, effects);
+        self.lift_past();
         self.config = Some(config);
         self.changed = true;
         self.apply_drains(&Evidence::Added, effects);
@@ -174,6 +175,10 @@ impl Control {
         let mut known = Known::new(key, self.workers, live, checks, self.now);
         if let Some(memory) = memory {
             known.recall(memory, self.now);
+        }
+        if let Some(past) = self.past_of(&known.key) {
+            past.lift(known.load.carried());
+            known.traffic.begin_at(&known.load);
         }
         self.known.insert(id, known);
         id

@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_config::model::ClusterName;
+use weir_config::model::{self, ClusterName};
 
+use super::discovered::SourceKey;
 use super::judge::Limits;
 use super::known::Known;
-use super::orders::{Drain, DrainScope};
+use super::orders::{Drain, DrainScope, Drains};
 use super::{Cause, Control, Ejection, Evidence};
+use crate::carry::Totals;
 use crate::endpoint::{EndpointKey, Status};
 use crate::health::outlier::Standing;
 pub use crate::health::outlier::StandingMemory;
@@ -27,6 +29,8 @@ pub struct Memory {
     pub endpoints: Vec<EndpointMemory>,
     /// Of breakers that are not closed.
     pub breakers: Vec<BreakerMemory>,
+    /// Of sources of endpoints: whom they told last.
+    pub sources: Vec<SourceMemory>,
     /// Drains by hand. For a successor that was started on purpose; not for one after a crash.
     pub drains: Vec<DrainMemory>,
 }
@@ -57,6 +61,18 @@ pub struct BreakerMemory {
     pub left: Duration,
     /// How often it opened again at once.
     pub again: u32,
+}
+
+/// Whom a source of endpoints told. A name that cannot be resolved just now is no reason to serve with
+/// nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceMemory {
+    /// Which.
+    pub key: SourceKey,
+    /// Those in its newest good answer.
+    pub endpoints: Vec<model::Endpoint>,
+    /// For how long looks have failed since, if they have.
+    pub failing: Option<Duration>,
 }
 
 /// A drain in force.
@@ -98,6 +114,9 @@ impl Memory {
         for breaker in &mut self.breakers {
             breaker.left = breaker.left.saturating_sub(by);
         }
+        for source in &mut self.sources {
+            source.failing = source.failing.map(|failing| failing + by);
+        }
         self.drains.retain(|drain| drain.left.is_none_or(|left| left > by));
         for drain in &mut self.drains {
             drain.stood += by;
@@ -112,6 +131,12 @@ impl Memory {
 pub(super) struct Past {
     endpoints: BTreeMap<EndpointKey, EndpointMemory>,
     breakers: BTreeMap<ClusterName, BreakerMemory>,
+    sources: BTreeMap<SourceKey, SourceMemory>,
+    /// What was counted, until the past fades: some of it is of endpoints that are yet to be found.
+    pub(super) totals: Totals,
+    /// What of it was added to counters that can only be added to.
+    pub(super) ledger: Totals,
+    faded: bool,
 }
 
 impl Past {
@@ -123,11 +148,20 @@ impl Past {
         self.breakers.remove(cluster)
     }
 
+    pub(super) fn source(&mut self, key: &SourceKey) -> Option<SourceMemory> {
+        self.sources.remove(key)
+    }
+
     /// Names are looked up later than files are read; then nobody comes any more.
     pub(super) fn fade(&mut self, now: Moment, origin: Moment) {
-        if now.since(origin) > MEMORY_MAX && !self.endpoints.is_empty() {
-            *self = Self::default();
+        if now.since(origin) > MEMORY_MAX && !self.faded {
+            // What was added stays added.
+            *self = Self { ledger: std::mem::take(&mut self.ledger), faded: true, ..Self::default() };
         }
+    }
+
+    pub(super) const fn faded(&self) -> bool {
+        self.faded
     }
 }
 
@@ -138,8 +172,15 @@ impl Control {
         self.now = self.now.max(now);
         self.began = self.now;
         self.past.endpoints = memory.endpoints.into_iter().map(|its| (its.key.clone(), its)).collect();
+        self.past.sources = memory.sources.into_iter().map(|its| (its.key.clone(), its)).collect();
         self.past.breakers = memory.breakers.into_iter().map(|its| (its.cluster.clone(), its)).collect();
-        for DrainMemory { scope, stood, left, by } in memory.drains {
+        self.recall_drains(memory.drains);
+    }
+
+    /// These are the drains in force.
+    pub(super) fn recall_drains(&mut self, drains: Vec<DrainMemory>) {
+        self.drains = Drains::default();
+        for DrainMemory { scope, stood, left, by } in drains {
             self.drains.restore(Drain {
                 scope,
                 began: self.now.before(stood),
@@ -175,7 +216,12 @@ impl Control {
             left: drain.until.map(left),
             by: Arc::clone(&drain.by),
         });
-        Memory { endpoints: self.placed().map(of).collect(), breakers: breakers.collect(), drains: drains.collect() }
+        Memory {
+            endpoints: self.placed().map(of).collect(),
+            breakers: breakers.collect(),
+            sources: self.sources.memory(self.now).collect(),
+            drains: drains.collect(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! for releases without canaries.
 
 mod canary;
+mod carry;
 mod notice;
 mod orders;
 mod view;
@@ -76,11 +77,13 @@ pub(super) struct Rollouts {
     restored: Vec<Kept>,
     /// As last handed out.
     remembered: Vec<Kept>,
+    /// Another process acts, or is about to: nothing is done here.
+    pub(super) resting: bool,
 }
 
 impl Rollouts {
     pub(super) const fn next_due(&self) -> Option<Moment> {
-        self.due
+        if self.resting { None } else { self.due }
     }
 }
 
@@ -131,6 +134,7 @@ impl Control {
             }
             None => (BTreeMap::new(), Arc::new(Shards::new(self.workers)), new_mirrored(), Vec::new(), BTreeMap::new()),
         };
+        carry::lift_release(&self.past.totals, &wanted.name, &buckets, &mirrored.1);
         let mirror = wanted.mirror.as_ref().map(|mirror| {
             let (budget, load) = mirrored.clone();
             budget.set_most(Some(mirror.max_concurrent));
@@ -138,6 +142,8 @@ impl Control {
         });
         let load = |name: &ClusterName| kept.get(name).map_or_else(|| Arc::new(Shards::new(self.workers)), Arc::clone);
         let loads: Vec<_> = wanted.clusters().map(load).collect();
+        // Before anybody looks at them: the past is nothing that happened just now.
+        carry::lift_versions(&self.past.totals, &wanted.name, wanted.clusters().zip(&loads));
         let mut known: BTreeMap<ClusterName, CanaryState> =
             known.into_iter().map(|canary| (canary.cluster.clone(), canary)).collect();
         let adopt = |(canary, load): (&model::Canary, &Arc<Shards<VersionLoad>>)| {
@@ -169,7 +175,7 @@ impl Control {
 
     /// Looks at canaries, if it is time.
     pub(super) fn watch_releases(&mut self, effects: &mut Vec<Effect>) {
-        if self.rollouts.due.is_none_or(|due| due > self.now) {
+        if self.rollouts.resting || self.rollouts.due.is_none_or(|due| due > self.now) {
             return;
         }
         let lasted = self.now.since(self.rollouts.looked).min(PERIOD);

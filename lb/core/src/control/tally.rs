@@ -208,6 +208,20 @@ impl Tally {
         self.due
     }
 
+    /// Requests and retries as they were when a retry budget's window began.
+    pub(super) fn window(&self, id: ClusterId) -> Option<(u64, u64)> {
+        let mark = self.clusters.get(&id)?.marks.then()?;
+        Some((mark.requests, mark.retries))
+    }
+
+    /// A window of a cluster that is new here began with these, in an earlier process.
+    pub(super) fn begin_window(&mut self, id: ClusterId, now: Moment, (requests, retries): (u64, u64)) {
+        let marks = &mut self.clusters.entry(id).or_default().marks;
+        if marks.0.is_empty() {
+            marks.0.push_back((now, Mark { requests, retries }));
+        }
+    }
+
     /// Forgets all clusters but these.
     pub(super) fn keep(&mut self, ids: impl Iterator<Item = ClusterId>) {
         let ids: BTreeSet<ClusterId> = ids.collect();

@@ -17,6 +17,7 @@
 //! [`guard`] is for what cannot wait. No statistics crate: two logarithms a period are all.
 
 pub mod bounds;
+mod carried;
 pub mod evidence;
 pub mod guard;
 mod latency;

@@ -4,23 +4,28 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Gauge, IntCounterVec, IntGauge, Opts, Registry};
 use weir_config::model::{CheckKind, Config};
 use weir_core::breaker::Change;
+use weir_core::carry::Row;
 use weir_core::control::{BreakerNotice, Notice, ReleaseView, SourceKey, SourceView, TrafficNotice};
 use weir_core::discovery::FailureKind;
 use weir_core::endpoint::{EndpointKey, Status};
 use weir_core::health::outlier::{Spare, What};
 use weir_core::health::{ProbeOutcome, ProbeResult};
-use weir_core::load::Histogram;
+use weir_core::load::{Histogram, Shards};
 
 use super::discovery::DiscoveryMetrics;
+use super::family::{Family, FamilyText};
 use super::releases::CanaryMetrics;
 use super::table::{self, Metric};
 
 /// When each endpoint's state last changed, as Unix time in seconds. Written by control, read by
 /// a scrape; a lock is good enough for a few writes a second.
 pub(super) type TransitionTimes = Arc<Mutex<BTreeMap<Arc<EndpointKey>, f64>>>;
+
+/// How long probes took, by cluster. Written by control, read by a scrape.
+type CheckDurations = Arc<Mutex<BTreeMap<String, Shards<Histogram>>>>;
 
 /// How a reload ended, for the metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +62,7 @@ pub struct ControlMetrics {
     lag: Gauge,
     admin_refused: IntCounterVec,
     checks: IntCounterVec,
-    check_duration: HistogramVec,
+    check_durations: CheckDurations,
     transitions: IntCounterVec,
     transitions_at: TransitionTimes,
     ejections: IntCounterVec,
@@ -86,10 +91,7 @@ impl ControlMetrics {
             lag: Gauge::with_opts(opts(&table::LAG))?,
             admin_refused: IntCounterVec::new(opts(&table::ADMIN_REFUSED), table::ADMIN_REFUSED.labels)?,
             checks: IntCounterVec::new(opts(&table::CHECKS), table::CHECKS.labels)?,
-            check_duration: HistogramVec::new(
-                HistogramOpts { common_opts: opts(&table::CHECK_DURATION), buckets: Histogram::BOUNDS.to_vec() },
-                table::CHECK_DURATION.labels,
-            )?,
+            check_durations: CheckDurations::default(),
             transitions: IntCounterVec::new(opts(&table::TRANSITIONS), table::TRANSITIONS.labels)?,
             transitions_at: TransitionTimes::default(),
             ejections: IntCounterVec::new(opts(&table::EJECTIONS), table::EJECTIONS.labels)?,
@@ -115,7 +117,6 @@ impl ControlMetrics {
         registry.register(Box::new(self.lag.clone()))?;
         registry.register(Box::new(self.admin_refused.clone()))?;
         registry.register(Box::new(self.checks.clone()))?;
-        registry.register(Box::new(self.check_duration.clone()))?;
         registry.register(Box::new(self.transitions.clone()))?;
         registry.register(Box::new(self.ejections.clone()))?;
         registry.register(Box::new(self.spared.clone()))?;
@@ -166,7 +167,7 @@ impl ControlMetrics {
                 for result in ["passed", "failed", "inconclusive"] {
                     self.checks.with_label_values(&[cluster.name.as_str(), kind(&check.kind), result]);
                 }
-                self.check_duration.with_label_values(&[cluster.name.as_str()]);
+                self.durations_of(cluster.name.as_str(), |_| {});
             }
             let name = cluster.name.as_str();
             for (counter, values) in self.by_cluster() {
@@ -184,7 +185,7 @@ impl ControlMetrics {
                     let _ = self.checks.remove_label_values(&[name, kind, result]);
                 }
             }
-            let _ = self.check_duration.remove_label_values(&[name]);
+            self.check_durations.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
             for (counter, values) in self.by_cluster() {
                 for value in values {
                     let _ = counter.remove_label_values(&[name, value]);
@@ -204,6 +205,49 @@ impl ControlMetrics {
             (&self.spared, Spare::ALL.map(Spare::as_str).to_vec()),
             (&self.breakers, BREAKER_STATES.to_vec()),
         ]
+    }
+
+    /// Every counter, with what it is in the table.
+    pub(super) fn counters(&self) -> [(Metric, &IntCounterVec); 8] {
+        [
+            (table::CONFIG_RELOADS, &self.reloads),
+            (table::ADMIN_REFUSED, &self.admin_refused),
+            (table::CHECKS, &self.checks),
+            (table::TRANSITIONS, &self.transitions),
+            (table::EJECTIONS, &self.ejections),
+            (table::SPARED, &self.spared),
+            (table::BREAKER_CHANGES, &self.breakers),
+            (table::DISCOVERY_ANSWERS, self.discovery.answers()),
+        ]
+    }
+
+    fn durations_of(&self, cluster: &str, look: impl FnOnce(&Shards<Histogram>)) {
+        let mut all = self.check_durations.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get(cluster) {
+            Some(durations) => look(durations),
+            None => look(all.entry(cluster.to_owned()).or_insert_with(|| Shards::new(1))),
+        }
+    }
+
+    /// How long probes took, as totals by cluster.
+    pub(super) fn durations(&self) -> Vec<(String, Row)> {
+        let all = self.check_durations.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(cluster, durations)| (cluster.clone(), Row::of(durations))).collect()
+    }
+
+    /// Goes on from what `told` says of a cluster.
+    pub(super) fn carry_durations<'t>(&self, told: impl Fn(&str) -> Option<&'t Row>) {
+        for (cluster, durations) in &*self.check_durations.lock().unwrap_or_else(PoisonError::into_inner) {
+            told(cluster).into_iter().for_each(|row| row.lift(durations.carried()));
+        }
+    }
+
+    pub(super) fn collect_durations(&self) -> FamilyText {
+        let mut family = Family::new(&table::CHECK_DURATION);
+        for (cluster, durations) in &*self.check_durations.lock().unwrap_or_else(PoisonError::into_inner) {
+            family.histogram(&[cluster], durations.iter());
+        }
+        family.finish()
     }
 
     /// Counts one endpoint of `cluster` taken out by `rule`.
@@ -253,7 +297,7 @@ impl ControlMetrics {
         };
         self.checks.with_label_values(&[cluster, kind(check), result]).inc();
         if result != "inconclusive" {
-            self.check_duration.with_label_values(&[cluster]).observe(outcome.took.as_secs_f64());
+            self.durations_of(cluster, |durations| durations.of(0).observe(outcome.took));
         }
     }
 

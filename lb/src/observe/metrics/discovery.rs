@@ -65,6 +65,10 @@ impl DiscoveryMetrics {
         }
     }
 
+    pub(super) const fn answers(&self) -> &IntCounterVec {
+        &self.answers
+    }
+
     /// Counts an answer of a source.
     pub(super) fn answered(&self, key: &SourceKey, failure: Option<FailureKind>, wall: SystemTime) {
         let (cluster, source) = (key.cluster.as_str(), key.kind.to_string());

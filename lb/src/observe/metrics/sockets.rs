@@ -40,6 +40,10 @@ struct Seen {
     /// before, while a new one is made.
     counted: HashMap<u64, (u32, u32)>,
     before: HashMap<u64, (u32, u32)>,
+    /// What an earlier process told; and whether connections that are open before the first list were
+    /// counted by it.
+    carried: HashMap<SocketAddr, [u64; 2]>,
+    known: bool,
 }
 
 /// What TCP measured on the way to one address.
@@ -69,8 +73,34 @@ impl SocketCollector {
             seen.end();
         }
         let mut families = host(&seen.states, self.began);
+        let seen = &*seen;
         families.extend(upstream(&seen.ways, &snapshot));
         families
+    }
+
+    /// By address: segments, and those sent again.
+    pub(super) fn totals(&self) -> Vec<(String, [u64; 2])> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.ways.iter().map(|(address, way)| (address.to_string(), [way.segments, way.retransmitted])).collect()
+    }
+
+    /// Goes on from what is told of an address.
+    pub(super) fn carry(&self, told: impl Fn(&str) -> [u64; 2]) {
+        let snapshot = self.truth.load_full();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.at.is_some() {
+            // Both see the sockets of the whole host: what comes later is in our own lists.
+            return;
+        }
+        for address in
+            snapshot.clusters.iter().flat_map(|cluster| &cluster.members).filter_map(|its| its.address().ip())
+        {
+            let told = told(&address.to_string());
+            if told != [0; 2] {
+                seen.carried.insert(address, told);
+                seen.known = true;
+            }
+        }
     }
 }
 
@@ -79,7 +109,10 @@ impl Seen {
     fn begin(&mut self, addresses: impl Iterator<Item = SocketAddr>) {
         self.states.clear();
         self.before = std::mem::take(&mut self.counted);
-        let before = std::mem::take(&mut self.ways);
+        let mut before = std::mem::take(&mut self.ways);
+        for (address, [segments, retransmitted]) in self.carried.drain() {
+            before.insert(address, Way { segments, retransmitted, ..Way::default() });
+        }
         self.ways = addresses
             .map(|address| {
                 let Way { segments, retransmitted, .. } = before.get(&address).copied().unwrap_or_default();
@@ -96,12 +129,16 @@ impl Seen {
         way.rtt += info.rtt;
         self.counted.insert(socket.cookie, (info.segments, info.retransmitted));
         let (segments, retransmitted) = self.before.remove(&socket.cookie).unwrap_or_default();
+        if self.known {
+            return;
+        }
         way.segments += u64::from(info.segments.wrapping_sub(segments));
         way.retransmitted += u64::from(info.retransmitted.wrapping_sub(retransmitted));
     }
 
     fn end(&mut self) {
         self.at = Some(Instant::now());
+        self.known = false;
         // Those that are gone.
         self.before = HashMap::new();
     }

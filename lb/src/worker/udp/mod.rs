@@ -95,11 +95,12 @@ pub(crate) fn serve<E: Env>(
     socket: ReservedDatagrams,
 ) {
     let mut doors = worker.udp.doors.borrow_mut();
-    // Of a listener that was gone and came back, while flows of it went on: their socket has the
-    // clients that the kernel gives it, so it stays, and the new one goes.
-    if let Some(door) = doors.iter().find(|door| door.is_for(&listener, &address)) {
-        door.closed.set(false);
-        door.generation.set(None);
+    // Of a listener that was gone and came back, while flows of it went on: their sockets have the
+    // clients that the kernel gives them, so they stay, and the new one goes. Beside one that is open it is
+    // of another process that had more workers: it has clients of its own, and is served as well.
+    let back = doors.iter().filter(|door| door.closed.get() && door.is_for(&listener, &address));
+    let back = back.map(|door| (door.closed.set(false), door.generation.set(None)));
+    if back.count() > 0 {
         return;
     }
     let socket = match socket.listen().and_then(|socket| worker.udp.batch().map(|_| socket)) {

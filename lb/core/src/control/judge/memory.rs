@@ -107,6 +107,11 @@ impl Traffic {
         counts
     }
 
+    /// What was counted so far is of the past, and nobody judges it again.
+    pub(crate) fn begin_at(&mut self, load: &Shards<EndpointLoad>) {
+        self.catch_up(load, self.read_at);
+    }
+
     /// What was counted since the last reading.
     fn catch_up(&mut self, load: &Shards<EndpointLoad>, now: Moment) -> Counts {
         self.read_at = now;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weir_config::model::{self, Bucket, ClusterName, Guard, JudgeRules};
 
 use super::{ReleaseChange, requests};
+use crate::carry::Row;
 use crate::load::Shards;
 use crate::release::judge::guard::{Reading, Watch};
 use crate::release::judge::{Arm, Judge, Latencies, Period, User, Verdict};
@@ -103,6 +104,15 @@ impl CanaryState {
                 (fresh(state, Judge::restored(evidence)), Some(change))
             }
         }
+    }
+
+    /// Goes on with what another process has judged until now.
+    pub(super) fn count_on(&mut self, counted: Option<&Row>, rules: &JudgeRules, now: Moment) {
+        if let Some(counted) = counted {
+            self.judge.count_on(counted);
+        }
+        self.verdict = self.judge.verdict(rules);
+        self.judged_at = Some(now);
     }
 
     /// The guard that watches it, while it gets anybody.

@@ -28,6 +28,16 @@ impl Latencies {
         all
     }
 
+    /// Counts by bucket.
+    pub(crate) const fn counts(&self) -> &[u64; BUCKETS] {
+        &self.0
+    }
+
+    /// The same, to be set.
+    pub(crate) const fn counts_mut(&mut self) -> &mut [u64; BUCKETS] {
+        &mut self.0
+    }
+
     /// Counts one.
     pub fn observe(&mut self, took: Duration) {
         self.0[FineHistogram::bucket(took)] += 1;
