@@ -126,14 +126,10 @@ impl<E: Env> Service<E> {
             (_, Some((_, false))) => return not_allowed("GET, HEAD, DELETE"),
             ("/metrics" | "/api/v1/doctor", _) => return not_allowed("GET, HEAD"),
             _ if let Some(order) = release_order(method, path, query) => order,
-            _ => {
-                let read = self.read(path, query);
-                return match read.status() {
-                    // Which says what is, where it cannot be read either.
-                    StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => read,
-                    _ => not_allowed("GET, HEAD"),
-                };
-            }
+            _ => match self.read(path, query).status() {
+                StatusCode::NOT_FOUND => return not_found(),
+                _ => return not_allowed("GET, HEAD"),
+            },
         };
         match order {
             Ok(order) => self.order(order, asker).await,
@@ -384,7 +380,7 @@ pub(super) fn refused(wrong: &Wrong) -> Answer {
 }
 
 pub(super) fn not_found() -> Answer {
-    problem(StatusCode::NOT_FOUND, "There is nothing at this address; / lists what there is.", json!({}))
+    problem(StatusCode::NOT_FOUND, "There is nothing at this address; GET /api/v1 lists what there is.", json!({}))
 }
 
 pub(super) fn not_allowed(allowed: &'static str) -> Answer {

@@ -306,18 +306,18 @@ mod tests {
                 let mut kept = open(&busy);
                 let first = open(&idle);
                 for _ in 0..CONNECTIONS_MAX - 2 {
-                    let _ = open(&idle);
+                    drop(open(&idle));
                 }
-                let _ = open(&idle);
+                drop(open(&idle));
                 assert!(first.await.is_err(), "the oldest that is idle goes");
                 for _ in 0..2 * CONNECTIONS_MAX {
-                    let _ = open(&idle);
+                    drop(open(&idle));
                 }
                 tokio::task::yield_now().await;
                 assert!(kept.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
                 drop(working);
                 for _ in 0..CONNECTIONS_MAX {
-                    let _ = open(&idle);
+                    drop(open(&idle));
                 }
                 assert!(kept.await.is_err(), "once its work is done it goes as the others do");
             })

@@ -1,7 +1,7 @@
 //! The whole admin address over real sockets.
 
+mod index;
 mod page;
-mod routes;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -152,20 +152,6 @@ async fn everything_listed_is_there() {
         let refused = stage.ask("POST", "/api/v1/status").await;
         assert_eq!(refused.status, 405);
         assert!(refused.head.contains("application/problem+json"));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn the_index_lists_what_is_there() {
-    play(async |stage| {
-        let heard = stage.ask("GET", "/api/v1").await.json();
-        let listed = heard["endpoints"].as_array().unwrap();
-        assert_eq!(listed.len(), routes::ROUTES.len());
-        assert!(listed.iter().any(|one| one["path"] == "/api/v1/doctor" && one["method"] == "GET"));
-        // Whatever cannot be read says by which method it is asked.
-        let refused = stage.ask("PUT", "/api/v1/releases/apps:pause").await;
-        assert_eq!((refused.status, refused.head.contains("allow: post")), (405, true), "{}", refused.head);
     })
     .await;
 }
