@@ -14,9 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use weir_config::model::Address;
 
 use super::access::{Caller, From};
@@ -34,8 +34,12 @@ const CONNECTION_AGE: Duration = Duration::from_secs(120);
 const CONNECTION_GRACE: Duration = Duration::from_secs(30);
 /// Requests under way are waited for so long when doors are to wait,
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// and looked at so often.
+/// those who were let in and have not asked yet so long,
+const SILENT_MAX: Duration = Duration::from_millis(200);
+/// and all are looked at so often.
 const QUIET_PAUSE: Duration = Duration::from_millis(2);
+/// Of a door that is closed: whoever was let in has so long for a first request.
+const FIRST_REQUEST_MAX: Duration = Duration::from_secs(5);
 /// After an accept that failed, mostly for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,17 +58,20 @@ pub(crate) enum Door<R> {
     CloseAll,
 }
 
-/// A request until its answer begins, as counted.
-pub(super) struct UnderWay<'c>(&'c Cell<usize>);
+/// A request until its answer begins, or a connection until its first request, as counted.
+struct Counted<'c>(&'c Cell<usize>);
 
-impl<'c> UnderWay<'c> {
+/// Of a connection that has not asked anything yet.
+type Silent<'c> = Cell<Option<Counted<'c>>>;
+
+impl<'c> Counted<'c> {
     fn begin(count: &'c Cell<usize>) -> Self {
         count.set(count.get() + 1);
         Self(count)
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get().saturating_sub(1));
     }
@@ -131,9 +138,11 @@ impl Admin {
 }
 
 impl<E: Env> Service<E> {
-    /// Waits until no request is under way, but for those that wait for another process themselves.
+    /// Waits until no request is under way, but for those that wait for another process themselves; and
+    /// for a moment until all who were let in have asked.
     async fn quiet(&self) {
-        while self.under_way.get() > 0 {
+        let began = Instant::now();
+        while self.under_way.get() > 0 || (self.silent.get() > 0 && began.elapsed() < SILENT_MAX) {
             sleep(QUIET_PAUSE).await;
         }
     }
@@ -160,8 +169,11 @@ impl<E: Env> Service<E> {
         loop {
             match self.env.accept(listener).await {
                 Ok((stream, peer)) => {
-                    let connection = Rc::clone(self).meet(stream, peer, address.ip().is_none(), closed.clone());
-                    self.connections.borrow_mut().add(connection);
+                    let (this, unix, closed) = (Rc::clone(self), address.ip().is_none(), closed.clone());
+                    self.connections.borrow_mut().add(async move {
+                        let silent = Cell::new(Some(Counted::begin(&this.silent)));
+                        Rc::clone(&this).meet(stream, peer, unix, &silent, closed).await;
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, %address, "the admin address cannot accept a connection");
@@ -172,18 +184,25 @@ impl<E: Env> Service<E> {
     }
 
     /// Finds out who is there, by TLS where there is some.
-    async fn meet(self: Rc<Self>, stream: E::Stream, peer: SocketAddr, unix: bool, closed: watch::Receiver<()>) {
+    async fn meet(
+        self: Rc<Self>,
+        stream: E::Stream,
+        peer: SocketAddr,
+        unix: bool,
+        silent: &Silent<'_>,
+        closed: watch::Receiver<()>,
+    ) {
         if unix {
             let (uid, pid) = stream.credentials().map_or((None, None), |(uid, pid)| (Some(uid), pid));
             let caller = Caller { from: From::Unix { uid, pid }, certificate: None };
-            return self.converse(stream, caller, closed).await;
+            return self.converse(stream, caller, silent, closed).await;
         }
         let from = From::Ip(peer);
         let Some(acceptor) = self.handle.admin_acceptor() else {
-            return self.converse(stream, Caller { from, certificate: None }, closed).await;
+            return self.converse(stream, Caller { from, certificate: None }, silent, closed).await;
         };
         match shake(&acceptor, stream).await {
-            Ok((stream, certificate)) => self.converse(stream, Caller { from, certificate }, closed).await,
+            Ok((stream, certificate)) => self.converse(stream, Caller { from, certificate }, silent, closed).await,
             Err(why) => {
                 self.handle.refused_admin("tls");
                 tracing::debug!(%from, why, "no TLS on the admin address");
@@ -191,15 +210,22 @@ impl<E: Env> Service<E> {
         }
     }
 
-    async fn converse<S>(self: Rc<Self>, stream: S, caller: Caller, mut closed: watch::Receiver<()>)
-    where
+    async fn converse<S>(
+        self: Rc<Self>,
+        stream: S,
+        caller: Caller,
+        silent: &Silent<'_>,
+        mut closed: watch::Receiver<()>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let (this, caller) = (&self, &caller);
+        let (this, caller, asked) = (&self, &caller, &Notify::new());
         let service = service_fn(move |request| async move {
             // Whoever asks for another process waits for it, and it for whoever else is asking.
             let counts = request.uri().path() != UPGRADE;
-            let _under_way = counts.then(|| UnderWay::begin(&this.under_way));
+            let _under_way = counts.then(|| Counted::begin(&this.under_way));
+            silent.take();
+            asked.notify_one();
             Ok::<_, Infallible>(this.answer(request, caller).await)
         });
         let mut connection = pin!(
@@ -213,8 +239,12 @@ impl<E: Env> Service<E> {
         tokio::select! {
             _ = connection.as_mut() => return,
             () = sleep(CONNECTION_AGE) => {}
-            // Nothing is ever sent: this is its end.
-            _ = closed.changed() => {}
+            // Nothing is ever sent: this is its end. Whoever was let in may ask once.
+            _ = closed.changed() => tokio::select! {
+                _ = connection.as_mut() => return,
+                () = asked.notified() => {}
+                () = sleep(FIRST_REQUEST_MAX) => {}
+            },
         }
         connection.as_mut().graceful_shutdown();
         let _ = timeout(CONNECTION_GRACE, connection).await;
