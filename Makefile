@@ -73,9 +73,9 @@ test-packages:
 	@$(call install,$(TEST_PROGRAMS))
 	@$(MAKE) --no-print-directory target/tools/installed
 
-# Linters that Debian does not have, in a directory of their own; again when their list changes.
+# Linters, and another balancer, that Debian does not have, in a directory of their own; again when their list changes.
 target/tools/installed: integration-tests/requirements.txt
-	@echo "installing $$(grep -c == $<) linters into target/tools"
+	@echo "installing $$(grep -c == $<) programs into target/tools"
 	@python3 -m venv target/tools
 	@target/tools/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

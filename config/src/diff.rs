@@ -15,7 +15,7 @@ mod show;
 mod tls;
 mod tracing;
 
-pub(crate) use show::{date, duration as shown, matches as shown_match};
+pub(crate) use show::{date, duration as shown, matches as shown_match, size as shown_size};
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -41,7 +41,7 @@ pub use files::{ReadFile, no_files};
 pub use mistake::{Mistake, Mistakes, Severity, Style};
 pub use model::Config;
 pub use nearest::nearest;
-pub use shape::schema;
+pub use shape::{reference, schema};
 pub use yaml::{MAX_ALIASED, MAX_DEPTH, MAX_NODES, MAX_TEXT};
 
 use files::Files;

@@ -1,9 +1,11 @@
 //! The shape of a config: one table of every object's keys.
 //!
 //! From this table, and from nothing else, come the check of what a file holds (`check`), the
-//! JSON Schema ([`schema()`]) and the defaults that both the documents and the parser use, so that
+//! JSON Schema ([`schema()`]), the page to read ([`reference()`]) and the defaults that the parser uses, so that
 //! they cannot drift apart. `lower` may read a key only if it stands here.
 
+mod effect;
+mod reference;
 mod schema;
 mod table;
 
@@ -11,6 +13,7 @@ use std::time::Duration;
 
 use crate::grammar::Wrong;
 
+pub use reference::reference;
 #[cfg(test)]
 pub(crate) use schema::objects;
 pub use schema::schema;

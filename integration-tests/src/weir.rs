@@ -334,8 +334,8 @@ impl Drop for Weir {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-        for heir in self.heirs.iter().filter_map(|heir| Pid::from_raw(*heir as i32)) {
-            // All but the newest have ended by themselves.
+        // The others have ended by themselves, and their numbers may be somebody else's by now.
+        if let Some(heir) = self.heirs.last().and_then(|heir| Pid::from_raw(*heir as i32)) {
             let _ = kill_process(heir, Signal::KILL);
         }
         if std::thread::panicking() {

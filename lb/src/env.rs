@@ -94,11 +94,12 @@ pub trait Env: Clone + Send + 'static {
     fn bound_addr(&self, reserved: &Self::Reserved) -> io::Result<Address>;
 
     /// Sockets of one address that another process bound and handed over, of which each serves as one of
-    /// [`Self::reserve`].
+    /// [`Self::reserve`]. The file of a Unix socket goes with the last of them, unless it is `theirs` who
+    /// opened it.
     ///
     /// # Errors
     /// Those of the system; `Unsupported` in a world with one process.
-    fn adopt(&self, _: Vec<OwnedFd>) -> io::Result<Vec<Self::Reserved>> {
+    fn adopt(&self, _: Vec<OwnedFd>, _theirs: bool) -> io::Result<Vec<Self::Reserved>> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "there is no other process in this world"))
     }
 
@@ -219,8 +220,8 @@ impl Env for Os {
         listen::reserve(address, workers, beside_ours, &self.gone)
     }
 
-    fn adopt(&self, sockets: Vec<OwnedFd>) -> io::Result<Vec<Reserved>> {
-        listen::adopt(sockets, &self.gone)
+    fn adopt(&self, sockets: Vec<OwnedFd>, theirs: bool) -> io::Result<Vec<Reserved>> {
+        listen::adopt(sockets, theirs, &self.gone)
     }
 
     fn share(&self, reserved: &Reserved) -> io::Result<OwnedFd> {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use weir_config::model::Address;
 use weir_core::control::Control;
 
@@ -131,7 +132,7 @@ impl<E: Env> Server<E> {
             source: io::Error::other::<prometheus::Error>(error),
         };
         let metrics = ControlMetrics::new().map_err(no_metrics)?;
-        inheritance.restore(state.as_ref(), &mut control, env.now(), &journal)?;
+        inheritance.restore(state.as_ref(), &mut control, env.now(), &journal);
         let elder = inheritance.elder();
         let Inheritance { sockets, totals, .. } = inheritance;
         let handed = Rc::new(Handed::new(sockets));
@@ -234,6 +235,7 @@ impl Server<Os> {
         let shell = tokio::task::spawn_local(shell.run());
         let (threads, ends): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
 
+        let is_heir = elder.is_some();
         if let Some(elder) = elder {
             let (handle, metrics) = (handle.clone(), metrics.clone());
             tokio::task::spawn_local(async move {
@@ -243,7 +245,7 @@ impl Server<Os> {
         }
         let ask = ask_for_datagrams(orders.clone());
         let (mut succession, asked) = Succession::new(handed, ask, doors.clone(), metrics, &handle);
-        let end = until_end(&mut signals, &handle, access.as_ref(), (&mut succession, asked)).await;
+        let end = until_end(&mut signals, &handle, access.as_ref(), (&mut succession, asked), is_heir).await;
         let mut telling = None;
         let end = match end {
             End::HandedOver(process, bequest) => {
@@ -354,9 +356,13 @@ async fn until_end<R: 'static>(
     handle: &Handle,
     access: Option<&AccessLog>,
     (succession, mut asked): (&mut Succession<R>, mpsc::UnboundedReceiver<AskUpgrade>),
+    is_heir: bool,
 ) -> End {
-    // Half of what may pass without a sign of life.
-    let watchdog = service::watchdog().map(|pause| pause / 2);
+    // Half of what may pass without a sign of life, whatever else there is to do.
+    let mut alive = service::watchdog().map(|most| tokio::time::interval(most / 2));
+    if let Some(alive) = &mut alive {
+        alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
     let mut serves = false;
     loop {
         tokio::select! {
@@ -364,11 +370,16 @@ async fn until_end<R: 'static>(
                 Asked::Stop(why) => return End::Stopped(why),
                 Asked::Reload => {
                     let handle = handle.clone();
-                    service::reloading();
+                    // Before it serves, the service manager waits for something else.
+                    if serves {
+                        service::reloading();
+                    }
                     // Its verdict is in the journal and the log.
                     tokio::task::spawn_local(async move {
                         handle.reload(Trigger::Signal).await;
-                        service::ready("serving");
+                        if serves {
+                            service::ready("serving");
+                        }
                     });
                 }
                 Asked::Reopen => {
@@ -383,17 +394,20 @@ async fn until_end<R: 'static>(
             (process, bequest) = succession.succeeded(handle) => return End::HandedOver(process, Box::new(bequest)),
             () = handle.serves(), if !serves => {
                 serves = true;
-                service::ready("serving");
+                // The service manager hears of an heir from whom it knows.
+                if !is_heir {
+                    service::ready("serving");
+                }
             }
-            () = pause(watchdog) => service::alive(),
+            () = beat(&mut alive) => service::alive(),
         }
     }
 }
 
-/// That long, or for ever.
-async fn pause(time: Option<Duration>) {
-    match time {
-        Some(time) => tokio::time::sleep(time).await,
+/// The next of them, or never.
+async fn beat(beats: &mut Option<Interval>) {
+    match beats {
+        Some(beats) => _ = beats.tick().await,
         None => std::future::pending().await,
     }
 }
@@ -407,6 +421,8 @@ async fn drain<R>(
     stopped: Option<&'static str>,
 ) -> usize {
     let shutdown = handle.snapshot().config.shutdown.clone();
+    // Who only made room for another process was not asked to stop yet.
+    let mut may_be_asked = stopped.is_none();
     let (delay, patience, order): (_, _, fn() -> Order<R>) = match stopped {
         Some(why) => {
             handle.drain_started(why);
@@ -427,12 +443,18 @@ async fn drain<R>(
     tell(order);
     let mut ends = ends;
     let mut cut = 0;
-    if !hurried {
-        let all = collect(&mut ends, &mut cut);
+    let mut until = Instant::now() + patience;
+    while !hurried && !ends.is_empty() {
         tokio::select! {
-            () = all => {}
-            asked = stop_asked_again(signals) => hurried = asked,
-            () = tokio::time::sleep(patience) => {}
+            () = collect(&mut ends, &mut cut) => {}
+            _ = stop_asked_again(signals) => match std::mem::take(&mut may_be_asked) {
+                true => {
+                    until = until.min(Instant::now() + shutdown.timeout);
+                    tracing::info!("asked to stop: what goes on here may do so for {:?} more", shutdown.timeout);
+                }
+                false => hurried = true,
+            },
+            () = tokio::time::sleep_until(until) => break,
         }
     }
     if !ends.is_empty() {

@@ -44,7 +44,7 @@ pub(super) fn duration_or(none: &'static str) -> impl Fn(&Option<Duration>) -> S
 }
 
 /// A size, with the largest unit that divides it.
-pub(super) fn size(value: impl Into<u64>) -> String {
+pub(crate) fn size(value: impl Into<u64>) -> String {
     let value = value.into();
     for (unit, factor) in [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
         if value >= factor && value % factor == 0 {

@@ -104,7 +104,7 @@ fn of_key(key: &Key) -> Value {
 }
 
 /// A default or an example of the table as JSON. The table is constant and tested.
-fn plain(yaml: &str) -> Option<Value> {
+pub(super) fn plain(yaml: &str) -> Option<Value> {
     fn convert(node: &crate::yaml::Node) -> Value {
         use crate::yaml::Value as Yaml;
         match &node.value {

@@ -2,9 +2,9 @@
 //!
 //! A block that is a part of a config says where it belongs: `yaml in=cluster`, `in=listener`,
 //! `in=route`, `in=health_check`, `in=releases` or `in=top`; the rest is put around it. `yaml wrong=CODE` is a
-//! mistake that is shown on purpose.
+//! mistake that is shown on purpose; `yaml peer=NAME` is for another program ([`crate::peers`]).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -49,14 +49,19 @@ fn files() -> Vec<PathBuf> {
     all.into_iter().filter(|path| path.extension().is_some_and(|extension| extension != "yaml")).collect()
 }
 
+/// Puts them into a directory.
+pub(crate) fn put_files(directory: &Path) {
+    for beside in files() {
+        std::fs::copy(root().join(&beside), directory.join(beside.file_name().unwrap())).unwrap();
+    }
+}
+
 /// What `weir check --format json` says to `text`, and whether it exits with 0.
 pub(crate) fn check(text: &str) -> (Value, bool) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("weir.yaml");
     std::fs::write(&path, text).unwrap();
-    for beside in files() {
-        std::fs::copy(root().join(&beside), directory.path().join(beside.file_name().unwrap())).unwrap();
-    }
+    put_files(directory.path());
     let output =
         Command::new(binary()).args(["check", "--format", "json"]).arg(&path).output().expect("the binary starts");
     (serde_json::from_slice(&output.stdout).unwrap(), output.status.success())
@@ -65,7 +70,8 @@ pub(crate) fn check(text: &str) -> (Value, bool) {
 #[test]
 fn every_config_on_a_page_is_valid() {
     let mut seen = 0;
-    for block in pages().iter().flat_map(|page| blocks(page)).filter(|block| block.language() == "yaml") {
+    let ours = |block: &Block| block.language() == "yaml" && block.word("peer").is_none();
+    for block in pages().iter().flat_map(|page| blocks(page)).filter(ours) {
         let (verdict, good) = check(&whole(&block));
         match block.word("wrong") {
             None => {

@@ -30,7 +30,7 @@ fn succeeds(tool: &str, arguments: &[&str], directory: &Path) -> String {
 }
 
 /// A program that no Debian package has: `make test-packages` puts it into `target/tools`.
-fn extra(tool: &str) -> String {
+pub(crate) fn extra(tool: &str) -> String {
     let path = root().join("target/tools/bin").join(tool);
     assert!(path.exists(), "{} is not there: `make test-packages` installs it", path.display());
     path.display().to_string()

@@ -6,15 +6,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
 
+mod chinese;
 mod commands;
 mod configs;
 mod dashboards;
 mod deploy;
+mod desk;
 mod licenses;
 mod loose;
 mod markdown;
 mod monitoring;
 mod panels;
+mod peers;
+mod reference;
+mod scene;
 mod session;
 mod tables;
 mod tidy;

@@ -19,7 +19,7 @@ fn yaml(path: &str) -> Value {
 }
 
 /// Every rule of ours.
-fn rules() -> Vec<Value> {
+pub(crate) fn rules() -> Vec<Value> {
     let of = |file: &&str| yaml(&format!("deploy/prometheus/{file}"));
     let groups = RULES.iter().map(of).flat_map(|file| list(&file, "groups").to_vec());
     groups.flat_map(|group| list(&group, "rules").to_vec()).collect()

@@ -4,12 +4,14 @@
 //! The blocks of a page are one session: one instance, one directory, in order. Its config is the
 //! page's block `yaml file=weir.yaml`, or that of README.md, with replicas of ours in place of its
 //! endpoints. `console demo` speaks to a `weir demo` instead. `exit=N` is how the block's last
-//! command ends; a block with `later` shows what nobody should wait for and is not run.
+//! command ends; a block with `later` shows what nobody should wait for and is not run. Pages on which
+//! the reader starts everything are gone through by [`desk`], comparisons by [`crate::peers`].
+//! `PAGE=docs/drills.md` runs that page alone.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -17,103 +19,9 @@ use weir_integration_tests::backend::{Backend, ok};
 use weir_integration_tests::weir::{Weir, binary};
 use weir_integration_tests::{place, wait};
 
-use crate::loose;
 use crate::markdown::{Block, blocks};
-use crate::pages;
-
-/// A command and what the page shows of its output.
-struct Step {
-    command: String,
-    shown: String,
-}
-
-/// The steps of a block; lines before the first `$` belong to nobody.
-fn steps(block: &Block) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
-    for line in block.text.lines() {
-        match (line.strip_prefix("$ "), steps.last_mut()) {
-            (Some(command), _) => steps.push(Step { command: command.to_owned(), shown: String::new() }),
-            (None, Some(step)) if step.command.ends_with('\\') => {
-                step.command.pop();
-                step.command.push_str(line.trim_start());
-            }
-            (None, Some(step)) => {
-                step.shown.push_str(line);
-                step.shown.push('\n');
-            }
-            (None, None) => panic!("{}: a console block begins with `$ `", block.place()),
-        }
-    }
-    steps
-}
-
-/// Where commands are run, and what stands for what.
-struct Scene {
-    directory: PathBuf,
-    path: String,
-    admin: SocketAddr,
-    /// Text on the page, and what it is here.
-    instead: Vec<(String, String)>,
-}
-
-impl Scene {
-    fn translate(&self, text: &str) -> String {
-        let each = |text: String, (page, here): &(String, String)| text.replace(page.as_str(), here);
-        self.instead.iter().fold(text.to_owned(), each)
-    }
-
-    /// Runs a command; its exit code, and what it printed, errors last.
-    fn run(&self, command: &str) -> (i32, String) {
-        let output = Command::new("sh")
-            .args(["-c", command])
-            .current_dir(&self.directory)
-            .env("PATH", &self.path)
-            .env("WEIR_ADMIN_ADDR", self.admin.to_string())
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .output()
-            .expect("a shell");
-        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        (output.status.code().unwrap_or(-1), said.into_owned())
-    }
-
-    /// Plays a block.
-    fn play(&self, block: &Block) {
-        let steps = steps(block);
-        let exit = block.word("exit").map_or(0, |code| code.parse().unwrap());
-        for (at, step) in steps.iter().enumerate() {
-            let expected = if at + 1 == steps.len() { exit } else { 0 };
-            let command = self.translate(&step.command);
-            let shown = self.translate(&step.shown);
-            let good = |(code, said): &(i32, String)| *code == expected && loose::matches(&shown, said);
-            let mut last = self.run(&command);
-            // What only looks may look again until it sees: health takes its time.
-            let deadline = std::time::Instant::now() + wait::PATIENCE;
-            while !good(&last) && only_looks(&command) && std::time::Instant::now() < deadline {
-                std::thread::sleep(std::time::Duration::from_millis(100));
-                last = self.run(&command);
-            }
-            let (code, said) = &last;
-            assert!(
-                good(&last),
-                "{}: `{command}` ended with {code}, not {expected}, or did not say\n{shown}\nbut\n{said}",
-                block.place()
-            );
-        }
-    }
-}
-
-fn only_looks(command: &str) -> bool {
-    let reads = ["weir status", "weir events", "weir explain", "curl "];
-    reads.iter().any(|start| command.starts_with(start)) && !command.contains("-X POST")
-}
-
-/// A PATH in which `weir` is the binary under test.
-fn path() -> String {
-    let binary = binary();
-    let directory = binary.parent().expect("it lies in a directory").display();
-    format!("{directory}:{}", std::env::var("PATH").unwrap_or_default())
-}
+use crate::scene::{Scene, path};
+use crate::{configs, desk, pages};
 
 /// An instance with the config of a page, before replicas that answer anything.
 struct Shop {
@@ -128,11 +36,20 @@ fn config(page: &Path) -> String {
     find(page).or_else(|| find(Path::new("README.md"))).expect("README.md has a block `yaml file=weir.yaml`").text
 }
 
+/// The ports on which the listeners of a page are.
+fn ports(yaml: &str) -> Vec<&str> {
+    let rest = |(at, lead): (usize, &str)| {
+        let rest = &yaml[at + lead.len()..];
+        &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())]
+    };
+    yaml.match_indices("0.0.0.0:").map(rest).collect()
+}
+
 impl Shop {
     fn open(page: &Path) -> Self {
         let yaml = config(page);
-        let web = place::address();
-        let mut instead = vec![("0.0.0.0:8080".to_owned(), web.to_string())];
+        let webs: Vec<_> = ports(&yaml).into_iter().map(|port| (port.to_owned(), place::address())).collect();
+        let mut instead: Vec<_> = webs.iter().map(|(port, web)| (format!("0.0.0.0:{port}"), web.to_string())).collect();
         let mut replicas = Vec::new();
         let is_part = |c: char| !(c.is_ascii_digit() || c == '.' || c == ':');
         for word in yaml.split(is_part).filter(|word| word.starts_with("10.") && word.contains(':')) {
@@ -143,11 +60,21 @@ impl Shop {
             }
         }
         let here = instead.iter().fold(yaml, |yaml, (page, here)| yaml.replace(page.as_str(), here));
-        let weir = Weir::start(&here);
-        instead.push(("127.0.0.1:8080".to_owned(), web.to_string()));
+        let directory = tempfile::tempdir().unwrap();
+        configs::put_files(directory.path());
+        let path_of_config = directory.path().join("weir.yaml");
+        let mut weir = Weir::spawn_at(directory, &path_of_config, &here);
+        weir.wait_ready();
+        instead.extend(webs.iter().map(|(port, web)| (format!("127.0.0.1:{port}"), web.to_string())));
         instead.push(("127.0.0.1:9900".to_owned(), weir.admin().to_string()));
         instead.push(("$(pidof weir)".to_owned(), weir.pid().to_string()));
-        let scene = Scene { directory: weir.directory().to_owned(), path: path(), admin: weir.admin(), instead };
+        let scene = Scene {
+            directory: weir.directory().to_owned(),
+            path: path(),
+            admin: weir.admin(),
+            instead,
+            is_patient: true,
+        };
         Self { weir, scene, _replicas: replicas }
     }
 }
@@ -181,7 +108,7 @@ impl Demo {
             ("127.0.0.1:9900".to_owned(), admin.to_string()),
             ("127.0.0.1:44953".to_owned(), breaker),
         ];
-        let scene = Scene { directory: directory.path().to_owned(), path: path(), admin, instead };
+        let scene = Scene { directory: directory.path().to_owned(), path: path(), admin, instead, is_patient: true };
         let demo = Self { child, scene, _directory: directory };
         wait::until_true("the demo's readiness", || demo.scene.run("curl -sf http://$WEIR_ADMIN_ADDR/readyz").0 == 0);
         // Only from some traffic is learned how long an answer usually takes, and with it a dial.
@@ -209,21 +136,36 @@ fn every_command_on_a_page_does_what_it_shows() {
         Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success()),
         "curl is not installed; `make test` installs it"
     );
-    let mut played = 0;
-    for page in pages() {
-        let console = blocks(&page).into_iter().filter(|block| block.language() == "console");
-        let (demos, shops): (Vec<_>, Vec<_>) =
-            console.filter(|block| block.word("later").is_none()).partition(|block| block.word("demo").is_some());
-        played += demos.len() + shops.len();
-        if !demos.is_empty() {
-            let demo = Demo::open();
-            demos.iter().for_each(|block| demo.scene.play(block));
-        }
-        if !shops.is_empty() {
-            let shop = Shop::open(&page);
-            shops.iter().for_each(|block| shop.scene.play(block));
-            drop(shop.weir);
-        }
+    let chosen = std::env::var("PAGE").ok();
+    let is_chosen = |page: &PathBuf| chosen.as_ref().is_none_or(|chosen| page.ends_with(chosen));
+    let waiting = Mutex::new(pages().into_iter().filter(is_chosen).collect::<Vec<_>>());
+    let next = || waiting.lock().unwrap().pop();
+    let lane = || std::iter::from_fn(next).map(|page| play(&page)).sum::<usize>();
+    // Sessions mostly wait: for verdicts, for rehearsals to end.
+    let played: usize = std::thread::scope(|scope| {
+        let lanes: Vec<_> = (0..4).map(|_| scope.spawn(lane)).collect();
+        lanes.into_iter().map(|lane| lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).sum()
+    });
+    assert!(played >= if chosen.is_some() { 1 } else { 60 }, "only {played} blocks: are they still found?");
+}
+
+/// Plays the sessions of a page; how many of its blocks were run.
+fn play(page: &Path) -> usize {
+    if desk::is_one(page) {
+        return desk::work_through(page);
     }
-    assert!(played >= 6, "only {played} blocks: are they still found?");
+    let console = blocks(page).into_iter().filter(|block| block.language() == "console");
+    let (demos, shops): (Vec<_>, Vec<_>) = console
+        .filter(|block| block.word("later").is_none() && block.word("ask").is_none())
+        .partition(|block| block.word("demo").is_some());
+    if !demos.is_empty() {
+        let demo = Demo::open();
+        demos.iter().for_each(|block| demo.scene.play(block));
+    }
+    if !shops.is_empty() {
+        let shop = Shop::open(page);
+        shops.iter().for_each(|block| shop.scene.play(block));
+        drop(shop.weir);
+    }
+    demos.len() + shops.len()
 }

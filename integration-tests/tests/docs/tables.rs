@@ -1,68 +1,13 @@
-//! Tables in documents that are made from the code they describe.
-
-use std::fmt::Write as _;
+//! What pages show of the product and the product must do: published buckets, a line of the access log.
 
 use serde_json::Value;
 use weir_config::model::Bucket;
-use weir_core::reason::{Reason, Side};
 use weir_integration_tests::client::{RawClient, get};
 use weir_integration_tests::weir::Weir;
 use weir_integration_tests::{place, wait};
 
-use crate::markdown::{blocks, expect_marked, marked};
+use crate::markdown::blocks;
 use crate::read;
-
-#[test]
-fn the_table_of_metrics_is_the_codes() {
-    expect_marked("docs/metrics.md", "metrics", &weir::observe::metrics::table::markdown());
-}
-
-#[test]
-fn the_table_of_reasons_is_the_codes() {
-    let mut table = "| reason | status | whose | what it says |\n|---|---|---|---|\n".to_owned();
-    for reason in Reason::ALL {
-        let meaning = reason.meaning();
-        let status = match meaning.status {
-            0 => "connection closed".to_owned(),
-            status => status.to_string(),
-        };
-        let side = match meaning.side {
-            Side::Downstream => "client",
-            Side::Upstream => "endpoint",
-            Side::Here => "Weir",
-        };
-        let _ = writeln!(table, "| `{}` | {status} | {side} | {} |", meaning.name, meaning.help);
-    }
-    expect_marked("docs/reasons.md", "reasons", &table);
-}
-
-#[test]
-fn the_advice_about_reasons_is_the_codes() {
-    expect_marked("docs/reasons.md", "advice", &Reason::markdown());
-}
-
-#[test]
-fn the_tables_of_keys_are_the_schemas() {
-    let schema = weir_config::schema();
-    expect_marked("docs/configuration.md", "keys: top", &keys(&schema));
-    let page = read("docs/configuration.md");
-    let definitions = schema["$defs"].as_object().expect("the schema has definitions");
-    for (name, definition) in definitions {
-        let some = definition["properties"].as_object().is_some_and(|keys| !keys.is_empty());
-        // Explained where they are used: one key, or the same keys elsewhere.
-        let elsewhere =
-            ["header_test", "cookie_test", "status_range", "zoned_endpoint", "own_certificate", "rate_key", "hex"];
-        let told_elsewhere = elsewhere.contains(&name.as_str());
-        if some && !told_elsewhere {
-            expect_marked("docs/configuration.md", &format!("keys: {name}"), &keys(definition));
-        }
-    }
-    for line in page.lines().filter_map(|line| line.strip_prefix("<!-- begin keys: ")) {
-        let name = line.trim_end_matches(" -->");
-        assert!(name == "top" || definitions.contains_key(name), "no such thing as {name}");
-        assert!(marked(&page, &format!("keys: {name}")).is_some(), "{name} does not end");
-    }
-}
 
 /// Made with another implementation of XXH64, and never to be made anew: other teams compute it too.
 #[test]
@@ -78,24 +23,6 @@ fn the_published_buckets_come_out() {
         seen += 1;
     }
     assert!(seen >= 6, "only {seen} rows: are they still found?");
-}
-
-/// The keys of one object: default and meaning.
-fn keys(object: &Value) -> String {
-    let required: Vec<&str> = object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let mut table = "| key | default | meaning |\n|---|---|---|\n".to_owned();
-    for (name, key) in object["properties"].as_object().into_iter().flatten() {
-        let text = key["description"].as_str().unwrap_or_default();
-        let (meaning, told) = text.split_once(" Default: ").unwrap_or((text, ""));
-        let default = match &key["default"] {
-            _ if required.contains(&name.as_str()) => "**required**".to_owned(),
-            Value::Null => told.trim_end_matches('.').to_owned(),
-            Value::String(text) => format!("`{text}`"),
-            other => format!("`{}`", other.to_string().replace('"', "")),
-        };
-        let _ = writeln!(table, "| `{name}` | {default} | {} |", meaning.replace('|', "\\|"));
-    }
-    table
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl Node {
         let mut node = Self { name, weir: None, host: segment.host(address), directory: tempfile::tempdir().unwrap() };
         // Longer than the address needs to move.
         let config = format!(
-            "shutdown: {{delay: 4s, timeout: 10s}}\nlisteners: [{{name: web, bind: '0.0.0.0:80', cluster: main}}]\n\
+            "shutdown: {{delay: 8s, timeout: 10s}}\nlisteners: [{{name: web, bind: '0.0.0.0:80', cluster: main}}]\n\
              clusters: [{{name: main, endpoints: ['{endpoint}']}}]\n"
         );
         node.file("weir.yaml", &config);
@@ -139,7 +139,7 @@ impl Client {
             while !stopped.load(Ordering::SeqCst) {
                 let at = Instant::now();
                 // What any client does with a GET: once more, if the connection broke.
-                let good = ask(to) || ask(to);
+                let good = ask(to, SOON) || ask(to, SOON * 4);
                 seen.push(Seen { at, good });
                 thread::sleep(Duration::from_millis(10));
             }
@@ -158,9 +158,11 @@ impl Client {
     }
 }
 
-/// One request; whether it was answered with 200, soon.
-fn ask(to: SocketAddr) -> bool {
-    let patience = Duration::from_millis(300);
+/// How long a client that has another try waits for a connection.
+const SOON: Duration = Duration::from_millis(300);
+
+/// One request; whether it was answered with 200 within a few times `patience`.
+fn ask(to: SocketAddr, patience: Duration) -> bool {
     if TcpStream::connect_timeout(&to, patience).is_err() {
         return false;
     }
@@ -220,7 +222,9 @@ fn a_pair_hands_its_address_over() {
         _ => None,
     };
     let mut old = wait::until("one host, and one alone, to have the address", || holder(&nodes));
-    wait::until_true("an answer", || segment.switch().act(move || ask(web)).join().expect("a client does not panic"));
+    wait::until_true("an answer", || {
+        segment.switch().act(move || ask(web, SOON)).join().expect("a client does not panic")
+    });
 
     // Killed: the other has it in a second. (Up to three tries: this machine may be busy elsewhere.)
     let mut best = Duration::MAX;

@@ -2,7 +2,7 @@
 //! receiver that is slow, wrong or gone.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use weir_integration_tests::backend::Backend;
@@ -382,8 +382,6 @@ fn a_receiver_that_hangs_does_not_hold_up_the_end() {
         ask_many(scene.web, 1);
         hanging.connections() > 0
     });
-    let began = Instant::now();
     weir.signal(Signal::TERM);
     assert_eq!(weir.exit_code(wait::PATIENCE), 0);
-    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }

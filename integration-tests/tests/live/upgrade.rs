@@ -6,9 +6,11 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
-use weir_integration_tests::backend::Backend;
+use weir_integration_tests::backend::{Backend, ok};
 use weir_integration_tests::client::{RawClient, get};
 use weir_integration_tests::pace::Pace;
 use weir_integration_tests::weir::{Weir, binary};
@@ -20,7 +22,7 @@ fn yaml(web: std::net::SocketAddr, good: &Backend, bad: &Backend, further: &str)
     let (good, bad) = (good.address(), bad.address());
     format!(
         "listeners:\n  - {{name: web, bind: '{web}', cluster: main}}\n{further}clusters:\n  - name: main\n    endpoints: ['{good}', '{bad}']\n    \
-         health_checks: [{{interval: 200ms, timeout: 1s, unhealthy_threshold: 1, http_health_check: {{path: /healthz}}}}]\n"
+         health_checks: [{{interval: 200ms, timeout: 20s, unhealthy_threshold: 1, http_health_check: {{path: /healthz}}}}]\n"
     )
 }
 
@@ -121,12 +123,53 @@ fn what_lasts_goes_on_in_the_old_process_and_what_comes_goes_to_the_new() {
     says(&TcpStream::connect(tcp).unwrap(), "three");
     drop(UnixStream::connect(&path).unwrap());
     assert!(weir.exited().is_none(), "a session goes on in it");
+    // Told to stop it is not in a hurry yet.
+    weir.signal(Signal::TERM);
+    wait::until_true("word of it", || weir.stderr().contains("asked to stop"));
+    says(&session, "four");
     drop(session);
     wait::until_true("the end of the old one", || weir.exited().is_some());
     drop(UnixStream::connect(&path).expect("its file is the new one's"));
     let mut web = RawClient::connect(web);
     web.send(get("/"));
     assert_eq!(web.response().unwrap().text(), "hello");
+}
+
+#[test]
+fn a_file_that_changes_while_another_process_starts_is_read_by_the_one_that_serves() {
+    let (good, answers) = (Backend::text("hello"), Arc::new(AtomicBool::new(false)));
+    let held = Backend::scripted({
+        let answers = Arc::clone(&answers);
+        move |peer, _| {
+            wait::until_true("leave to answer", || answers.load(Ordering::SeqCst) || peer.is_stopped());
+            peer.try_send(&ok("well"));
+        }
+    });
+    let (web, other) = (place::address(), place::address());
+    let yaml = |also: &str, further: &str| {
+        format!(
+            "listeners:\n  - {{name: web, bind: '{web}', cluster: main}}\n{further}clusters:\n  - name: main\n    endpoints: ['{}'{also}]\n    \
+             health_checks: [{{interval: 1s, timeout: 60s, http_health_check: {{path: /}}}}]\n",
+            good.address()
+        )
+    };
+    let also = format!(", '{}'", held.address());
+    let mut weir = Weir::start(&yaml("", ""));
+    weir.replace(&yaml(&also, ""));
+    wait::until_true("a probe", || held.connections() == 1);
+    // The next process has to ask one that does not answer: meanwhile the file changes once more.
+    weir.signal(Signal::USR2);
+    wait::until_true("its probe", || held.connections() == 2);
+    weir.replace(&yaml(&also, &format!("  - {{name: other, bind: '{other}', cluster: main}}\n")));
+    let reload = weir.command(&["reload"]);
+    let said = String::from_utf8_lossy(&reload.stderr).into_owned();
+    assert!(!reload.status.success() && said.contains("whichever serves then reads the file"), "{said}");
+    answers.store(true, Ordering::SeqCst);
+    weir.upgrade().unwrap();
+    let mut client = wait::until("the new listener", || RawClient::try_connect(other).ok());
+    client.send(get("/"));
+    assert_eq!(client.response().unwrap().status, 200);
+    assert!(weir.events("config_rejected").is_empty());
 }
 
 /// A Weir started by a path of its own, so that the file there can be another one day.
@@ -261,6 +304,12 @@ fn the_service_manager_is_told_and_gives_sockets() {
     kill_process(process, Signal::HUP).unwrap();
     heard("RELOADING=1");
     heard("READY=1");
+    // However much there is to do, it says that it lives.
+    let lives = (0..500).any(|_| {
+        kill_process(process, Signal::HUP).unwrap();
+        heard("=1").contains("WATCHDOG") || heard("=1").contains("WATCHDOG")
+    });
+    assert!(lives);
     kill_process(process, Signal::USR2).unwrap();
     let said = heard("MAINPID=");
     let heir = said.lines().find_map(|line| line.strip_prefix("MAINPID=")).unwrap().parse().unwrap();
@@ -274,14 +323,26 @@ fn the_service_manager_is_told_and_gives_sockets() {
     let config = folder.path().join("weir.yaml");
     // It is asked before it knows whom it may ask.
     let also = Backend::text("hello");
-    fs::write(&config, format!("admin: {admin}\n{}", yaml(web, &good, &also, ""))).unwrap();
+    let path = folder.path().join("web.sock");
+    let unix = format!("  - {{name: unix, bind: 'unix:{}', cluster: main}}\n", path.display());
+    fs::write(&config, format!("admin: {admin}\n{}", yaml(web, &good, &also, &unix))).unwrap();
     let mut activated = Command::new("systemd-socket-activate");
-    activated.args(["-l", &web.to_string()]).arg(binary()).arg("run").arg(&config);
+    activated.args(["-l", &web.to_string(), "-l", path.to_str().unwrap()]).arg(binary()).arg("run").arg(&config);
     let mut activated = activated.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     // The first to connect has it started, and is served once it is.
     let mut first = wait::until("its socket", || RawClient::try_connect(web).ok());
     first.send(get("/"));
     assert_eq!(first.response().unwrap().text(), "hello");
-    activated.kill().unwrap();
+    drop(first);
+    drop(UnixStream::connect(&path).unwrap());
+    // Whoever opened a Unix socket goes on with it when the last of us has ended.
+    let mut upgrade = Command::new(binary());
+    let output =
+        upgrade.args(["upgrade", "--format", "json"]).env("WEIR_ADMIN_ADDR", admin.to_string()).output().unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     activated.wait().unwrap();
+    let heir = answer["process"].as_i64().and_then(|heir| Pid::from_raw(heir as i32)).unwrap();
+    kill_process(heir, Signal::TERM).unwrap();
+    wait::until_true("its end", || TcpStream::connect(admin).is_err());
+    assert!(path.exists());
 }

@@ -361,6 +361,18 @@ impl Discovery {
         }
     }
 
+    /// An earlier process found these and has failed to find any for so long, if it has: they are in force
+    /// until an answer says otherwise, or as long as it would have kept them. To be looked at now.
+    #[must_use]
+    pub fn recalled(now: Moment, rules: Rules, endpoints: Vec<Endpoint>, failing: Option<Duration>) -> Self {
+        let known = |endpoint: Endpoint| (endpoint.address.clone(), InForce { endpoint, missing: 0, unsaid: None });
+        Self {
+            in_force: endpoints.into_iter().take(FOUND_MAX).map(known).collect(),
+            failing_since: failing.map(|failing| now.before(failing)),
+            ..Self::new(now, rules)
+        }
+    }
+
     /// The source or its rules are others now: it is looked at anew. What is in force stays.
     pub const fn redefine(&mut self, now: Moment, rules: Rules) {
         self.rules = rules;

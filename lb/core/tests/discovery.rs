@@ -53,7 +53,13 @@ struct World {
 
 impl World {
     fn of(config: Config) -> Self {
-        let control = Control::new(2, Dice::new(1));
+        Self::after(Memory::default(), config)
+    }
+
+    /// Goes on where another process left off.
+    fn after(memory: Memory, config: Config) -> Self {
+        let mut control = Control::new(2, Dice::new(1));
+        control.recall(Moment::ZERO, memory);
         let (looks, left, probes, notices, transitions) = Default::default();
         let mut world = Self { control, now: Moment::ZERO, looks, left, probes, notices, transitions };
         world.configure(config);
@@ -271,6 +277,41 @@ fn d5_what_is_stale_too_long_is_given_up() {
     assert!(matches!(world.news().last(), Some(News::GivenUp { .. })));
     let snapshot = world.control.publish(world.now).expect("a new truth");
     assert_eq!(snapshot.clusters[0].available.tier, Tier::Nobody(Reason::Unresolved));
+}
+
+#[test]
+fn the_next_process_serves_with_those_found_though_it_finds_nobody() {
+    let shop = || {
+        let mut config = found_shop(vec![], vec![name("shop.internal")], vec![]);
+        Arc::make_mut(&mut config.clusters[0]).resolve.max_stale = Some(Duration::from_secs(600));
+        config
+    };
+    let mut before = World::of(shop());
+    before.hear(told(&[1, 2], 30));
+    before.hear(told(&[1], 30));
+    before.hear(failed(FailureKind::Timeout));
+    before.now = before.now + Duration::from_secs(500);
+    before.step(Event::Tick);
+    let memory = before.control.memory();
+
+    let mut world = World::after(memory.clone(), shop());
+    assert_eq!(world.members(), [(1, Healthy)], "and not with who went");
+    assert_eq!(world.control.memory().sources, memory.sources, "the one after it would, too");
+    world.hear(failed(FailureKind::Timeout));
+    assert!(world.control.settled());
+    assert_eq!(world.members(), [(1, Healthy)]);
+    // They have failed for 500 s already.
+    while world.now < Moment::ZERO + Duration::from_secs(150) {
+        world.hear(failed(FailureKind::Timeout));
+    }
+    assert_eq!(world.members(), []);
+
+    let mut world = World::after(memory, shop());
+    world.hear(told(&[3], 30));
+    assert_eq!(world.members(), [(1, Draining), (3, Healthy)], "an answer has the last word");
+    // Whoever looks elsewhere knows nobody.
+    let elsewhere = found_shop(vec![], vec![name("other.internal")], vec![]);
+    assert_eq!(World::after(before.control.memory(), elsewhere).members(), []);
 }
 
 #[test]

@@ -66,11 +66,13 @@ const SILENCE = 8000;
 /** Follows the stream for ever. Not EventSource: that cannot send a token. */
 export async function follow(handler: StreamHandler): Promise<never> {
   let last: string | null = null;
+  let process: unknown = null;
   let pause = 0;
   for (;;) {
     const dead = new AbortController();
     const begun = Date.now();
     let good = false;
+    let another = false;
     let timer = setTimeout(() => dead.abort(), SILENCE);
     try {
       const response = await ask("/api/v1/stream", { signal: dead.signal, headers: last ? { "Last-Event-ID": last } : {}, cache: "no-store" });
@@ -82,15 +84,27 @@ export async function follow(handler: StreamHandler): Promise<never> {
         good = true;
         pause = 0;
         if (frame.id) last = frame.id;
-        if (frame.data) handler.message(frame.event, JSON.parse(frame.data));
+        const data: unknown = frame.data ? JSON.parse(frame.data) : null;
+        if (data !== null) handler.message(frame.event, data);
+        if (frame.event !== "state") continue;
+        // Another process numbers its events anew: after the last of the one before it begins in the midst.
+        const { started } = data as { started: unknown };
+        another = process !== null && process !== started && last !== null;
+        process = started;
+        if (another) {
+          last = null;
+          break;
+        }
       }
       // It ends now and then by itself; whoever comes back at once has missed nothing. One that ends at once is no stream.
-      if (Date.now() - begun < 1000) pause = 1000;
+      if (Date.now() - begun < 1000 && !another) pause = 1000;
     } catch (error) {
       // A line that was good and broke is taken up again at once: only if that fails is it news.
       if (!good || dead.signal.aborted) {
         handler.state(false, error instanceof Refused ? error.message : "Weir does not answer");
         pause = Math.min(5000, pause + 500);
+      } else if (Date.now() - begun < 1000) {
+        pause = 1000;
       }
     } finally {
       clearTimeout(timer);

@@ -29,7 +29,9 @@ export function open(title: string, body: (close: () => void) => HTMLElement[], 
 export function askToken(): Promise<string> {
   return new Promise((resolve) => {
     let told = "";
-    const input = h("input", { type: "password", id: "token", name: "token", autocomplete: "off", required: true, spellcheck: "false" });
+    const input = h("input", { type: "password", id: "token", name: "token", autocomplete: "off", required: true, spellcheck: "false",
+      // Nothing else is a token, or fits into a header.
+      pattern: "\\s*[!-~]+\\s*", title: "One word of visible ASCII characters" });
     const form = h(
       "form",
       { method: "dialog" },

@@ -175,15 +175,19 @@ await step("a token: asked for once, kept in the tab, sent with everything", asy
   const other = await browser.newContext({ viewport: { width: 1280, height: 860 } });
   // As the admin address does for whoever comes from elsewhere.
   await other.route("**/api/**", (route) => {
-    const good = route.request().headers()["authorization"] === "Bearer open sesame 16";
+    const good = route.request().headers()["authorization"] === "Bearer open-sesame-16";
     return good ? route.continue() : route.fulfill({ status: 401, contentType: "application/problem+json", body: '{"detail":"a token"}' });
   });
   const tab = await other.newPage();
   await tab.goto(`${base}/`);
-  await tab.fill("#token", "a wrong one");
+  // No token, and nothing that a header could hold: it is not kept.
+  await tab.fill("#token", "“open-sesame-16”");
+  await tab.keyboard.press("Enter");
+  assert(await tab.evaluate(() => sessionStorage.getItem("weir-token") === null), "what is no token is not taken");
+  await tab.fill("#token", "a-wrong-one");
   await tab.keyboard.press("Enter");
   await tab.waitForFunction(() => document.querySelector("#token")?.value === "");
-  await tab.fill("#token", "open sesame 16");
+  await tab.fill("#token", "open-sesame-16");
   await tab.keyboard.press("Enter");
   await tab.waitForSelector(".live[data-connected=true]");
   await tab.reload();

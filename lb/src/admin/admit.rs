@@ -16,6 +16,7 @@ use super::access::{self, Bearer, Caller, Denial, From, Wish};
 use super::api::{Answer, problem};
 use super::guard::{self, Refusal};
 use super::page;
+use super::query::Query;
 use crate::env::Env;
 use crate::observe::journal::Asker;
 
@@ -72,8 +73,12 @@ impl<E: Env> Service<E> {
     }
 }
 
-fn wish(head: &Parts) -> Wish {
+pub(super) fn wish(head: &Parts) -> Wish {
     match (&head.method, head.uri.path()) {
+        // In full it names clusters and addresses.
+        (&Method::GET | &Method::HEAD, "/readyz" | "/ready") if Query::of(&head.uri).get("verbose").is_some() => {
+            Wish::Read
+        }
         (&Method::GET | &Method::HEAD, "/livez" | "/healthz" | "/ping" | "/readyz" | "/ready") => Wish::Probe,
         // Files that hold nothing of this instance; what they ask for is asked about.
         (&Method::GET | &Method::HEAD, path) if page::is_page(path) => Wish::Page,
@@ -117,6 +122,23 @@ mod tests {
         let (refusals, at) = (Refusals::default(), |seconds| Moment::ZERO + Duration::from_secs(seconds));
         let told: Vec<_> = [0, 1, 2, 10, 11, 25].map(at).into_iter().map(|now| refusals.note(now)).collect();
         assert_eq!(told, [Some(0), None, None, Some(2), None, Some(1)]);
+    }
+
+    #[test]
+    fn what_a_probe_may_know_is_one_word() {
+        for (uri, expected) in [
+            ("/readyz", Wish::Probe),
+            ("/readyz?x=verbose", Wish::Probe),
+            ("/readyz?verbose", Wish::Read),
+            ("/ready?a&%76erbose=1", Wish::Read),
+            ("/livez?verbose", Wish::Probe),
+            ("/", Wish::Page),
+            ("/debug/pprof/tasks", Wish::Change),
+            ("/metrics", Wish::Read),
+        ] {
+            let (head, ()) = http::Request::get(uri).body(()).unwrap().into_parts();
+            assert_eq!(wish(&head), expected, "{uri}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What each address answers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
@@ -184,7 +186,15 @@ impl<E: Env> Service<E> {
     async fn metrics(&self, accept: Option<&HeaderValue>) -> Answer {
         let metrics = self.metrics.clone();
         let format = Format::wanted(accept.and_then(|accept| accept.to_str().ok()));
-        match tokio::task::spawn_blocking(move || metrics.render_as(format)).await {
+        let Ok(leave) = Arc::clone(&self.scrapes).acquire_owned().await else {
+            return problem(StatusCode::SERVICE_UNAVAILABLE, "No more scrapes are answered.", json!({}));
+        };
+        let rendered = tokio::task::spawn_blocking(move || {
+            // Held to the end, also when nobody waits for it any more.
+            let _leave = leave;
+            metrics.render_as(format)
+        });
+        match rendered.await {
             Ok(Ok(text)) => answer(StatusCode::OK, format.content_type(), text),
             Ok(Err(error)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
             Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), json!({})),
@@ -259,7 +269,9 @@ impl<E: Env> Service<E> {
         let limit = limit.map_or(EVENTS_DEFAULT, |limit| usize::try_from(limit).unwrap_or(EVENTS_MAX).min(EVENTS_MAX));
         let stretch = self.handle.journal().read(since, limit);
         let events: Vec<_> = stretch.events.iter().map(|event| &**event).collect();
-        let value = json!({ "events": events, "last": stretch.last, "lost": stretch.lost });
+        // Another process numbers its events anew: by this a reader knows.
+        let started = rfc3339(timestamp(self.handle.started()));
+        let value = json!({ "events": events, "last": stretch.last, "lost": stretch.lost, "started": started });
         Ok(json_answer(StatusCode::OK, JSON, &value))
     }
 

@@ -10,6 +10,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
+use super::doors::Working;
+
 /// What is sent after an answer's head.
 pub(super) enum AnswerBody {
     /// All of it at once.
@@ -20,7 +22,18 @@ pub(super) enum AnswerBody {
         pieces: mpsc::Receiver<Bytes>,
         /// When it ends in any case.
         end: Pin<Box<Sleep>>,
+        /// Its connection has work as long as it lasts.
+        working: Option<Working>,
     },
+}
+
+impl AnswerBody {
+    /// Keeps `its` for as long as something is still to be said; of an answer that is whole there is not.
+    pub(super) fn hold(&mut self, its: Working) {
+        if let Self::Stream { working, .. } = self {
+            *working = Some(its);
+        }
+    }
 }
 
 impl<T: Into<Bytes>> From<T> for AnswerBody {
@@ -36,7 +49,7 @@ impl Body for AnswerBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(whole) => Pin::new(whole).poll_frame(cx),
-            Self::Stream { pieces, end } => match pieces.poll_recv(cx) {
+            Self::Stream { pieces, end, .. } => match pieces.poll_recv(cx) {
                 Poll::Ready(piece) => Poll::Ready(piece.map(|piece| Ok(Frame::data(piece)))),
                 Poll::Pending => end.as_mut().poll(cx).map(|()| None),
             },

@@ -24,7 +24,7 @@ use super::{Admin, HEAD_MAX, Service, UPGRADE};
 use crate::env::{Env, Stream as _};
 use crate::tls::Acceptor;
 
-/// Connections served at once; for one more the oldest has to go.
+/// Connections served at once; for one more the oldest has to go, those that work on nothing first.
 const CONNECTIONS_MAX: usize = 64;
 /// From the start of waiting for a request to the end of its head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,8 +61,8 @@ pub(crate) enum Door<R> {
 /// A request until its answer begins, or a connection until its first request, as counted.
 struct Counted<'c>(&'c Cell<usize>);
 
-/// Of a connection that has not asked anything yet.
-type Silent<'c> = Cell<Option<Counted<'c>>>;
+/// What a connection works on, and what counts it until it has asked for something.
+type Conversation<'s, 'c> = (Work, &'s Cell<Option<Counted<'c>>>);
 
 impl<'c> Counted<'c> {
     fn begin(count: &'c Cell<usize>) -> Self {
@@ -81,20 +81,48 @@ impl Drop for Counted<'_> {
 #[derive(Default)]
 pub(super) struct Connections {
     tasks: JoinSet<()>,
-    by_age: VecDeque<AbortHandle>,
+    by_age: VecDeque<(AbortHandle, Work)>,
+}
+
+/// What a connection works on.
+#[derive(Clone, Debug, Default)]
+struct Work(Rc<Cell<u32>>);
+
+impl Work {
+    fn begin(&self) -> Working {
+        self.0.set(self.0.get() + 1);
+        Working(self.clone())
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.0.get() > 0
+    }
+}
+
+/// A request that is worked on, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Working(Work);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        let Self(Work(requests)) = self;
+        requests.set(requests.get().saturating_sub(1));
+    }
 }
 
 impl Connections {
-    fn add(&mut self, connection: impl Future<Output = ()> + 'static) {
+    fn add(&mut self, connection: impl Future<Output = ()> + 'static, work: Work) {
         while self.tasks.try_join_next().is_some() {}
-        self.by_age.retain(|connection| !connection.is_finished());
-        // Idle ones must not keep out whoever asks whether we live.
+        self.by_age.retain(|(connection, _)| !connection.is_finished());
+        // Idle ones must not keep out whoever asks whether we live; nor may whoever has no leave, and so
+        // is never worked for, cut off those who have it.
+        let idle = self.by_age.iter().position(|(_, work)| !work.is_under_way());
         if self.by_age.len() >= CONNECTIONS_MAX
-            && let Some(oldest) = self.by_age.pop_front()
+            && let Some((out, _)) = self.by_age.remove(idle.unwrap_or_default())
         {
-            oldest.abort();
+            out.abort();
         }
-        self.by_age.push_back(self.tasks.spawn_local(connection));
+        self.by_age.push_back((self.tasks.spawn_local(connection), work));
     }
 }
 
@@ -169,11 +197,13 @@ impl<E: Env> Service<E> {
         loop {
             match self.env.accept(listener).await {
                 Ok((stream, peer)) => {
-                    let (this, unix, closed) = (Rc::clone(self), address.ip().is_none(), closed.clone());
-                    self.connections.borrow_mut().add(async move {
+                    let (unix, work) = (address.ip().is_none(), Work::default());
+                    let (this, closed, its) = (Rc::clone(self), closed.clone(), work.clone());
+                    let connection = async move {
                         let silent = Cell::new(Some(Counted::begin(&this.silent)));
-                        Rc::clone(&this).meet(stream, peer, unix, &silent, closed).await;
-                    });
+                        Rc::clone(&this).meet(stream, (peer, unix), closed, (its, &silent)).await;
+                    };
+                    self.connections.borrow_mut().add(connection, work);
                 }
                 Err(error) => {
                     tracing::warn!(%error, %address, "the admin address cannot accept a connection");
@@ -187,22 +217,21 @@ impl<E: Env> Service<E> {
     async fn meet(
         self: Rc<Self>,
         stream: E::Stream,
-        peer: SocketAddr,
-        unix: bool,
-        silent: &Silent<'_>,
+        (peer, unix): (SocketAddr, bool),
         closed: watch::Receiver<()>,
+        of: Conversation<'_, '_>,
     ) {
         if unix {
             let (uid, pid) = stream.credentials().map_or((None, None), |(uid, pid)| (Some(uid), pid));
             let caller = Caller { from: From::Unix { uid, pid }, certificate: None };
-            return self.converse(stream, caller, silent, closed).await;
+            return self.converse(stream, caller, closed, of).await;
         }
         let from = From::Ip(peer);
         let Some(acceptor) = self.handle.admin_acceptor() else {
-            return self.converse(stream, Caller { from, certificate: None }, silent, closed).await;
+            return self.converse(stream, Caller { from, certificate: None }, closed, of).await;
         };
         match shake(&acceptor, stream).await {
-            Ok((stream, certificate)) => self.converse(stream, Caller { from, certificate }, silent, closed).await,
+            Ok((stream, certificate)) => self.converse(stream, Caller { from, certificate }, closed, of).await,
             Err(why) => {
                 self.handle.refused_admin("tls");
                 tracing::debug!(%from, why, "no TLS on the admin address");
@@ -214,19 +243,23 @@ impl<E: Env> Service<E> {
         self: Rc<Self>,
         stream: S,
         caller: Caller,
-        silent: &Silent<'_>,
         mut closed: watch::Receiver<()>,
+        (work, silent): Conversation<'_, '_>,
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let (this, caller, asked) = (&self, &caller, &Notify::new());
+        let (this, caller, work, asked) = (&self, &caller, &work, &Notify::new());
         let service = service_fn(move |request| async move {
             // Whoever asks for another process waits for it, and it for whoever else is asking.
             let counts = request.uri().path() != UPGRADE;
             let _under_way = counts.then(|| Counted::begin(&this.under_way));
             silent.take();
             asked.notify_one();
-            Ok::<_, Infallible>(this.answer(request, caller).await)
+            let working = work.begin();
+            let mut answer = this.answer(request, caller).await;
+            // A whole answer is on its way now: whoever does not read it is not waited for.
+            answer.body_mut().hold(working);
+            Ok::<_, Infallible>(answer)
         });
         let mut connection = pin!(
             hyper::server::conn::http1::Builder::new()
@@ -269,5 +302,49 @@ where
         }
         Ok(Err(refusal)) => Err(refusal.words),
         Err(_) => Err("the handshake took too long".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_worked_for_is_not_cut_off_by_who_is_not() {
+        tokio::task::LocalSet::new()
+            .run_until(async {
+                let mut connections = Connections::default();
+                let mut open = |work: &Work| {
+                    let (alive, gone) = oneshot::channel::<()>();
+                    let connection = async move {
+                        let _alive = alive;
+                        std::future::pending::<()>().await;
+                    };
+                    connections.add(connection, work.clone());
+                    gone
+                };
+                let (busy, idle) = (Work::default(), Work::default());
+                let working = busy.begin();
+                let mut kept = open(&busy);
+                let first = open(&idle);
+                for _ in 0..CONNECTIONS_MAX - 2 {
+                    drop(open(&idle));
+                }
+                drop(open(&idle));
+                assert!(first.await.is_err(), "the oldest that is idle goes");
+                for _ in 0..2 * CONNECTIONS_MAX {
+                    drop(open(&idle));
+                }
+                tokio::task::yield_now().await;
+                assert!(kept.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
+                drop(working);
+                for _ in 0..CONNECTIONS_MAX {
+                    drop(open(&idle));
+                }
+                assert!(kept.await.is_err(), "once its work is done it goes as the others do");
+            })
+            .await;
     }
 }

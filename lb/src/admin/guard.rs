@@ -5,9 +5,9 @@
 
 use std::net::IpAddr;
 
-use http::StatusCode;
 use http::header::{HOST, HeaderValue, ORIGIN};
 use http::request::Parts;
+use http::{StatusCode, Version};
 
 use super::access::Wish;
 
@@ -28,12 +28,16 @@ const fn refusal(status: StatusCode, why: &'static str, detail: &'static str) ->
 /// no browser speaks, every name is.
 pub(super) fn check(head: &Parts, wish: Wish, hosts: &[String], unix: bool) -> Result<(), Refusal> {
     let host = match head.headers.get(HOST).map(|host| host.to_str()) {
-        Some(Ok(host)) => host,
+        Some(Ok(host)) => Some(host),
         Some(Err(_)) => return Err(refusal(StatusCode::BAD_REQUEST, "host", "The Host header is no text.")),
+        // Before HTTP/1.1 there was none: keepalived and HAProxy probe so, and no browser does.
+        None if head.version < Version::HTTP_11 => None,
         None => return Err(refusal(StatusCode::BAD_REQUEST, "host", "The Host header is missing.")),
     };
     let is_ours = |host: &str| unix || is_ours(host, hosts);
-    if !is_ours(host) || head.uri.authority().is_some_and(|authority| !is_ours(authority.as_str())) {
+    if host.is_some_and(|host| !is_ours(host))
+        || head.uri.authority().is_some_and(|authority| !is_ours(authority.as_str()))
+    {
         return Err(refusal(
             StatusCode::MISDIRECTED_REQUEST,
             "host",
@@ -43,13 +47,16 @@ pub(super) fn check(head: &Parts, wish: Wish, hosts: &[String], unix: bool) -> R
     let elsewhere = "Requests on behalf of another web site are not answered.";
     if let Some(origin) = head.headers.get(ORIGIN) {
         let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-        if origin.is_none_or(|(_, authority)| !authority.eq_ignore_ascii_case(host)) {
+        let same = |(_, origin): (&str, &str)| host.is_some_and(|host| origin.eq_ignore_ascii_case(host));
+        if !origin.is_some_and(same) {
             return Err(refusal(StatusCode::FORBIDDEN, "origin", elsewhere));
         }
     }
-    // Browsers say so themselves, even of requests that they send no origin with.
-    let site = head.headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-    if wish == Wish::Change && matches!(site, Some(b"cross-site" | b"same-site")) {
+    // Browsers say so themselves, even of requests that they send no origin with: an image whose address
+    // is ours is never shown, but would have us look at every endpoint, or hold a stream.
+    let said = |name: &str| head.headers.get(name).map(HeaderValue::as_bytes);
+    let followed = wish != Wish::Change && said("sec-fetch-dest") == Some(b"document");
+    if matches!(said("sec-fetch-site"), Some(b"cross-site" | b"same-site")) && !followed {
         return Err(refusal(StatusCode::FORBIDDEN, "origin", elsewhere));
     }
     Ok(())
@@ -107,6 +114,18 @@ mod tests {
     }
 
     #[test]
+    fn before_http_1_1_nobody_says_a_host() {
+        let (mut head, ()) = http::Request::get("/readyz").body(()).unwrap().into_parts();
+        head.version = Version::HTTP_10;
+        assert_eq!(check(&head, Wish::Probe, &[], false), Ok(()));
+        head.headers.insert(ORIGIN, HeaderValue::from_static("http://evil.example"));
+        assert!(check(&head, Wish::Read, &[], false).is_err());
+        head.headers.remove(ORIGIN);
+        head.headers.insert(HOST, HeaderValue::from_static("evil.example"));
+        assert!(check(&head, Wish::Read, &[], false).is_err());
+    }
+
+    #[test]
     fn other_sites_are_refused() {
         let host = ("host", "127.0.0.1:9900");
         let from = |origin| verdict(Wish::Change, false, &[host, ("origin", origin)]);
@@ -118,7 +137,17 @@ mod tests {
             [("same-origin", None), ("none", None), ("same-site", Some(403)), ("cross-site", Some(403))]
         {
             assert_eq!(verdict(Wish::Change, false, &[host, ("sec-fetch-site", site)]), expected, "{site}");
-            assert_eq!(verdict(Wish::Read, false, &[host, ("sec-fetch-site", site)]), None, "{site}");
+            for (wish, dest, expected) in [
+                (Wish::Read, "document", None),
+                (Wish::Page, "document", None),
+                (Wish::Read, "image", expected),
+                (Wish::Read, "iframe", expected),
+                (Wish::Read, "empty", expected),
+                (Wish::Change, "document", expected),
+            ] {
+                let fields = [host, ("sec-fetch-site", site), ("sec-fetch-dest", dest)];
+                assert_eq!(verdict(wish, false, &fields), expected, "{wish:?} {site} {dest}");
+            }
         }
     }
 }

@@ -76,7 +76,7 @@ impl Live {
         // It is empty: the first piece has room.
         let _ = sender.try_send(inner.welcome(handle, instance, clock, since));
         inner.viewers.push(sender);
-        Some(AnswerBody::Stream { pieces, end: Box::pin(sleep(STREAM_AGE)) })
+        Some(AnswerBody::Stream { pieces, end: Box::pin(sleep(STREAM_AGE)), working: None })
     }
 }
 

@@ -24,11 +24,13 @@ mod problems;
 mod query;
 mod releases;
 mod reloads;
+pub mod routes;
 pub mod status;
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
 use crate::control::Handle;
@@ -42,6 +44,8 @@ use preview::Desk;
 
 pub(crate) use doors::Door;
 
+/// Scrapes rendered at once: each has a thread, and goes on when whoever asked has gone.
+const SCRAPES_MAX: usize = 2;
 /// Where another process is asked for.
 const UPGRADE: &str = "/api/v1/upgrade";
 /// Largest head.
@@ -83,6 +87,8 @@ struct Service<E: Env> {
     connections: RefCell<doors::Connections>,
     refusals: admit::Refusals,
     ask_workers: AskWorkers,
+    /// Scrapes that may begin now.
+    scrapes: Arc<Semaphore>,
     /// Whether a profile is being taken.
     profiling: Cell<bool>,
     /// Requests under way, but those that wait for another process.
@@ -109,6 +115,7 @@ impl<E: Env> Service<E> {
             connections,
             refusals,
             ask_workers,
+            scrapes: Arc::new(Semaphore::new(SCRAPES_MAX)),
             profiling,
             under_way: Cell::new(0),
             silent: Cell::new(0),

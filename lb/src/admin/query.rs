@@ -43,7 +43,9 @@ impl Query {
         // On this host people share one address; they say who they are, or are not told apart.
         if asker.who != "loopback" && self.get("by").is_none_or(str::is_empty) {
             self.0.retain(|(name, _)| name != "by");
-            self.0.push(("by".to_owned(), asker.who.chars().filter(|c| !c.is_control()).take(BY_MAX / 4).collect()));
+            let mut who: String = asker.who.chars().filter(|c| !c.is_control()).collect();
+            who.truncate(who.floor_char_boundary(BY_MAX));
+            self.0.push(("by".to_owned(), who));
         }
         self
     }
@@ -127,6 +129,21 @@ mod tests {
         assert!(query.is_on("force") && !query.is_on("off") && !query.is_on("none"));
         assert_eq!(query.duration("for").unwrap().map(|time| time.as_secs()), Some(600));
         assert!(Query::of(&"/x?".parse().unwrap()).only(&[]).is_ok());
+    }
+
+    #[test]
+    fn a_change_is_by_whoever_asks_for_it() {
+        let by = |text: &str, who: &str| {
+            let asker = Asker { who: who.to_owned(), from: String::new() };
+            query(text).asked_by(&asker).get("by").map(str::to_owned)
+        };
+        assert_eq!(by("", "token admin.token").as_deref(), Some("token admin.token"));
+        assert_eq!(by("by=", "uid 1000").as_deref(), Some("uid 1000"));
+        assert_eq!(by("by=ann", "uid 1000").as_deref(), Some("ann"));
+        assert_eq!(by("", "loopback"), None);
+        let long = format!("certificate CN={}", "\u{e4}".repeat(BY_MAX));
+        let by = by("", &long).unwrap();
+        assert!(by.len() <= BY_MAX && long.starts_with(&by), "{by}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The whole admin address over real sockets.
 
 mod page;
+mod routes;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

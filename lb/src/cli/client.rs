@@ -17,7 +17,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use super::Instance;
-use super::paint::harmless;
 pub(super) use reach::Credentials;
 use reach::{Reach, Wire};
 
@@ -54,8 +53,8 @@ impl ClientError {
     /// Says it, with the exit code that goes with it.
     pub(super) fn exit(&self) -> ExitCode {
         match self {
-            Self::Wrong(_) => super::usage(&harmless(&self.to_string())),
-            _ => super::failed(&harmless(&self.to_string())),
+            Self::Wrong(_) => super::usage(&self.to_string()),
+            _ => super::failed(&self.to_string()),
         }
     }
 }
@@ -117,6 +116,15 @@ fn detail(reply: &Reply) -> String {
     let problem: Option<Value> = serde_json::from_slice(&reply.body).ok();
     let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
     detail.unwrap_or("(no reason given)").to_owned()
+}
+
+/// An error with what it comes from: a refused certificate is known by that alone.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 /// Asks one instance, as often as wanted.
@@ -220,6 +228,11 @@ impl Client {
         serde_json::from_slice(&reply.body).map_err(|error| ClientError::Answer(self.name.clone(), error.to_string()))
     }
 
+    /// An answer that no instance of ours gives.
+    pub(super) fn strange(&self, why: &str) -> ClientError {
+        ClientError::Answer(self.name.clone(), why.to_owned())
+    }
+
     /// An answer that is none.
     pub(super) fn refused(&self, reply: &Reply) -> ClientError {
         ClientError::Refused { address: self.name.clone(), status: reply.status, detail: detail(reply) }
@@ -242,7 +255,7 @@ impl Client {
         };
         match timeout(answer, self.converse(stream, method, path)).await {
             Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(error)) => Err(ClientError::Answer(self.name.clone(), error.to_string())),
+            Ok(Err(error)) => Err(ClientError::Answer(self.name.clone(), with_causes(&*error))),
             Err(_) => Err(ClientError::Answer(self.name.clone(), format!("no answer within {answer:?}"))),
         }
     }

@@ -67,7 +67,7 @@ impl Diff {
                 Format::Text => emit(&harmless_but_colours(&preview.render(Paint::for_stdout()))),
             },
             Err(said) => {
-                eprint!("{said}");
+                eprint!("{}", harmless_but_colours(&said));
                 ExitCode::FAILURE
             }
         }

@@ -39,6 +39,16 @@ struct Stretch {
     events: Vec<Event>,
     last: u64,
     lost: u64,
+    /// When the process began that numbers them.
+    #[serde(default)]
+    started: String,
+}
+
+impl Stretch {
+    /// Whether its numbers are not those of the process that `started` then, and told up to `seen`.
+    fn is_of_another(&self, started: &str, seen: Option<u64>) -> bool {
+        self.started != started || seen.is_some_and(|seen| self.last < seen)
+    }
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -64,15 +74,15 @@ impl Show {
         let mut seen = self.since;
         let stretch = self.read(&client, seen, self.limit)?;
         let mut code = self.print(&stretch);
+        let mut started = stretch.started;
         seen = Some(stretch.events.last().map_or(stretch.last, |event| event.id));
         let mut reachable = true;
         while self.follow && code == ExitCode::SUCCESS {
             std::thread::sleep(PAUSE);
             match self.read(&client, seen, 1000) {
-                // Numbers that fell are those of another process.
-                Ok(stretch) if seen.is_some_and(|seen| stretch.last < seen) => {
+                Ok(stretch) if stretch.is_of_another(&started, seen) => {
                     eprintln!("weir: the instance was restarted");
-                    seen = Some(0);
+                    (seen, started) = (Some(0), stretch.started);
                 }
                 Ok(stretch) => {
                     code = self.print(&stretch);
@@ -80,7 +90,7 @@ impl Show {
                     reachable = true;
                 }
                 Err(error) if reachable => {
-                    eprintln!("weir: {error}; still trying");
+                    eprintln!("weir: {}; still trying", harmless(&error.to_string()));
                     reachable = false;
                 }
                 Err(_) => {}
@@ -108,11 +118,15 @@ impl Show {
 }
 
 fn line(event: &Event, paint: Paint) -> String {
-    let level = paint.state(&event.level, &format!("{:<5}", event.level.to_uppercase()));
+    let level = paint.state(&event.level, &format!("{:<5}", harmless(&event.level).to_uppercase()));
     let message = harmless(&event.message).replace('\n', "; ");
     let asked = asked(&event.fields["asked_by"]);
     let asked = if asked.is_empty() { asked } else { paint.dim(&asked) };
-    format!("{} {} {level} {message}{asked}\n", paint.dim(&event.time), paint.dim(&format!("#{:<4}", event.id)))
+    format!(
+        "{} {} {level} {message}{asked}\n",
+        paint.dim(&harmless(&event.time)),
+        paint.dim(&format!("#{:<4}", event.id))
+    )
 }
 
 /// Who asked for it; nothing, if that is nobody or somebody on the same host who has no name.
@@ -126,6 +140,14 @@ fn asked(by: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_process_is_known_whatever_its_numbers() {
+        let of = |started: &str| Stretch { events: Vec::new(), last: 9, lost: 0, started: started.into() };
+        assert!(!of("a").is_of_another("a", Some(9)) && !of("").is_of_another("", None));
+        assert!(of("b").is_of_another("a", Some(5)), "it has told more than the one before it");
+        assert!(of("").is_of_another("", Some(10)), "an older one, which does not say");
+    }
 
     #[test]
     fn an_event_is_one_line() {

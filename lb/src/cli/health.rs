@@ -39,7 +39,9 @@ impl Health {
         let said = String::from_utf8_lossy(&reply.body);
         let word = harmless(said.lines().next().unwrap_or_default());
         match (reply.status, self.ready) {
-            (StatusCode::OK, _) => Ok(Ok(word)),
+            (StatusCode::OK, ready) if word == if ready { "ready" } else { "alive" } => Ok(Ok(word)),
+            // Somebody else, who is well: not the instance that is asked for.
+            (StatusCode::OK, _) => Err(client.strange("it says something else")),
             (StatusCode::SERVICE_UNAVAILABLE, true) => Ok(Err(format!("not ready: {word}"))),
             _ => Err(client.refused(&reply)),
         }

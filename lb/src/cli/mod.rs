@@ -15,6 +15,7 @@ mod explain_error;
 mod health;
 mod paint;
 mod profile;
+mod reference;
 mod release;
 mod reload;
 mod status;
@@ -34,6 +35,8 @@ use crate::observe::log;
 use crate::server::{self, RunOptions};
 use client::Credentials;
 use paint::Paint;
+
+pub use reference::reference;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -332,15 +335,15 @@ fn emit_bytes(bytes: &[u8]) -> ExitCode {
     }
 }
 
-/// Says what went wrong.
+/// Says what went wrong; an instance, or a file, may have a part in the words.
 fn failed(message: &str) -> ExitCode {
-    eprintln!("weir: {message}");
+    eprintln!("weir: {}", paint::harmless(message));
     ExitCode::FAILURE
 }
 
 /// Says what is wrong with the command line.
 fn usage(message: &str) -> ExitCode {
-    eprintln!("weir: {message}");
+    eprintln!("weir: {}", paint::harmless(message));
     ExitCode::from(2)
 }
 

@@ -93,19 +93,55 @@ pub(super) fn wrapped(text: &str, indent: usize, width: Option<usize>) -> String
     lines
 }
 
-/// Text from a running instance, free of terminal control.
+/// Text from a running instance, free of terminal control, and in the order in which it is written.
 pub(super) fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+    const TURNS: [std::ops::RangeInclusive<char>; 2] = ['\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+    let harms = |c: char| (c.is_control() && c != '\n' && c != '\t') || TURNS.iter().any(|turns| turns.contains(&c));
+    text.chars().map(|c| if harms(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// Our own colours are the only control characters that may pass.
+/// The same, but our own colours pass; no other sequence that begins with an escape does.
 pub(super) fn harmless_but_colours(text: &str) -> String {
-    text.split('\x1b').map(harmless).collect::<Vec<_>>().join("\x1b")
+    let mut parts = text.split('\x1b');
+    let mut clean = harmless(parts.next().unwrap_or_default());
+    for part in parts {
+        clean.push(if is_colour(part) { '\x1b' } else { '\u{fffd}' });
+        clean += &harmless(part);
+    }
+    clean
+}
+
+/// Whether what follows an escape is a colour of ours.
+fn is_colour(text: &str) -> bool {
+    const OURS: [&str; 7] = ["0", "1", "2", "31", "32", "33", "34"];
+    let codes = text.strip_prefix('[').and_then(|rest| rest.split_once('m')).map(|(codes, _)| codes);
+    codes.is_some_and(|codes| codes.split(';').all(|code| OURS.contains(&code)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_our_colours_reach_the_terminal() {
+        let ours = Paint { on: true }.bad("red");
+        assert_eq!(harmless_but_colours(&ours), ours);
+        assert_eq!(harmless_but_colours("\x1b[1;34mx\x1b[0m"), "\x1b[1;34mx\x1b[0m");
+        for evil in [
+            "\x1b[2J",
+            "\x1b]0;title\x07",
+            "\x1b]52;c;aGk=\x1b\\",
+            "\x1b[8m",
+            "\x1bc",
+            "\x1b",
+            "\u{9b}31m",
+            "\u{202e}x",
+        ] {
+            for clean in [harmless(evil), harmless_but_colours(evil)] {
+                assert!(!clean.contains(['\x1b', '\x07', '\u{9b}', '\u{202e}']), "{evil:?} became {clean:?}");
+            }
+        }
+    }
 
     #[test]
     fn long_lines_are_broken_between_words() {

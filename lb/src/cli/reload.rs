@@ -39,7 +39,14 @@ impl Reload {
         let client = Client::new(&self.instance)?;
         let reply = client.post("/api/v1/config:reload")?;
         match reply.status {
-            StatusCode::OK => Ok((client.read(&reply)?, true)),
+            StatusCode::OK => {
+                let verdict: Value = client.read(&reply)?;
+                // Whatever else answers there, nothing was loaded.
+                match verdict["result"].as_str() {
+                    Some("applied" | "unchanged") => Ok((verdict, true)),
+                    _ => Err(client.strange("there is no verdict in it")),
+                }
+            }
             StatusCode::UNPROCESSABLE_ENTITY => Ok((client.read(&reply)?, false)),
             _ => Err(client.refused(&reply)),
         }

@@ -38,7 +38,10 @@ impl Upgrade {
         let client = Client::new(&self.instance)?;
         let reply = client.post("/api/v1/upgrade")?;
         match reply.status {
-            StatusCode::OK => client.read(&reply),
+            StatusCode::OK => match client.read::<Value>(&reply)? {
+                answer if answer["process"].is_u64() => Ok(answer),
+                _ => Err(client.strange("it names no process")),
+            },
             _ => Err(client.refused(&reply)),
         }
     }

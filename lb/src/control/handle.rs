@@ -129,6 +129,11 @@ impl Handle {
         self.shared.journal.record(Kind::Upgrade, level, message.to_owned(), json!({ "process": process }));
     }
 
+    /// Another process is started: from now on the file is left alone, until [`Self::wake_up`].
+    pub(crate) fn hold(&self) {
+        self.shared.held.set(true);
+    }
+
     /// What the process after this one is to know before it begins: it may take a while until it serves.
     #[must_use]
     pub(crate) fn known(&self) -> Last {

@@ -178,6 +178,8 @@ struct Shared {
     served: Notify,
     /// Called once it could serve, if another process has to be asked first.
     settled: Notify,
+    /// Another process is started and reads the file: this one leaves it alone meanwhile.
+    held: Cell<bool>,
     upgrade_by: RefCell<Option<mpsc::UnboundedSender<AskUpgrade>>>,
 }
 
@@ -218,6 +220,8 @@ pub struct Shell<E: Env, S: Sockets> {
     certificates: (certificates::Told, Moment),
     /// The text last looked at, in force or refused: what a file event is compared with.
     seen: Seen,
+    /// The file may have changed.
+    look_later: bool,
 }
 
 /// What was found where the configuration should be.
@@ -274,6 +278,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             started: env.wall(),
             served: Notify::new(),
             settled: Notify::new(),
+            held: Cell::default(),
             upgrade_by: RefCell::default(),
         };
         let prober = Prober::new(env.clone(), Arc::clone(&shared.book), Rc::clone(&lag), report);
@@ -301,6 +306,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
             effects,
             certificates: (certificates::Told::default(), Moment::ZERO),
             seen,
+            look_later: false,
         })
     }
 
@@ -379,6 +385,10 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                 // Results cannot starve the timer: without it there are no more of them.
                 biased;
                 Some(command) = self.commands.recv() => match command {
+                    Command::Reload { reply, .. } if self.leaves_the_file() => {
+                        self.look_later = true;
+                        let _ = reply.send(ReloadOutcome::Rejected(Rejection::upgrading()));
+                    }
                     Command::Reload { trigger, asker, reply } => {
                         self.shared.journal.on_behalf(asker.as_ref());
                         let outcome = self.reload(trigger);
@@ -394,7 +404,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                         self.publish();
                         let _ = reply.send(verdict);
                     }
-                    Command::FileChanged => self.look_at_file(),
+                    Command::FileChanged => self.look_later = true,
                     Command::Rest(reply) => {
                         let last = self.rest();
                         // Whoever asked has given up: then nobody takes over.
@@ -415,6 +425,10 @@ impl<E: Env, S: Sockets> Shell<E, S> {
                 Some(finished) = self.results.recv() => self.take_in(finished),
                 Some(found) = self.found.recv() => self.step(Event::Found(Box::new(found))),
                 () = sleep(pause) => self.step(Event::Tick),
+            }
+            if self.look_later && !self.leaves_the_file() {
+                self.look_later = false;
+                self.look_at_file();
             }
             self.publish();
             self.keep_seen();

@@ -143,6 +143,10 @@ impl Rejection {
         Self::plain("stopping", "the process is stopping and takes no new configuration".into())
     }
 
+    pub(super) fn upgrading() -> Self {
+        Self::plain("upgrading", "another process is about to take over; whichever serves then reads the file".into())
+    }
+
     fn plain(code: &str, message: String) -> Self {
         let mistakes = json!([{ "severity": "error", "code": code, "message": message }]);
         Self {

@@ -83,19 +83,15 @@ impl StateDir {
     }
 
     /// What an earlier process left here.
-    ///
-    /// # Errors
-    /// When there is a file and it cannot be read.
-    pub fn read(&self) -> Result<Left<Vec<Kept>>, StateError> {
+    #[must_use]
+    pub fn read(&self) -> Left<Vec<Kept>> {
         self.read_as(NAME, form::parse)
     }
 
     /// What an earlier process saw of endpoints, as of now: with what it was when it was seen last,
     /// and how long ago that was.
-    ///
-    /// # Errors
-    /// When there is a file and it cannot be read.
-    pub fn read_seen(&self) -> Result<Left<(Memory, Duration)>, StateError> {
+    #[must_use]
+    pub fn read_seen(&self) -> Left<(Memory, Duration)> {
         let path = self.path.join(SEEN);
         let age = || {
             let seen = fs::metadata(&path).and_then(|file| file.modified()).map_err(|error| error.to_string())?;
@@ -104,19 +100,16 @@ impl StateDir {
         self.read_as(SEEN, |text| Ok((memory::parse(text)?, age()?)))
     }
 
-    fn read_as<T>(&self, name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Left<T>, StateError> {
-        let path = self.path.join(name);
-        let text = match read_bounded(&path) {
+    fn read_as<T>(&self, name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Left<T> {
+        let text = match read_bounded(&self.path.join(name)) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Left::Nothing),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Ok(self.set_aside(name, &error.to_string()));
-            }
-            Err(source) => return Err(StateError { path, what: "it cannot be read", source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Left::Nothing,
+            // Whoever put it there and whatever it is: to serve without it is better than not to serve.
+            Err(error) => return self.set_aside(name, &error.to_string()),
         };
         match parse(&text) {
-            Ok(kept) => Ok(Left::Kept(kept)),
-            Err(why) => Ok(self.set_aside(name, &why)),
+            Ok(kept) => Left::Kept(kept),
+            Err(why) => self.set_aside(name, &why),
         }
     }
 
@@ -145,23 +138,14 @@ impl StateDir {
     }
 
     fn keep(&self, wanted: &mpsc::Receiver<Wanted>) {
-        let mut failing = false;
+        let (mut failing, mut unsaved) = (false, Unsaved::default());
         while let Ok(first) = wanted.recv() {
-            let (mut rollouts, mut seen, mut still, mut waiting) = (None, None, false, None);
-            for next in std::iter::once(first).chain(wanted.try_iter()) {
-                match next {
-                    Wanted::Rollouts(states) => rollouts = Some(states),
-                    Wanted::Seen(text) => (seen, still) = (Some(text), false),
-                    Wanted::StillSeen => still = true,
-                    Wanted::Flush(done) => waiting = Some(done),
-                }
+            std::iter::once(first).chain(wanted.try_iter()).for_each(|next| unsaved.take(next));
+            let written = self.save(&mut unsaved);
+            if let Some(done) = unsaved.waiting.take() {
+                // Nobody waits any more if this took too long.
+                let _ = done.send(());
             }
-            let written = rollouts.map_or(Ok(()), |states| self.write(&states));
-            let noted = seen.map_or(Ok(()), |text| self.write_seen(&text));
-            let touched = if still { self.touch_seen() } else { Ok(()) };
-            let written = written.and(noted).and(touched);
-            // Nobody waits any more if this took too long.
-            let _ = waiting.map(|done: mpsc::Sender<()>| done.send(()));
             // Told once: a full disk is full ten seconds later, too.
             let news = failing != written.is_err();
             failing = written.is_err();
@@ -175,6 +159,17 @@ impl StateDir {
                 _ => {}
             }
         }
+    }
+
+    /// What cannot be written stays, and is tried again with whatever comes next.
+    fn save(&self, unsaved: &mut Unsaved) -> io::Result<()> {
+        // A file that is not the newest must not look so.
+        let is_newest = unsaved.seen.is_none();
+        let still = std::mem::take(&mut unsaved.still);
+        let written = saved(&mut unsaved.rollouts, |states| self.write(states));
+        let noted = saved(&mut unsaved.seen, |text| self.write_seen(text));
+        let touched = if still && is_newest { self.touch_seen() } else { Ok(()) };
+        written.and(noted).and(touched)
     }
 
     /// A crash of this process loses nothing of it; one of the whole host may, and then it is of no use.
@@ -199,6 +194,13 @@ impl StateDir {
     }
 }
 
+/// Writes what there is, if anything; what cannot be written stays.
+fn saved<T>(what: &mut Option<T>, write: impl FnOnce(&T) -> io::Result<()>) -> io::Result<()> {
+    what.as_ref().map_or(Ok(()), write)?;
+    *what = None;
+    Ok(())
+}
+
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
@@ -206,8 +208,14 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn read_bounded(path: &Path) -> io::Result<String> {
-    if fs::metadata(path)?.len() > BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is far too large"));
+    let file = fs::metadata(path)?;
+    let wrong = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    if !file.is_file() {
+        // Reading a pipe, for one, would wait for ever.
+        return wrong("it is no file");
+    }
+    if file.len() > BYTES_MAX {
+        return wrong("it is far too large");
     }
     fs::read_to_string(path)
 }
@@ -228,6 +236,26 @@ enum Wanted {
     StillSeen,
     /// All before this is to be written, and then this told.
     Flush(mpsc::Sender<()>),
+}
+
+/// The newest of all that is not written yet.
+#[derive(Debug, Default)]
+struct Unsaved {
+    rollouts: Option<Vec<Kept>>,
+    seen: Option<String>,
+    still: bool,
+    waiting: Option<mpsc::Sender<()>>,
+}
+
+impl Unsaved {
+    fn take(&mut self, next: Wanted) {
+        match next {
+            Wanted::Rollouts(states) => self.rollouts = Some(states),
+            Wanted::Seen(text) => self.seen = Some(text),
+            Wanted::StillSeen => self.still = true,
+            Wanted::Flush(done) => self.waiting = Some(done),
+        }
+    }
 }
 
 impl Keeper {
@@ -303,7 +331,7 @@ mod tests {
             keeper.keep(Vec::new());
             keeper.keep(vec![kept(phase.clone())]);
             drop(keeper);
-            let Left::Kept(states) = StateDir::open(&path).unwrap().read().unwrap() else { panic!("{phase:?}") };
+            let Left::Kept(states) = StateDir::open(&path).unwrap().read() else { panic!("{phase:?}") };
             assert_eq!(states, [kept(phase)]);
         }
         let names: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -314,19 +342,57 @@ mod tests {
     fn a_broken_file_is_set_aside() {
         let folder = tempfile::tempdir().unwrap();
         let dir = StateDir::open(folder.path()).unwrap();
-        assert!(matches!(dir.read().unwrap(), Left::Nothing));
+        assert!(matches!(dir.read(), Left::Nothing));
         let good = form::text(&[kept(Phase::Advancing)]);
         let newer = good.replace("\"version\": 1", "\"version\": 2");
         let wrong = good.replace("advancing", "flying");
         for broken in ["", "{", "[]", &good[..good.len() / 2], &newer, &wrong] {
             fs::write(folder.path().join(NAME), broken).unwrap();
-            let Left::Broken(words) = dir.read().unwrap() else { panic!("{broken}") };
+            let Left::Broken(words) = dir.read() else { panic!("{broken}") };
             assert!(words.contains("releases.json cannot be understood ("), "{words}");
             assert_eq!(fs::read_to_string(folder.path().join("releases.json.broken")).unwrap(), broken);
-            assert!(matches!(dir.read().unwrap(), Left::Nothing));
+            assert!(matches!(dir.read(), Left::Nothing));
         }
         fs::write(folder.path().join(NAME), [0xff, 0xfe]).unwrap();
-        assert!(matches!(dir.read().unwrap(), Left::Broken(_)));
+        assert!(matches!(dir.read(), Left::Broken(_)));
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(folder.path()).unwrap();
+        let path = folder.path().join(SEEN);
+        let pipe = || rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let link = || std::os::unix::fs::symlink(&path, &path).unwrap();
+        for make in [&|| fs::create_dir(&path).unwrap() as _, &pipe as &dyn Fn(), &link] {
+            make();
+            assert!(matches!(dir.read_seen(), Left::Broken(_)));
+            assert!(matches!(dir.read_seen(), Left::Nothing), "it is set aside");
+            let aside = folder.path().join("health.json.broken");
+            fs::remove_dir(&aside).or_else(|_| fs::remove_file(&aside)).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_kept_later_and_what_is_old_does_not_look_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(folder.path()).unwrap();
+        let (path, in_the_way) = (folder.path().join(SEEN), folder.path().join("health.json.new"));
+        fs::write(&path, "old").unwrap();
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+        fs::create_dir(&in_the_way).unwrap();
+        // As if the disk were full for a while.
+        let mut unsaved = Unsaved { seen: Some("new".into()), ..Unsaved::default() };
+        for _ in 0..2 {
+            dir.save(&mut unsaved).unwrap_err();
+            unsaved.take(Wanted::StillSeen);
+            assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+            assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), long_ago);
+        }
+        fs::remove_dir(&in_the_way).unwrap();
+        dir.save(&mut unsaved).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
     }
 
     #[test]

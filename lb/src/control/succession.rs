@@ -23,7 +23,15 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     /// Another process serves until every endpoint was judged, and [`Handle::succeed`] said so.
     pub(crate) fn open_once_settled(&mut self) {
         self.other = Other::Before;
+        // It was read long before anybody watches it.
+        self.look_later = true;
         self.shared.control.borrow_mut().await_last();
+    }
+
+    /// Of two processes only the one that will serve may bind what a newer file asks for, and neither
+    /// does before that is decided.
+    pub(super) fn leaves_the_file(&self) -> bool {
+        self.shared.held.get() || self.reserved.is_some()
     }
 
     /// What is kept is kept by whoever serves.
@@ -43,6 +51,7 @@ impl<E: Env, S: Sockets> Shell<E, S> {
 
     /// It did not come to serve: this process goes on with all it did.
     pub(super) fn wake_up(&mut self) {
+        self.shared.held.set(false);
         if self.other == Other::After {
             self.other = Other::None;
             self.shared.control.borrow_mut().wake_up(self.env.now());

@@ -80,7 +80,7 @@ pub(super) fn reserve(
 }
 
 /// Takes over sockets of one address.
-pub(super) fn adopt(sockets: Vec<OwnedFd>, gone: &Gone) -> io::Result<Vec<Reserved>> {
+pub(super) fn adopt(sockets: Vec<OwnedFd>, theirs: bool, gone: &Gone) -> io::Result<Vec<Reserved>> {
     let mut file: Option<Arc<SocketFile>> = None;
     let adopt = |socket: OwnedFd| {
         let socket = socket2::Socket::from(socket);
@@ -88,7 +88,7 @@ pub(super) fn adopt(sockets: Vec<OwnedFd>, gone: &Gone) -> io::Result<Vec<Reserv
         let address = socket.local_addr()?;
         if let Some(path) = address.as_pathname() {
             // The elder's file: from now on it goes with us, with the last of all its sockets.
-            if file.is_none() {
+            if file.is_none() && !theirs {
                 let held = SocketFile { path: path.into(), number: number(path)?, gone: Arc::clone(gone) };
                 file = Some(Arc::new(held));
             }

@@ -3,6 +3,8 @@
 //! A bounded ring, written on the control thread, read by the admin API. Each event also goes out
 //! as one structured log line. Not an audit log: it lives as long as the process.
 
+mod kind;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,90 +15,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use kind::{Kind, Told};
+
 /// Events kept; the oldest go first.
 pub const CAPACITY: usize = 10_000;
-
-/// What kind of thing happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// The process runs with its first configuration.
-    Started,
-    /// Every endpoint has its first verdict: the process is ready.
-    Ready,
-    /// The health of an endpoint changed.
-    EndpointTransition,
-    /// A rule on traffic was met and nobody was taken out: the endpoint is spared, watched, or
-    /// gets less; or nobody is taken out for a moment.
-    Ejection,
-    /// A cluster's failure-rate breaker opened, tries, or closed.
-    Breaker,
-    /// A cluster has too few endpoints left, or enough again.
-    Panic,
-    /// What a name or a file tells of endpoints changed, or cannot be had.
-    Discovery,
-    /// Endpoints were drained by an operator, or are no longer.
-    Drain,
-    /// A rehearsal began, ended, or has its report.
-    Drill,
-    /// What is judged of a canary changed, or its rollout took a turn.
-    Release,
-    /// Certificates came into force, or one of them will not be valid for much longer.
-    Certificate,
-    /// What an earlier process left cannot be used.
-    State,
-    /// A new configuration is in force.
-    ConfigApplied,
-    /// The configuration was read again and says the same.
-    ConfigUnchanged,
-    /// A configuration was refused; the one before stays in force.
-    ConfigRejected,
-    /// The configuration file is missing, or back.
-    ConfigSource,
-    /// A listener accepts.
-    ListenerOpened,
-    /// A listener no longer accepts.
-    ListenerClosed,
-    /// Another process is to take over, has, or could not.
-    Upgrade,
-    /// The process takes no new work.
-    DrainStarted,
-    /// The process has no work left, or cut what was left.
-    DrainFinished,
-    /// A task or a worker panicked.
-    Panicked,
-}
-
-impl Kind {
-    /// The word in logs and the API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Started => "started",
-            Self::Ready => "ready",
-            Self::EndpointTransition => "endpoint_transition",
-            Self::Ejection => "ejection",
-            Self::Breaker => "breaker",
-            Self::Panic => "panic",
-            Self::Discovery => "discovery",
-            Self::Drain => "drain",
-            Self::Drill => "drill",
-            Self::Release => "release",
-            Self::Certificate => "certificate",
-            Self::State => "state",
-            Self::ConfigApplied => "config_applied",
-            Self::ConfigUnchanged => "config_unchanged",
-            Self::ConfigRejected => "config_rejected",
-            Self::ConfigSource => "config_source",
-            Self::ListenerOpened => "listener_opened",
-            Self::ListenerClosed => "listener_closed",
-            Self::Upgrade => "upgrade",
-            Self::DrainStarted => "drain_started",
-            Self::DrainFinished => "drain_finished",
-            Self::Panicked => "panicked",
-        }
-    }
-}
 
 /// How much an event matters to whoever is on call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -183,6 +105,8 @@ impl Journal {
             Value::Object(map) => map,
             _ => Map::new(),
         };
+        #[cfg(test)]
+        kind.assert_told(level, &fields);
         let mut ring = self.0.borrow_mut();
         if let Some(asker) = &ring.asker {
             fields.insert("asked_by".to_owned(), asker.clone());

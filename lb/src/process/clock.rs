@@ -4,7 +4,10 @@
 //! corrections (NTP) slows both down or speeds both up; so their difference changes only when the
 //! wall clock is *set*.
 
-use rustix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
 
 /// How far the wall clock and the time since the boot are apart, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,13 +17,13 @@ impl Apart {
     /// Now.
     pub(crate) fn now() -> Self {
         let nanoseconds = |clock| {
-            let time = clock_gettime(clock);
-            i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+            // Both clocks are in every Linux that runs this; without one there is no step to see.
+            Duration::from(clock_gettime(clock).unwrap_or(TimeSpec::new(0, 0))).as_nanos() as i128
         };
-        let before = nanoseconds(ClockId::Boottime);
-        let wall = nanoseconds(ClockId::Realtime);
+        let before = nanoseconds(ClockId::CLOCK_BOOTTIME);
+        let wall = nanoseconds(ClockId::CLOCK_REALTIME);
         // In the middle of two looks: this thread may have been put aside between any two.
-        let after = nanoseconds(ClockId::Boottime);
+        let after = nanoseconds(ClockId::CLOCK_BOOTTIME);
         Self(wall - (before + after) / 2)
     }
 

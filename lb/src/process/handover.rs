@@ -46,6 +46,9 @@ pub(crate) struct Role {
     pub(crate) listener: Option<String>,
     /// The address as configured.
     pub(crate) configured: String,
+    /// The service manager opened it and goes on with it when we end.
+    #[serde(default)]
+    pub(crate) theirs: bool,
 }
 
 /// What a socket takes.
@@ -294,7 +297,8 @@ mod tests {
     }
 
     fn role(listener: &str) -> Role {
-        Role { kind: Kind::Streams, listener: Some(listener.to_owned()), configured: "127.0.0.1:0".to_owned() }
+        let (listener, configured) = (Some(listener.to_owned()), "127.0.0.1:0".to_owned());
+        Role { kind: Kind::Streams, listener, configured, theirs: false }
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Heir {
     }
 
     /// Starts it, gives it everything, the `last` of it when it could serve, and waits until it serves:
-    /// its process number, and how to tell it more. Blocks. Whoever shuts the socket down that is given
+    /// itself, and how to tell it more. Blocks. Whoever shuts the socket down that is given
     /// to `begun` ends it.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Heir {
         legacy: &Legacy,
         begun: impl FnOnce(UnixStream),
         last: impl FnOnce() -> io::Result<String>,
-    ) -> Result<(u32, UnixStream), String> {
+    ) -> Result<(Child, UnixStream), String> {
         let program = self.program.display();
         let (ours, its) = UnixStream::pair().map_err(|error| format!("no socket pair: {error}"))?;
         let mut command = Command::new(&self.program);
@@ -70,7 +70,10 @@ impl Heir {
             handover::give(&ours, legacy)?;
             handover::await_ready(&ours, times, last)
         });
-        met.map(|()| (child.id(), ours)).map_err(|error| format!("{program} {}", epitaph(&mut child, &error)))
+        match met {
+            Ok(()) => Ok((child, ours)),
+            Err(error) => Err(format!("{program} {}", epitaph(&mut child, &error))),
+        }
     }
 }
 

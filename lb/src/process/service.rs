@@ -76,5 +76,5 @@ fn one(given: &mut ListenFd, at: usize) -> io::Result<Left> {
 }
 
 fn left(kind: Kind, address: Address, socket: OwnedFd) -> Left {
-    Left { role: Role { kind, listener: None, configured: address.to_string() }, sockets: vec![socket] }
+    Left { role: Role { kind, listener: None, configured: address.to_string(), theirs: true }, sockets: vec![socket] }
 }

@@ -24,6 +24,7 @@ use crate::spans;
 use crate::worker::Order;
 pub(super) use admin::AdminGate;
 pub(crate) use handed::Handed;
+use handed::Inherited;
 
 /// Holds the list of what is served; the sockets themselves are the workers'.
 pub(crate) struct Gate<E: Env> {
@@ -148,10 +149,10 @@ impl<E: Env> Gate<E> {
         listener: &ListenerName,
         address: &Address,
     ) -> Option<io::Result<(Address, Bound<E::Reserved>)>> {
-        let sockets = self.handed.take(kind.handed(), Some(listener), address, self.workers.len())?;
-        Some(sockets.and_then(|sockets| match kind {
+        let inherited = self.handed.take(kind.handed(), Some(listener), address, self.workers.len())?;
+        Some(inherited.and_then(|Inherited { sockets, theirs }| match kind {
             Kind::Streams => {
-                let sockets = self.env.adopt(sockets)?;
+                let sockets = self.env.adopt(sockets, theirs)?;
                 let first = sockets.first().ok_or(io::ErrorKind::NotConnected)?;
                 Ok((self.env.bound_addr(first)?, Bound::Streams(sockets)))
             }

@@ -18,14 +18,12 @@ use super::post::{Failed, Poster, Step};
 use super::protobuf::Partial;
 use super::queue::{Parcel, Shared, Target};
 use super::span;
-use super::verdict::{self, TRIES_MAX, Verdict};
+use super::verdict::{self, News, TRIES_MAX, Told, Verdict};
 use crate::env::Env;
 use crate::observe::spans::{Dropped, Failure};
 
 /// At the end, what waits gets this long to get through.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// The same trouble is told again after this long.
-const TOLD_FOR: Duration = Duration::from_secs(60);
 /// Without spans there is nothing to wait for.
 const NEVER: Duration = Duration::from_secs(3600);
 
@@ -67,8 +65,13 @@ impl Exporter {
     /// Sends until every worker has gone.
     pub(crate) async fn run<E: Env>(mut self, env: E) {
         let dice = env.dice("traces");
-        let mut sender =
-            Sender { shared: Arc::clone(&self.shared), poster: Poster::new(env), dice, told: None, ends: None };
+        let mut sender = Sender {
+            shared: Arc::clone(&self.shared),
+            poster: Poster::new(env),
+            dice,
+            told: Told::default(),
+            ends: None,
+        };
         let mut pending = Pending::default();
         loop {
             let target = sender.target();
@@ -154,8 +157,7 @@ struct Sender<E: Env> {
     shared: Arc<Shared>,
     poster: Poster<E>,
     dice: Dice,
-    /// What was told last, and when; nothing while all is well.
-    told: Option<(String, Instant)>,
+    told: Told,
     /// By when it must be over, once the process ends.
     ends: Option<Instant>,
 }
@@ -217,16 +219,19 @@ impl<E: Env> Sender<E> {
                 (Verdict::Sent, Ok((_, body))) => return Ok(self.taken(&target, body, count)),
                 (Verdict::Refused, Ok((said, _))) => {
                     self.shared.counts.spans.failed(Failure::Status);
-                    self.tell(&target, format!("it answered {}: {count} spans are lost", said.status));
+                    let words = format!("it answered {}: {count} spans are lost", said.status);
+                    self.tell(&target, News::Status(said.status), &words);
                     return Err(Dropped::Rejected);
                 }
                 (verdict, answer) => {
-                    let (failure, words) = match answer {
-                        Ok((said, _)) => (Failure::Status, format!("it answered {}", said.status)),
-                        Err(failed) => (failure(failed.step), failed.words.clone()),
+                    let (failure, news, words) = match answer {
+                        Ok((said, _)) => {
+                            (Failure::Status, News::Status(said.status), format!("it answered {}", said.status))
+                        }
+                        Err(failed) => (failure(failed.step), News::Silent(failed.step), failed.words.clone()),
                     };
                     self.shared.counts.spans.failed(failure);
-                    self.tell(&target, words);
+                    self.tell(&target, news, &words);
                     if number >= TRIES_MAX || stopping {
                         return Err(if stopping { Dropped::Shutdown } else { Dropped::Unreachable });
                     }
@@ -249,24 +254,20 @@ impl<E: Env> Sender<E> {
         let rejected = usize::try_from(partial.rejected).unwrap_or(usize::MAX).min(count);
         if rejected > 0 {
             self.shared.counts.spans.failed(Failure::Partial);
-            self.tell(
-                target,
-                format!("it took not all spans, but rejected {rejected} of {count}: {}", partial.message),
-            );
-        } else if self.told.take().is_some() {
+            let words = format!("it took not all spans, but rejected {rejected} of {count}: {}", partial.message);
+            self.tell(target, News::Partial, &words);
+        } else if self.told.tells_well() {
             tracing::info!(endpoint = %target.otlp.endpoint, "traces are exported again");
-        } else if !partial.message.is_empty() {
+        } else if !partial.message.is_empty() && self.told.tells(News::Warning, Instant::now()) {
             tracing::info!(endpoint = %target.otlp.endpoint, "the receiver of traces warns: {}", partial.message);
         }
         rejected
     }
 
     /// Tells of trouble, but not of the same over and over.
-    fn tell(&mut self, target: &Target, words: String) {
-        let same = |(before, at): &(String, Instant)| *before == words && at.elapsed() < TOLD_FOR;
-        if !self.told.as_ref().is_some_and(same) {
+    fn tell(&mut self, target: &Target, news: News, words: &str) {
+        if self.told.tells(news, Instant::now()) {
             tracing::warn!(endpoint = %target.otlp.endpoint, "cannot export traces: {words}");
-            self.told = Some((words, Instant::now()));
         }
     }
 }

@@ -61,8 +61,12 @@ pub(super) fn message(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Partial {
     pub(super) rejected: u64,
+    /// Its first [`MESSAGE_MAX`] bytes.
     pub(super) message: String,
 }
+
+/// Of what a receiver says, so much is told.
+const MESSAGE_MAX: usize = 512;
 
 impl Partial {
     /// Reads an answer; what is not understood of it says nothing.
@@ -71,8 +75,14 @@ impl Partial {
         let _ = fields(answer, |field, value| {
             if let (1, Value::Bytes(partial)) = (field, value) {
                 let _ = fields(partial, |field, value| match (field, value) {
-                    (1, Value::Number(rejected)) => found.rejected = rejected,
-                    (2, Value::Bytes(text)) => found.message = String::from_utf8_lossy(text).into_owned(),
+                    // Of the form int64: below zero is no count.
+                    (1, Value::Number(rejected)) => {
+                        found.rejected = i64::try_from(rejected).map_or(0, i64::unsigned_abs)
+                    }
+                    (2, Value::Bytes(text)) => {
+                        let text = &text[..text.len().min(MESSAGE_MAX)];
+                        found.message = String::from_utf8_lossy(text).into_owned();
+                    }
                     _ => {}
                 });
             }

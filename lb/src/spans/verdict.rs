@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use weir_core::dice::Dice;
+
+use super::post::Step;
 
 /// Tries of one batch.
 pub(super) const TRIES_MAX: u32 = 5;
@@ -46,7 +49,52 @@ pub(super) const fn judge(said: Option<&Said>) -> Verdict {
 /// time, between half of that and all, so that many instances do not come back at once.
 pub(super) fn pause(number: u32, asked: Option<Duration>, dice: &mut Dice) -> Duration {
     let usual = PAUSE * 2u32.saturating_pow(number.saturating_sub(1).min(10));
-    asked.unwrap_or_else(|| usual.mul_f64(0.5 + dice.unit() / 2.0)).min(PAUSE_MAX)
+    // One that asks for no pause at all is still not to be met five times in a row.
+    asked.filter(|asked| !asked.is_zero()).unwrap_or_else(|| usual.mul_f64(0.5 + dice.unit() / 2.0)).min(PAUSE_MAX)
+}
+
+/// What there is to tell of a receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// It answered with this status.
+    Status(u16),
+    /// There is no answer, and why.
+    Silent(Step),
+    /// It threw some spans away.
+    Partial,
+    /// It took all, with a warning.
+    Warning,
+}
+
+/// The same is told again after this long.
+const TOLD_FOR: Duration = Duration::from_secs(60);
+/// So much is told in that time, whatever comes.
+const TOLD_MAX: usize = 8;
+
+/// What was told of a receiver, so that it is not told with every batch.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    lately: Vec<(News, Instant)>,
+    /// It was said that it is ill, and not yet that it is well.
+    ill: bool,
+}
+
+impl Told {
+    /// Whether `news` are told, at `now`.
+    pub(super) fn tells(&mut self, news: News, now: Instant) -> bool {
+        self.lately.retain(|(_, at)| now.saturating_duration_since(*at) < TOLD_FOR);
+        if self.lately.len() >= TOLD_MAX || self.lately.iter().any(|(told, _)| *told == news) {
+            return false;
+        }
+        self.lately.push((news, now));
+        self.ill |= news != News::Warning;
+        true
+    }
+
+    /// Whether it is told that all is well again.
+    pub(super) fn tells_well(&mut self) -> bool {
+        std::mem::take(&mut self.ill)
+    }
 }
 
 #[cfg(test)]
@@ -87,5 +135,25 @@ mod tests {
         }
         assert_eq!(pause(1, Some(Duration::from_secs(9)), &mut dice), Duration::from_secs(9));
         assert_eq!(pause(1, Some(Duration::from_secs(9000)), &mut dice), PAUSE_MAX);
+        assert!(pause(1, Some(Duration::ZERO), &mut dice) >= PAUSE / 2);
+    }
+
+    #[test]
+    fn the_same_is_not_told_with_every_batch() {
+        let (mut told, began) = (Told::default(), Instant::now());
+        let at = |seconds| began + Duration::from_secs(seconds);
+        assert!(!told.tells_well(), "nothing was wrong");
+        assert!(told.tells(News::Status(401), at(0)));
+        assert!(!told.tells(News::Status(401), at(59)));
+        assert!(told.tells(News::Silent(Step::Connect), at(5)));
+        assert!(told.tells_well() && !told.tells_well());
+        // It comes and goes: once a minute is enough.
+        assert!(!told.tells(News::Status(401), at(6)) && !told.tells_well());
+        assert!(told.tells(News::Status(401), at(60)));
+        assert!(told.tells(News::Warning, at(61)) && !told.tells(News::Warning, at(62)));
+        // Something else each time is no way round it.
+        let more = (500..600).filter(|status| told.tells(News::Status(*status), at(63))).count();
+        assert!(more < TOLD_MAX, "{more}");
+        assert!(told.tells(News::Status(401), at(200)));
     }
 }

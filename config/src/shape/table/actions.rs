@@ -15,49 +15,49 @@ pub(crate) static REDIRECT: Object = Object {
     keys: &[
         Key {
             name: "scheme",
-            doc: "http or https.",
+            doc: "The scheme that clients are sent to.",
             kind: Kind::Word(&SCHEME),
             need: Optional("as it was asked for"),
             example: "https",
         },
         Key {
             name: "host",
-            doc: "Another host, without port.",
+            doc: "The host that clients are sent to, without port.",
             kind: Kind::Text(&HOST),
             need: Optional("as it was asked for"),
             example: "new.example",
         },
         Key {
             name: "port",
-            doc: "Another port.",
+            doc: "The port that clients are sent to.",
             kind: Kind::Integer(PORT),
             need: Optional("as it was asked for; of another scheme its own"),
             example: "8443",
         },
         Key {
             name: "path",
-            doc: "Instead of the whole path; it may have a query, to which that of the request is added.",
+            doc: "A path in place of the whole one; it may have a query, to which that of the request is added.",
             kind: Kind::Text(&PROBE_PATH),
             need: Optional("as it was asked for"),
             example: "/moved",
         },
         Key {
             name: "path_prefix",
-            doc: "Instead of what the route's `path_prefix` takes; what follows it stays.",
+            doc: "What comes in place of the route's `path_prefix`; what follows it stays.",
             kind: Kind::Text(&PATH),
             need: Optional("as it was asked for"),
             example: "/new",
         },
         Key {
             name: "status",
-            doc: "301, 302, 303, 307 or 308.",
+            doc: "The status of the answer: 301, 302, 303, 307 or 308.",
             kind: Kind::Integer(Integer { min: 301, max: 308, below: Some(NO_REDIRECT), above: Some(NO_REDIRECT) }),
             need: Optional("301 for GET and HEAD, else 308, which keeps the method"),
             example: "308",
         },
         Key {
             name: "strip_query",
-            doc: "The query is left out.",
+            doc: "Whether the query is left out.",
             kind: Kind::Bool,
             need: Default("false"),
             example: "false",
@@ -90,7 +90,7 @@ pub(crate) static RESPOND: Object = Object {
     keys: &[
         Key {
             name: "status",
-            doc: "200 to 599.",
+            doc: "The status of the answer.",
             kind: Kind::Integer(Integer {
                 min: 200,
                 max: 599,
@@ -102,14 +102,14 @@ pub(crate) static RESPOND: Object = Object {
         },
         Key {
             name: "body",
-            doc: "Its body, at most 64 KiB.",
+            doc: "The body of the answer, at most 64 KiB.",
             kind: Kind::Text(&BODY),
             need: Optional("none"),
             example: "\"User-agent: *\\nDisallow: /\\n\"",
         },
         Key {
             name: "content_type",
-            doc: "Content-Type of the body.",
+            doc: "The Content-Type of the body.",
             kind: Kind::Text(&CONTENT_TYPE),
             need: Default("text/plain; charset=utf-8"),
             example: "text/html",
@@ -126,21 +126,21 @@ pub(crate) static REWRITE: Object = Object {
     keys: &[
         Key {
             name: "path",
-            doc: "Instead of the whole path; the query stays.",
+            doc: "A path in place of the whole one; the query stays.",
             kind: Kind::Text(&PATH),
             need: Optional("as it was asked for"),
             example: "/whole",
         },
         Key {
             name: "path_prefix",
-            doc: "Instead of what the route's `path_prefix` takes; what follows it stays.",
+            doc: "What comes in place of the route's `path_prefix`; what follows it stays.",
             kind: Kind::Text(&PATH),
             need: Optional("as it was asked for"),
             example: "/v1",
         },
         Key {
             name: "host",
-            doc: "Instead of the request's Host; a port may follow.",
+            doc: "What comes in place of the request's Host; a port may follow.",
             kind: Kind::Text(&HOST_HEADER),
             need: Optional("as it was asked for"),
             example: "api.internal",
@@ -157,14 +157,14 @@ pub(crate) static ROUTE_HEADERS: Object = Object {
     keys: &[
         Key {
             name: "request",
-            doc: "Of the request, before an endpoint gets it.",
+            doc: "Changes of the request's header fields, before an endpoint gets it.",
             kind: Kind::Object(&HEADER_EDITS),
             need: Default("{}"),
             example: "{set: {x-client: \"{client_address}\"}, remove: [x-debug]}",
         },
         Key {
             name: "response",
-            doc: "Of the answer, whoever gives it.",
+            doc: "Changes of the answer's header fields, whoever gives the answer.",
             kind: Kind::Object(&HEADER_EDITS),
             need: Default("{}"),
             example: "{set: {strict-transport-security: max-age=31536000}, remove: [server]}",
@@ -188,14 +188,14 @@ pub(crate) static HEADER_EDITS: Object = Object {
         },
         Key {
             name: "add",
-            doc: "Fields that come beside those of their name.",
+            doc: "Fields that come beside those of the same name.",
             kind: Kind::Map(&EDITED_NAME, &Kind::Text(&HEADER_TEMPLATE)),
             need: Default("{}"),
             example: "{via: weir}",
         },
         Key {
             name: "remove",
-            doc: "Fields that go.",
+            doc: "Fields that are taken away.",
             kind: Kind::List(&EDITED_NAMES),
             need: Default("[]"),
             example: "[x-debug]",

@@ -13,21 +13,21 @@ pub(crate) static ADMIN: Object = Object {
     keys: &[
         Key {
             name: "bind",
-            doc: "IP:port or unix:PATH, or a list of them. One that other hosts reach needs `token_file`, `read_token_file` or `client_certificates`.",
+            doc: "Addresses that are listened on: IP:port or unix:PATH, one or a list. One that other hosts reach needs `token_file`, `read_token_file` or `client_certificates`.",
             kind: Kind::List(&ADMIN_BIND),
             need: Default("127.0.0.1:9900"),
             example: "[127.0.0.1:9900, \"unix:/run/weir/admin.sock\"]",
         },
         Key {
             name: "token_file",
-            doc: "The file of a token; who brings it (`Authorization: Bearer`) may read and change.",
+            doc: "The file of a token; who brings it (`Authorization: Bearer`) may read and change. Read again when it changes.",
             kind: Kind::Text(&FILE_NAME),
             need: Optional("no token"),
             example: "admin.token",
         },
         Key {
             name: "read_token_file",
-            doc: "The file of a token; who brings it may read.",
+            doc: "The file of a token; who brings it may read. Read again when it changes.",
             kind: Kind::Text(&FILE_NAME),
             need: Optional("no token"),
             example: "read.token",

@@ -25,14 +25,14 @@ pub(crate) static HASH: Object = Object {
     keys: &[
         Key {
             name: "key",
-            doc: "The first of these that the request has; with none, the pick is random. One or a list.",
+            doc: "What a request is hashed by: the first of these that it has; with none, the pick is random. One or a list.",
             kind: Kind::List(&HASH_KEYS),
             need: Default("[source_address]"),
             example: "[{header: x-user-id}, {cookie: uid}, {query: u}, source_address]",
         },
         Key {
             name: "bounded_load",
-            doc: "No endpoint gets more than this per cent of the average of requests under way; the rest goes to the next by hash.",
+            doc: "Most requests under way at one endpoint, in per cent of the average; the rest goes to the next by hash. `off` is no bound.",
             kind: Kind::Any(&[
                 Kind::Word(&OFF),
                 Kind::Integer(Integer {
@@ -50,21 +50,21 @@ pub(crate) static HASH: Object = Object {
         },
         Key {
             name: "table_size",
-            doc: "Slots of Maglev's table; a prime.",
+            doc: "Slots of Maglev's table: a prime, best over 100 times the endpoints.",
             kind: Kind::Integer(Integer { min: 2, max: 5_000_011, ..Integer::ANY }),
             need: Default("65537"),
             example: "65537",
         },
         Key {
             name: "minimum_ring_size",
-            doc: "Points on the ring at least.",
+            doc: "Least points on the ring of ring_hash; more divide more evenly.",
             kind: Kind::Integer(Integer { min: 1, max: 8_388_608, ..Integer::ANY }),
             need: Default("1024"),
             example: "1024",
         },
         Key {
             name: "maximum_ring_size",
-            doc: "Points on the ring at the most.",
+            doc: "Most points on the ring of ring_hash, which bounds its memory.",
             kind: Kind::Integer(Integer { min: 1, max: 8_388_608, ..Integer::ANY }),
             need: Default("8388608"),
             example: "8388608",
@@ -125,19 +125,25 @@ pub(crate) static STICKY: Object = Object {
     keys: &[
         Key {
             name: "cookie",
-            doc: "Its name.",
+            doc: "The cookie's name.",
             kind: Kind::Text(&COOKIE),
             need: Default("weir-sticky"),
             example: "weir-sticky",
         },
         Key {
             name: "ttl",
-            doc: "Its Max-Age.",
+            doc: "How long browsers keep the cookie: its Max-Age.",
             kind: Kind::Duration { zero: false },
             need: Optional("as long as the browser's session"),
             example: "1h",
         },
-        Key { name: "path", doc: "Its Path.", kind: Kind::Text(&COOKIE_PATH), need: Default("/"), example: "/shop" },
+        Key {
+            name: "path",
+            doc: "The cookie's Path: the part of the site that it counts for.",
+            kind: Kind::Text(&COOKIE_PATH),
+            need: Default("/"),
+            example: "/shop",
+        },
     ],
     choices: &[],
     later: &[],
@@ -160,14 +166,14 @@ pub(crate) static PANIC: Object = Object {
     keys: &[
         Key {
             name: "mode",
-            doc: "Who is used in panic.",
+            doc: "Which endpoints are used in panic.",
             kind: Kind::Word(&PANIC_MODE),
             need: Default("least_bad"),
             example: "all_hosts",
         },
         Key {
             name: "threshold",
-            doc: "Panic is when fewer than this many per cent are available; 0 is never.",
+            doc: "Panic begins when fewer than so many per cent of the endpoints are available; 0 is never.",
             kind: Kind::Integer(Integer { min: 0, max: 100, ..Integer::ANY }),
             need: Default("50"),
             example: "50",
@@ -187,14 +193,14 @@ pub(crate) static ZONE_AWARE: Object = Object {
     keys: &[
         Key {
             name: "min_endpoints",
-            doc: "With fewer available endpoints than this in the whole cluster, all zones alike.",
+            doc: "With fewer available endpoints than this in the whole cluster, all zones are treated alike.",
             kind: Kind::Integer(Integer { min: 0, max: 1_000_000, ..Integer::ANY }),
             need: Default("3"),
             example: "3",
         },
         Key {
             name: "shares",
-            doc: "How the traffic of all instances is divided between the zones they stand in: say, instances by zone.",
+            doc: "How the traffic of all instances is divided between the zones that they stand in: say, instances by zone.",
             kind: Kind::Map(&ZONE, &SHARE),
             need: Optional("every zone of the cluster has as much"),
             example: "{az-a: 2, az-b: 1}",
@@ -214,21 +220,21 @@ pub(crate) static SLOW_START: Object = Object {
     keys: &[
         Key {
             name: "window",
-            doc: "How long it takes.",
+            doc: "How long it takes to the full share.",
             kind: Kind::Duration { zero: false },
             need: Default("30s"),
             example: "60s",
         },
         Key {
             name: "aggression",
-            doc: "1 is linear; more begins steeper.",
+            doc: "The shape of the ramp: 1 is linear; more begins steeper.",
             kind: Kind::Number(&AGGRESSION),
             need: Default("1"),
             example: "1.5",
         },
         Key {
             name: "minimum_percent",
-            doc: "Where it begins, in per cent of the weight.",
+            doc: "Where it begins, in per cent of the endpoint's weight.",
             kind: Kind::Integer(Integer { min: 1, max: 100, ..Integer::ANY }),
             need: Default("5"),
             example: "10",

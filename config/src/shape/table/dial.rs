@@ -12,7 +12,7 @@ pub(crate) static CONNECT: Object = Object {
     keys: &[
         Key {
             name: "timeout",
-            doc: "From the start of the dial to an open connection.",
+            doc: "How long opening a connection may take, from the start of the dial.",
             kind: Kind::Duration { zero: false },
             need: Default("1s"),
             example: "1s",
@@ -63,14 +63,14 @@ pub(crate) static POOL: Object = Object {
     keys: &[
         Key {
             name: "idle_timeout",
-            doc: "Closed after this long without use.",
+            doc: "An idle connection is closed after this long; keep it below the time after which endpoints close theirs.",
             kind: Kind::Duration { zero: false },
             need: Default("30s"),
             example: "30s",
         },
         Key {
             name: "max_idle",
-            doc: "Idle connections kept per endpoint and worker; 0 keeps none.",
+            doc: "Most idle connections that are kept, for each endpoint and worker; 0 keeps none.",
             kind: Kind::Integer(Integer { min: 0, max: 1_000_000, ..Integer::ANY }),
             need: Default("256"),
             example: "256",
@@ -101,7 +101,7 @@ pub(crate) static RESOLVE: Object = Object {
         },
         Key {
             name: "timeout",
-            doc: "One query, all its tries.",
+            doc: "How long one query may take, all its tries included.",
             kind: Kind::Duration { zero: false },
             need: Default("2s"),
             example: "2s",
@@ -122,14 +122,14 @@ pub(crate) static RESOLVE: Object = Object {
         },
         Key {
             name: "max_stale",
-            doc: "What was found is kept this long when the name cannot be resolved any more, or `forever`; 0s drops it at once.",
+            doc: "How long endpoints are kept when their name cannot be resolved any more; 0s drops them at once.",
             kind: Kind::Any(&[Kind::Word(&FOREVER), Kind::Duration { zero: true }]),
             need: Default("10m"),
             example: "10m",
         },
         Key {
             name: "confirm_removal",
-            doc: "An address must be missing from this many answers in a row before it is given up.",
+            doc: "In how many answers in a row an address must be missing before it is given up.",
             kind: Kind::Integer(Integer {
                 min: 1,
                 max: 100,

@@ -12,14 +12,14 @@ pub(crate) static GRPC_CHECK: Object = Object {
     keys: &[
         Key {
             name: "service",
-            doc: "The service that is asked for.",
+            doc: "The service that is asked for, by its full name.",
             kind: Kind::Text(&GRPC_SERVICE),
             need: Optional("the whole server"),
             example: "shop.v1.Orders",
         },
         Key {
             name: "authority",
-            doc: "The :authority header.",
+            doc: "The probe's :authority.",
             kind: Kind::Text(&HOST_HEADER),
             need: Optional("the endpoint's address"),
             example: "shop.example",
@@ -43,7 +43,7 @@ pub(crate) static TCP_CHECK: Object = Object {
         },
         Key {
             name: "receive",
-            doc: "Must occur in what comes.",
+            doc: "What must occur in what comes back.",
             kind: BYTES,
             need: Optional("nothing need come"),
             example: "+PONG",
@@ -60,14 +60,14 @@ pub(crate) static UDP_CHECK: Object = Object {
     keys: &[
         Key {
             name: "send",
-            doc: "The datagram: text, or bytes as {hex: \"0a0b\"}.",
+            doc: "The datagram that is sent: text, or bytes as {hex: \"0a0b\"}.",
             kind: BYTES,
             need: Required("a datagram that is answered, as in `send: {hex: \"0a0b\"}`"),
             example: "{hex: \"12340100000100000000000000000200010000\"}",
         },
         Key {
             name: "receive",
-            doc: "Must occur in the answer.",
+            doc: "What must occur in the answer.",
             kind: BYTES,
             need: Optional("any answer"),
             example: "{hex: \"1234\"}",
@@ -85,7 +85,7 @@ pub(crate) static HEX: Object = Object {
     doc: "Bytes in hexadecimal.",
     keys: &[Key {
         name: "hex",
-        doc: "Two digits each; spaces between them do not matter.",
+        doc: "The bytes, two digits each; spaces between them do not matter.",
         kind: Kind::Text(&HEX_BYTES),
         need: Required("as in `{hex: \"0a0b\"}`"),
         example: "0a0b",

@@ -17,28 +17,28 @@ pub(crate) static HEALTH_CHECK: Object = Object {
     keys: &[
         Key {
             name: "timeout",
-            doc: "A probe that takes longer has failed.",
+            doc: "How long a probe may take, from connecting to the verdict; then it has failed.",
             kind: Kind::Duration { zero: false },
             need: Default("2s"),
             example: "1s",
         },
         Key {
             name: "interval",
-            doc: "Between two probes of a healthy endpoint.",
+            doc: "The pause between two probes of a healthy endpoint.",
             kind: Kind::Duration { zero: false },
             need: Default("5s"),
             example: "5s",
         },
         Key {
             name: "fast_interval",
-            doc: "Between two probes while the verdict is open.",
+            doc: "The pause between two probes while the verdict is open: after a first failure, or a first pass.",
             kind: Kind::Duration { zero: false },
             need: Optional("the smaller of 1s and `interval`"),
             example: "1s",
         },
         Key {
             name: "down_interval",
-            doc: "Between two probes of an endpoint that is down.",
+            doc: "The pause between two probes of an endpoint that is down.",
             kind: Kind::Duration { zero: false },
             need: Optional("twice `interval`"),
             example: "10s",
@@ -52,7 +52,7 @@ pub(crate) static HEALTH_CHECK: Object = Object {
         },
         Key {
             name: "unhealthy_threshold",
-            doc: "Consecutive failures that make a healthy endpoint unhealthy.",
+            doc: "So many failures in a row make a healthy endpoint unhealthy.",
             kind: Kind::Integer(Integer {
                 min: 1,
                 max: 1000,
@@ -64,7 +64,7 @@ pub(crate) static HEALTH_CHECK: Object = Object {
         },
         Key {
             name: "healthy_threshold",
-            doc: "Consecutive passes that make an unhealthy endpoint healthy.",
+            doc: "So many passes in a row make an unhealthy endpoint healthy.",
             kind: Kind::Integer(Integer {
                 min: 1,
                 max: 1000,
@@ -76,7 +76,7 @@ pub(crate) static HEALTH_CHECK: Object = Object {
         },
         Key {
             name: "port",
-            doc: "Another port than the endpoint's.",
+            doc: "The port that is probed, if it is not the endpoint's own.",
             kind: Kind::Integer(Integer {
                 min: 1,
                 max: 65_535,
@@ -88,28 +88,28 @@ pub(crate) static HEALTH_CHECK: Object = Object {
         },
         Key {
             name: "http_health_check",
-            doc: "Asks over HTTP and looks at the answer.",
+            doc: "A probe over HTTP: passes by the status and body of the answer.",
             kind: Kind::Object(&HTTP_CHECK),
             need: Optional("another kind of check is given"),
             example: "{path: /healthz, expected_statuses: [200]}",
         },
         Key {
             name: "tcp_health_check",
-            doc: "Passes when a connection opens, and answers as expected if told to.",
+            doc: "A probe over TCP: passes when a connection opens, and answers as expected if told to.",
             kind: Kind::Object(&TCP_CHECK),
             need: Optional("another kind of check is given"),
             example: "{send: \"PING\\r\\n\", receive: +PONG}",
         },
         Key {
             name: "grpc_health_check",
-            doc: "Asks grpc.health.v1.Health/Check.",
+            doc: "A probe by gRPC: passes when grpc.health.v1.Health/Check says SERVING.",
             kind: Kind::Object(&GRPC_CHECK),
             need: Optional("another kind of check is given"),
             example: "{service: shop.v1.Orders}",
         },
         Key {
             name: "udp_health_check",
-            doc: "Sends a datagram and waits for the answer.",
+            doc: "A probe over UDP: passes when a datagram is answered as expected.",
             kind: Kind::Object(&UDP_CHECK),
             need: Optional("another kind of check is given"),
             example: "{send: \"ping\", receive: \"pong\"}",
@@ -133,36 +133,42 @@ pub(crate) static HTTP_CHECK: Object = Object {
     keys: &[
         Key {
             name: "path",
-            doc: "Path, and query if wanted.",
+            doc: "The path that is asked for, and a query if wanted.",
             kind: Kind::Text(&PROBE_PATH),
             need: Default("/"),
             example: "/healthz",
         },
         Key {
             name: "host",
-            doc: "The Host header.",
+            doc: "The probe's Host header.",
             kind: Kind::Text(&HOST_HEADER),
             need: Optional("the endpoint's address"),
             example: "shop.example",
         },
-        Key { name: "method", doc: "The method.", kind: Kind::Text(&METHOD), need: Default("GET"), example: "HEAD" },
+        Key {
+            name: "method",
+            doc: "The probe's method.",
+            kind: Kind::Text(&METHOD),
+            need: Default("GET"),
+            example: "HEAD",
+        },
         Key {
             name: "headers",
-            doc: "More request headers, in order.",
+            doc: "Further header fields of the probe, in order.",
             kind: Kind::Map(&HEADER_NAME, &Kind::Text(&HEADER_VALUE)),
             need: Default("{}"),
             example: "{x-probe: weir}",
         },
         Key {
             name: "expected_statuses",
-            doc: "One must hold: 200, 200-299 (both ends count), 2xx, or {start: 200, end: 300} (end does not count).",
+            doc: "Statuses that pass: 200, 200-299 (both ends count), 2xx, or {start: 200, end: 300} (end does not count).",
             kind: Kind::List(&STATUSES),
             need: Default("[\"200-299\"]"),
             example: "[200, 204, 300-399]",
         },
         Key {
             name: "expected_body",
-            doc: "Must occur in the first 64 KiB of the body.",
+            doc: "Text that must occur in the first 64 KiB of the answer's body.",
             kind: Kind::Text(&EXPECTED_BODY),
             need: Optional("any body"),
             example: "ok",
@@ -192,14 +198,14 @@ pub(crate) static STATUS_RANGE: Object = Object {
     keys: &[
         Key {
             name: "start",
-            doc: "The first that counts.",
+            doc: "The first status that counts.",
             kind: Kind::Integer(STATUS),
             need: Required("the first status that counts"),
             example: "200",
         },
         Key {
             name: "end",
-            doc: "The first that does not count any more.",
+            doc: "The first status that does not count any more.",
             kind: Kind::Integer(Integer { min: 101, max: 600, ..STATUS }),
             need: Required("the first status that does not count any more"),
             example: "300",

@@ -22,28 +22,28 @@ pub(crate) static HTTP2: Object = Object {
     keys: &[
         Key {
             name: "max_concurrent_streams",
-            doc: "Streams a client may have open at once on a connection.",
+            doc: "Most streams that a client may have open at once on a connection.",
             kind: Kind::Integer(Integer { min: 1, max: 65_535, ..Integer::ANY }),
             need: Default("100"),
             example: "100",
         },
         Key {
             name: "ping_interval",
-            doc: "A ping is sent after this long without a frame.",
+            doc: "A ping is sent after this long without a frame from the client; `off` sends none.",
             kind: Kind::Any(&[Kind::Word(&OFF), Kind::Duration { zero: false }]),
             need: Default("30s"),
             example: "30s",
         },
         Key {
             name: "ping_timeout",
-            doc: "A client that does not answer a ping in this time is gone.",
+            doc: "How long a client may take to answer a ping; then its connection is closed.",
             kind: Kind::Duration { zero: false },
             need: Default("10s"),
             example: "10s",
         },
         Key {
             name: "max_connection_age",
-            doc: "A connection is drained after this long, a tenth more or less by chance.",
+            doc: "A connection is drained after this long, a tenth more or less by chance, so that clients spread anew.",
             kind: Kind::Duration { zero: false },
             need: Optional("no limit"),
             example: "1h",
@@ -67,7 +67,7 @@ pub(crate) static UDP: Object = Object {
         },
         Key {
             name: "max_flows",
-            doc: "Flows at once over all workers; beyond it new ones are dropped.",
+            doc: "Most flows at once, over all workers; beyond it the first datagram of a new one is dropped.",
             kind: Kind::Integer(Integer { min: 1, max: 10_000_000, ..Integer::ANY }),
             need: Default("65536"),
             example: "65536",

@@ -16,7 +16,7 @@ pub(crate) static RELEASE: Object = Object {
     keys: &[
         Key {
             name: "name",
-            doc: "Unique among releases; what routes name, and the salt unless told.",
+            doc: "Its name, unique among releases: what routes name, and the salt unless told.",
             kind: Kind::Text(&NAME),
             need: Required("a unique name, as in `name: orders`"),
             example: "orders",
@@ -37,7 +37,7 @@ pub(crate) static RELEASE: Object = Object {
         },
         Key {
             name: "salt",
-            doc: "Same salt, same id: same bucket. A new salt draws all users anew.",
+            doc: "What ids are hashed with: same salt and same id give the same bucket. A new salt draws all users anew.",
             kind: Kind::Text(&SALT),
             need: Optional("the release's name"),
             example: "orders-2026-11",
@@ -79,7 +79,7 @@ pub(crate) static RELEASE: Object = Object {
         },
         Key {
             name: "judge",
-            doc: "How versions are compared.",
+            doc: "How versions are compared: what it takes to say that a canary is better, worse or neither.",
             kind: Kind::Object(&JUDGE),
             need: Default("{}"),
             example: "{min_requests: 500}",
@@ -166,21 +166,21 @@ pub(crate) static JWT: Object = Object {
     keys: &[
         Key {
             name: "claim",
-            doc: "The claim: a text or a whole number.",
+            doc: "The claim that is the id: a text or a whole number.",
             kind: Kind::Text(&CLAIM),
             need: Default("sub"),
             example: "sub",
         },
         Key {
             name: "header",
-            doc: "The token is in this header, after `Bearer ` if that is there.",
+            doc: "The header that the token is in, after `Bearer ` if that is there.",
             kind: Kind::Text(&HEADER),
             need: Default("authorization"),
             example: "authorization",
         },
         Key {
             name: "cookie",
-            doc: "The token is in this cookie.",
+            doc: "The cookie that the token is in.",
             kind: Kind::Text(&COOKIE),
             need: Optional("it is in a header"),
             example: "token",
@@ -194,7 +194,7 @@ pub(crate) static JWT: Object = Object {
         },
         Key {
             name: "algorithm",
-            doc: "How they must be signed.",
+            doc: "How tokens must be signed.",
             kind: Kind::Word(&JWT_ALGORITHM),
             need: Optional("by the kind of key: RS256, ES256, EdDSA or HS256"),
             example: "RS256",
@@ -224,7 +224,7 @@ pub(crate) static CANONICAL: Object = Object {
     keys: &[
         Key {
             name: "trim",
-            doc: "Blanks around an id are cut off.",
+            doc: "Whether blanks around an id are cut off.",
             kind: Kind::Bool,
             need: Default("true"),
             example: "true",
@@ -256,14 +256,14 @@ pub(crate) static CANARY: Object = Object {
     keys: &[
         Key {
             name: "cluster",
-            doc: "Where its users go.",
+            doc: "The cluster that its users go to.",
             kind: Kind::Text(&NAME),
             need: Required("the cluster its users go to, as in `cluster: orders-v2`"),
             example: "orders-v2",
         },
         Key {
             name: "from",
-            doc: "Its first bucket, 0 to 9999.",
+            doc: "Its first bucket; it owns those from there upwards, as many as its weight says.",
             kind: Kind::Integer(Integer {
                 min: 0,
                 max: 9999,
@@ -296,7 +296,7 @@ pub(crate) static CANARY: Object = Object {
         },
         Key {
             name: "rollout",
-            doc: "The weight is reached step by step, by itself.",
+            doc: "Lets the weight be reached step by step, by itself, as long as the canary does well.",
             kind: Kind::Object(&ROLLOUT),
             need: Optional("`weight` holds at once"),
             example: "{steps: [1, 5, 25, 50, 100], hold: 10m}",
@@ -370,7 +370,7 @@ pub(crate) static COOKIE_PRESENCE: Object = Object {
     doc: "Whether a cookie is there, whatever its value.",
     keys: &[Key {
         name: "present",
-        doc: "true: it must be there.",
+        doc: "true: the cookie must be there.",
         kind: Kind::Bool,
         need: Required("as in `{present: true}`"),
         example: "true",
@@ -420,15 +420,27 @@ pub(crate) static ID_COOKIE: Object = Object {
     title: "id_cookie",
     doc: "A cookie with an id for whoever has none.",
     keys: &[
-        Key { name: "name", doc: "Its name.", kind: Kind::Text(&COOKIE), need: Default("weir-id"), example: "weir-id" },
+        Key {
+            name: "name",
+            doc: "The cookie's name.",
+            kind: Kind::Text(&COOKIE),
+            need: Default("weir-id"),
+            example: "weir-id",
+        },
         Key {
             name: "ttl",
-            doc: "Its Max-Age, at most 400d, which is what browsers keep.",
+            doc: "How long browsers keep the cookie: its Max-Age, at most 400d, which is what they keep.",
             kind: Kind::Ttl,
             need: Default("400d"),
             example: "30d",
         },
-        Key { name: "path", doc: "Its Path.", kind: Kind::Text(&COOKIE_PATH), need: Default("/"), example: "/shop" },
+        Key {
+            name: "path",
+            doc: "The cookie's Path: the part of the site that it counts for.",
+            kind: Kind::Text(&COOKIE_PATH),
+            need: Default("/"),
+            example: "/shop",
+        },
     ],
     choices: &[],
     later: &[],
@@ -450,42 +462,42 @@ pub(crate) static MIRROR: Object = Object {
     keys: &[
         Key {
             name: "cluster",
-            doc: "Where copies go.",
+            doc: "The cluster that copies go to.",
             kind: Kind::Text(&NAME),
             need: Required("the cluster that gets the copies, as in `cluster: orders-v3`"),
             example: "orders-v3",
         },
         Key {
             name: "percent",
-            doc: "How many of the release's requests are copied, whatever their version.",
+            doc: "How many per cent of the release's requests are copied, whatever their version.",
             kind: Kind::Number(&MIRRORED),
             need: Required("how many per cent of the requests are copied, as in `percent: 10`"),
             example: "10",
         },
         Key {
             name: "unsafe_methods",
-            doc: "Methods that may change something are copied too, not GET, HEAD, OPTIONS and TRACE only.",
+            doc: "Whether methods that may change something are copied too, not GET, HEAD, OPTIONS and TRACE only.",
             kind: Kind::Bool,
             need: Default("false"),
             example: "false",
         },
         Key {
             name: "max_concurrent",
-            doc: "Copies under way at once in this process; more are dropped.",
+            doc: "Most copies under way at once in this process; further ones are dropped and counted.",
             kind: Kind::Integer(Integer::COUNT),
             need: Default("100"),
             example: "100",
         },
         Key {
             name: "timeout",
-            doc: "A copy is given up after this.",
+            doc: "How long a copy may take; then it is given up.",
             kind: Kind::Duration { zero: false },
             need: Default("5s"),
             example: "5s",
         },
         Key {
             name: "body_bytes",
-            doc: "Requests with a larger body are not copied.",
+            doc: "Largest body of a request that is copied; requests with a larger one are not.",
             kind: Kind::Size { zero: true, max: 16 << 20 },
             need: Default("64KiB"),
             example: "64KiB",

@@ -12,28 +12,28 @@ pub(crate) static OUTLIER: Object = Object {
     keys: &[
         Key {
             name: "consecutive_5xx",
-            doc: "So many failures in a row, 5xx answers or none, of at least two requests.",
+            doc: "So many failures in a row (5xx answers or none), of at least two requests, take an endpoint out.",
             kind: Kind::Any(&[Kind::Word(&OFF), Kind::Integer(ROW)]),
             need: Default("5"),
             example: "5",
         },
         Key {
             name: "consecutive_gateway",
-            doc: "So many in a row that were 502, 503, 504 or no answer, of at least two requests.",
+            doc: "So many failures in a row that were 502, 503, 504 or no answer, of at least two requests, take an endpoint out.",
             kind: Kind::Any(&[Kind::Word(&OFF), Kind::Integer(ROW)]),
             need: Default("off"),
             example: "4",
         },
         Key {
             name: "consecutive_local_origin",
-            doc: "So many in a row without any answer (no connection, reset, time-out), of at least two requests.",
+            doc: "So many failures in a row without any answer (no connection, reset, time-out), of at least two requests, take an endpoint out.",
             kind: Kind::Any(&[Kind::Word(&OFF), Kind::Integer(ROW)]),
             need: Default("off"),
             example: "3",
         },
         Key {
             name: "failure_percentage",
-            doc: "Shares of failures within a time; one is enough. One or a list.",
+            doc: "Shares of failures within a time that take an endpoint out; one of them is enough. One or a list.",
             kind: Kind::Any(&[Kind::Word(&OFF), Kind::List(&FAILURE_WINDOWS)]),
             need: Default(
                 "[{threshold: 50, window: 10s, minimum_requests: 20}, {threshold: 30, window: 5m, minimum_requests: 50}]",
@@ -49,7 +49,7 @@ pub(crate) static OUTLIER: Object = Object {
         },
         Key {
             name: "action",
-            doc: "What is done.",
+            doc: "What is done to an endpoint that a rule is met for.",
             kind: Kind::Word(&ACTION),
             need: Default("eject"),
             example: "observe",
@@ -75,14 +75,14 @@ pub(crate) static OUTLIER: Object = Object {
         },
         Key {
             name: "base_ejection_time",
-            doc: "The first ejection; each further one is twice as long.",
+            doc: "How long the first ejection lasts; each further one is twice as long.",
             kind: Kind::Duration { zero: false },
             need: Default("30s"),
             example: "30s",
         },
         Key {
             name: "max_ejection_time",
-            doc: "The longest ejection.",
+            doc: "How long an ejection lasts at the most.",
             kind: Kind::Duration { zero: false },
             need: Default("5m"),
             example: "5m",
@@ -126,21 +126,21 @@ pub(crate) static FAILURE_WINDOW: Object = Object {
     keys: &[
         Key {
             name: "threshold",
-            doc: "Failed attempts in per cent, over 0 to 100.",
+            doc: "Share of failed attempts in per cent, over 0 to 100, from which an endpoint is taken out.",
             kind: Kind::Number(&THRESHOLD),
             need: Required("as in `threshold: 30`, in per cent"),
             example: "30",
         },
         Key {
             name: "window",
-            doc: "The last so much time; at least 1s.",
+            doc: "The time that is looked back on; at least 1s.",
             kind: Kind::Duration { zero: false },
             need: Default("10s"),
             example: "5m",
         },
         Key {
             name: "minimum_requests",
-            doc: "Fewer attempts than this say nothing.",
+            doc: "Least attempts within it; fewer say nothing.",
             kind: Kind::Integer(Integer::COUNT),
             need: Default("20"),
             example: "20",
@@ -185,14 +185,14 @@ pub(crate) static PROBATION: Object = Object {
     keys: &[
         Key {
             name: "requests",
-            doc: "Requests it gets at once.",
+            doc: "Requests it is given at once while on probation.",
             kind: Kind::Integer(TRIALS),
             need: Default("1"),
             example: "1",
         },
         Key {
             name: "successes",
-            doc: "Good ones in a row that end it.",
+            doc: "Good ones in a row that end the probation.",
             kind: Kind::Integer(TRIALS),
             need: Default("3"),
             example: "3",
@@ -216,28 +216,28 @@ pub(crate) static BREAKER: Object = Object {
     keys: &[
         Key {
             name: "max_connections",
-            doc: "Open connections to all its endpoints.",
+            doc: "Most open connections to all endpoints of the cluster.",
             kind: Kind::Integer(LIMIT),
             need: Optional("no limit"),
             example: "2000",
         },
         Key {
             name: "max_requests",
-            doc: "Requests under way.",
+            doc: "Most requests under way at the cluster.",
             kind: Kind::Integer(LIMIT),
             need: Optional("no limit"),
             example: "1000",
         },
         Key {
             name: "max_pending_requests",
-            doc: "Requests that may wait for one of the limits; the rest get 503. 0: nobody waits.",
+            doc: "Most requests that may wait for one of the limits; further ones get 503. With 0 nobody waits.",
             kind: Kind::Integer(Integer { min: 0, max: 1_000_000, ..Integer::ANY }),
             need: Default("1024"),
             example: "1024",
         },
         Key {
             name: "max_retries",
-            doc: "Retries under way, over the retry budget.",
+            doc: "Most retries under way at the cluster, on top of the retry budget.",
             kind: Kind::Integer(Integer {
                 below: Some(("limit_of_zero", "a limit is at least 1; `retry: off` on the routes makes no retries")),
                 ..LIMIT
@@ -247,21 +247,21 @@ pub(crate) static BREAKER: Object = Object {
         },
         Key {
             name: "queue_timeout",
-            doc: "A request that waited this long for a limit gets 503 with Retry-After.",
+            doc: "How long a request waits for a limit; then it gets 503 with Retry-After.",
             kind: Kind::Duration { zero: false },
             need: Default("1s"),
             example: "1s",
         },
         Key {
             name: "per_endpoint",
-            doc: "Limits of each endpoint.",
+            doc: "Limits of each endpoint for itself.",
             kind: Kind::Object(&ENDPOINT_LIMITS),
             need: Default("{}"),
             example: "{max_connections: 200, max_requests: 100}",
         },
         Key {
             name: "failure_rate",
-            doc: "Closed, open, half-open by rate of failure: while it is open the cluster is given nothing.",
+            doc: "A breaker on the cluster's rate of failures (closed, open, half-open): while it is open the cluster is given nothing.",
             kind: Kind::Any(&[Kind::Word(&OFF), Kind::Object(&FAILURE_RATE)]),
             need: Default("off"),
             example: "{threshold: 50, window: 10s, open: 5s}",
@@ -283,14 +283,14 @@ pub(crate) static ENDPOINT_LIMITS: Object = Object {
     keys: &[
         Key {
             name: "max_connections",
-            doc: "Open connections.",
+            doc: "Most open connections to one endpoint.",
             kind: Kind::Integer(LIMIT),
             need: Optional("no limit"),
             example: "200",
         },
         Key {
             name: "max_requests",
-            doc: "Requests under way; while an endpoint ramps up, its share of this.",
+            doc: "Most requests under way at one endpoint; while it ramps up, its share of this.",
             kind: Kind::Integer(LIMIT),
             need: Optional("no limit"),
             example: "100",
@@ -307,42 +307,42 @@ pub(crate) static FAILURE_RATE: Object = Object {
     keys: &[
         Key {
             name: "threshold",
-            doc: "Opens when so many per cent of the attempts fail, over 0 to 100.",
+            doc: "The breaker opens when so many per cent of the attempts fail, over 0 to 100.",
             kind: Kind::Number(&THRESHOLD),
             need: Default("50"),
             example: "50",
         },
         Key {
             name: "window",
-            doc: "The last so much time; at least 1s.",
+            doc: "The time that is looked back on; at least 1s.",
             kind: Kind::Duration { zero: false },
             need: Default("10s"),
             example: "10s",
         },
         Key {
             name: "minimum_requests",
-            doc: "Fewer attempts than this say nothing.",
+            doc: "Least attempts within it; fewer say nothing.",
             kind: Kind::Integer(Integer::COUNT),
             need: Default("20"),
             example: "20",
         },
         Key {
             name: "open",
-            doc: "Stays open this long; doubled each time it opens again at once.",
+            doc: "How long it stays open; doubled each time that it opens again at once.",
             kind: Kind::Duration { zero: false },
             need: Default("5s"),
             example: "5s",
         },
         Key {
             name: "max_open",
-            doc: "The longest it stays open.",
+            doc: "How long it stays open at the most.",
             kind: Kind::Duration { zero: false },
             need: Default("1m"),
             example: "1m",
         },
         Key {
             name: "trials",
-            doc: "Requests let through at once while half-open.",
+            doc: "Requests that are let through at once while it is half-open.",
             kind: Kind::Integer(TRIALS),
             need: Default("1"),
             example: "1",

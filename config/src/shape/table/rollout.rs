@@ -24,14 +24,14 @@ pub(crate) static JUDGE: Object = Object {
         },
         Key {
             name: "error_margin",
-            doc: "A canary may have so many percentage points more errors.",
+            doc: "How many percentage points more errors a canary may have.",
             kind: Kind::Number(&ERROR_MARGIN),
             need: Default("1"),
             example: "0.5",
         },
         Key {
             name: "latency_margin",
-            doc: "And its latency be so many per cent higher.",
+            doc: "How many per cent higher a canary's latency may be.",
             kind: Kind::Number(&LATENCY_MARGIN),
             need: Default("25"),
             example: "10",
@@ -82,7 +82,7 @@ pub(crate) static ROLLOUT: Object = Object {
         },
         Key {
             name: "hold",
-            doc: "Each step lasts at least so long.",
+            doc: "How long each step lasts at least.",
             kind: Kind::Duration { zero: false },
             need: Default("10m"),
             example: "10m",
@@ -137,28 +137,28 @@ pub(crate) static GUARD: Object = Object {
     keys: &[
         Key {
             name: "error_rate",
-            doc: "With 95 % confidence, so many per cent of the canary's requests fail.",
+            doc: "The rollout fails when, with 95 % confidence, so many per cent of the canary's requests fail.",
             kind: Kind::Number(&ERROR_RATE),
             need: Default("30"),
             example: "20",
         },
         Key {
             name: "latency_factor",
-            doc: "The canary's p99 is so many times stable's.",
+            doc: "The rollout fails when the canary's p99 is so many times stable's.",
             kind: Kind::Number(&LATENCY_FACTOR),
             need: Default("5"),
             example: "3",
         },
         Key {
             name: "window",
-            doc: "Over this time.",
+            doc: "The time that the guard looks back on.",
             kind: Kind::Duration { zero: false },
             need: Default("60s"),
             example: "30s",
         },
         Key {
             name: "min_requests",
-            doc: "And at least so many requests.",
+            doc: "Least requests of the canary within it; fewer say nothing.",
             kind: Kind::Integer(Integer::COUNT),
             need: Default("20"),
             example: "50",

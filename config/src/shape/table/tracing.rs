@@ -12,14 +12,14 @@ pub(crate) static TRACING: Object = Object {
     keys: &[
         Key {
             name: "otlp",
-            doc: "Where spans go.",
+            doc: "The receiver that spans are sent to.",
             kind: Kind::Object(&OTLP),
             need: Optional("nothing is exported; ids are made, passed on and logged"),
             example: "{endpoint: \"http://127.0.0.1:4318/v1/traces\"}",
         },
         Key {
             name: "ratio",
-            doc: "Share of requests that is sampled, where no parent that is followed decides; by the trace id, so that all who go by it agree.",
+            doc: "Share of requests that is sampled, 0 to 1, where no parent that is followed decides; by the trace id, so that all who go by it agree.",
             kind: Kind::Number(&SHARE),
             need: Default("0.01"),
             example: "0.01",
@@ -33,7 +33,7 @@ pub(crate) static TRACING: Object = Object {
         },
         Key {
             name: "service_name",
-            doc: "What this service is called in traces: service.name.",
+            doc: "What this service is called in traces: the attribute service.name.",
             kind: Kind::Text(&SERVICE_NAME),
             need: Default("weir"),
             example: "weir-edge",
@@ -74,14 +74,14 @@ pub(crate) static OTLP: Object = Object {
         },
         Key {
             name: "timeout",
-            doc: "For one request, from connecting to the end of the answer.",
+            doc: "How long one request to the receiver may take, from connecting to the end of the answer.",
             kind: Kind::Duration { zero: false },
             need: Default("10s"),
             example: "10s",
         },
         Key {
             name: "queue",
-            doc: "Spans that may wait; more are dropped and counted.",
+            doc: "Most spans that may wait; more are dropped and counted.",
             kind: Kind::Integer(Integer { min: 1, max: 1_000_000, ..Integer::ANY }),
             need: Default("2048"),
             example: "2048",
@@ -95,7 +95,7 @@ pub(crate) static OTLP: Object = Object {
         },
         Key {
             name: "interval",
-            doc: "A batch that is not full goes after this long; from 100ms.",
+            doc: "How long a batch that is not full waits for more; at least 100ms.",
             kind: Kind::Duration { zero: false },
             need: Default("5s"),
             example: "5s",

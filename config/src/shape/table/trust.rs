@@ -12,7 +12,7 @@ pub(crate) static PROXY_PROTOCOL: Object = Object {
     keys: &[
         Key {
             name: "mode",
-            doc: "Whether a connection of those who are trusted may begin without it.",
+            doc: "Whether a connection from those networks may begin without the header.",
             kind: Kind::Word(&PROXY_MODE),
             need: Default("required"),
             example: "optional",
@@ -72,14 +72,14 @@ pub(crate) static RATE_LIMIT: Object = Object {
         },
         Key {
             name: "per",
-            doc: "The time for which `requests` counts.",
+            doc: "The time in which `requests` are let through.",
             kind: Kind::Duration { zero: false },
             need: Default("1s"),
             example: "1s",
         },
         Key {
             name: "burst",
-            doc: "So many at once after a pause.",
+            doc: "How many are let through at once after a pause.",
             kind: Kind::Integer(Integer {
                 min: 1,
                 max: u32::MAX as u64,
@@ -98,7 +98,7 @@ pub(crate) static RATE_LIMIT: Object = Object {
         },
         Key {
             name: "max_keys",
-            doc: "Buckets kept at once; beyond it the fullest of some is forgotten.",
+            doc: "Most buckets that are kept at once; with more keys, some share one.",
             kind: Kind::Integer(Integer { min: 1, max: 10_000_000, ..Integer::ANY }),
             need: Default("100000"),
             example: "100000",
@@ -120,7 +120,7 @@ pub(crate) static RATE_KEY: Object = Object {
     doc: "What has a bucket of its own.",
     keys: &[Key {
         name: "header",
-        doc: "Each value of this header; requests without it share one.",
+        doc: "A bucket for each value of this header; requests without it share one.",
         kind: Kind::Text(&HEADER),
         need: Required("as in `{header: x-api-key}`"),
         example: "x-api-key",

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use weir_config::model::{self, Address, ClusterName, Source, SourceKind};
 
+use super::memory::{Past, SourceMemory};
 use super::notice::Notice;
 use super::{Control, Effect};
 use crate::discovery::{Answer, Change, Discovery, Failure, Rules, State, Trace, Turn};
@@ -96,6 +97,16 @@ impl Sources {
         self.known.values().filter_map(|known| known.discovery.awaited_until(known.resolve.timeout)).max()
     }
 
+    /// What is to be left of them to the next process.
+    pub(super) fn memory(&self, now: Moment) -> impl Iterator<Item = SourceMemory> {
+        self.known.iter().filter_map(move |(key, known)| {
+            let told = known.discovery.endpoints().filter(|&(_, told)| told);
+            let endpoints: Vec<_> = told.map(|(endpoint, _)| endpoint.clone()).collect();
+            let failing = known.discovery.failing_since().map(|since| now.since(since));
+            (!endpoints.is_empty()).then(|| SourceMemory { key: (**key).clone(), endpoints, failing })
+        })
+    }
+
     /// Keeps `due` in line with a source.
     fn plan(&mut self, key: &Arc<SourceKey>) {
         let Some(known) = self.known.get_mut(key) else { return };
@@ -112,7 +123,7 @@ impl Sources {
     }
 
     /// Takes over the sources of a new configuration; says which are left.
-    fn adopt(&mut self, now: Moment, config: &model::Config) -> Vec<Arc<SourceKey>> {
+    fn adopt(&mut self, now: Moment, config: &model::Config, past: &mut Past) -> Vec<Arc<SourceKey>> {
         let mut left: BTreeSet<Arc<SourceKey>> = self.known.keys().cloned().collect();
         for cluster in &config.clusters {
             for source in &cluster.sources {
@@ -127,7 +138,11 @@ impl Sources {
                     }
                     None => {
                         let (source, resolve) = (source.clone(), cluster.resolve.clone());
-                        let known = Known { discovery: Discovery::new(now, rules), source, resolve, due: None };
+                        let discovery = match past.source(&key) {
+                            Some(its) => Discovery::recalled(now, rules, its.endpoints, its.failing),
+                            None => Discovery::new(now, rules),
+                        };
+                        let known = Known { discovery, source, resolve, due: None };
                         self.known.insert(Arc::clone(&key), known);
                     }
                 }
@@ -181,7 +196,7 @@ impl Sources {
 impl Control {
     /// Takes over the sources of `config`, before its clusters are.
     pub(super) fn adopt_sources(&mut self, config: &model::Config, effects: &mut Vec<Effect>) {
-        let left = self.sources.adopt(self.now, config);
+        let left = self.sources.adopt(self.now, config, &mut self.past);
         effects.extend(left.into_iter().map(Effect::LookAway));
     }
 

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_config::model::ClusterName;
+use weir_config::model::{self, ClusterName};
 
+use super::discovered::SourceKey;
 use super::judge::Limits;
 use super::known::Known;
 use super::orders::{Drain, DrainScope, Drains};
@@ -28,6 +29,8 @@ pub struct Memory {
     pub endpoints: Vec<EndpointMemory>,
     /// Of breakers that are not closed.
     pub breakers: Vec<BreakerMemory>,
+    /// Of sources of endpoints: whom they told last.
+    pub sources: Vec<SourceMemory>,
     /// Drains by hand. For a successor that was started on purpose; not for one after a crash.
     pub drains: Vec<DrainMemory>,
 }
@@ -58,6 +61,18 @@ pub struct BreakerMemory {
     pub left: Duration,
     /// How often it opened again at once.
     pub again: u32,
+}
+
+/// Whom a source of endpoints told. A name that cannot be resolved just now is no reason to serve with
+/// nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceMemory {
+    /// Which.
+    pub key: SourceKey,
+    /// Those in its newest good answer.
+    pub endpoints: Vec<model::Endpoint>,
+    /// For how long looks have failed since, if they have.
+    pub failing: Option<Duration>,
 }
 
 /// A drain in force.
@@ -99,6 +114,9 @@ impl Memory {
         for breaker in &mut self.breakers {
             breaker.left = breaker.left.saturating_sub(by);
         }
+        for source in &mut self.sources {
+            source.failing = source.failing.map(|failing| failing + by);
+        }
         self.drains.retain(|drain| drain.left.is_none_or(|left| left > by));
         for drain in &mut self.drains {
             drain.stood += by;
@@ -113,6 +131,7 @@ impl Memory {
 pub(super) struct Past {
     endpoints: BTreeMap<EndpointKey, EndpointMemory>,
     breakers: BTreeMap<ClusterName, BreakerMemory>,
+    sources: BTreeMap<SourceKey, SourceMemory>,
     /// What was counted, until the past fades: some of it is of endpoints that are yet to be found.
     pub(super) totals: Totals,
     /// What of it was added to counters that can only be added to.
@@ -127,6 +146,10 @@ impl Past {
 
     pub(super) fn breaker(&mut self, cluster: &ClusterName) -> Option<BreakerMemory> {
         self.breakers.remove(cluster)
+    }
+
+    pub(super) fn source(&mut self, key: &SourceKey) -> Option<SourceMemory> {
+        self.sources.remove(key)
     }
 
     /// Names are looked up later than files are read; then nobody comes any more.
@@ -149,6 +172,7 @@ impl Control {
         self.now = self.now.max(now);
         self.began = self.now;
         self.past.endpoints = memory.endpoints.into_iter().map(|its| (its.key.clone(), its)).collect();
+        self.past.sources = memory.sources.into_iter().map(|its| (its.key.clone(), its)).collect();
         self.past.breakers = memory.breakers.into_iter().map(|its| (its.cluster.clone(), its)).collect();
         self.recall_drains(memory.drains);
     }
@@ -192,7 +216,12 @@ impl Control {
             left: drain.until.map(left),
             by: Arc::clone(&drain.by),
         });
-        Memory { endpoints: self.placed().map(of).collect(), breakers: breakers.collect(), drains: drains.collect() }
+        Memory {
+            endpoints: self.placed().map(of).collect(),
+            breakers: breakers.collect(),
+            sources: self.sources.memory(self.now).collect(),
+            drains: drains.collect(),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! What to do about each reason: whose it is to mend, where to look, which settings have a say.
-//! `weir explain-error` prints it, and `docs/reasons.md` is made from it.
+//! `weir explain-error` prints it, and `docs/reference/reasons.md` is made from it.
 
 use super::Reason;
 
@@ -366,30 +366,6 @@ impl Reason {
             ),
         };
         Advice { whose, look, settings, change }
-    }
-
-    /// All of them as Markdown, for the documentation.
-    #[must_use]
-    pub fn markdown() -> String {
-        let mut text = String::new();
-        for reason in Self::ALL {
-            let (meaning, advice) = (reason.meaning(), reason.advice());
-            let status = match meaning.status {
-                0 => "connection closed".to_owned(),
-                status => status.to_string(),
-            };
-            let settings: Vec<String> = advice.settings.iter().map(|key| format!("`{key}`")).collect();
-            let settings = if settings.is_empty() { "none".to_owned() } else { settings.join(", ") };
-            text += &format!("### `{}`\n\n{} ({status})\n\n", meaning.name, meaning.help);
-            text += &format!("- **Whose**: {}.\n", advice.whose.words());
-            text += &format!("- **Look at**: {}\n", advice.look);
-            text += &format!("- **Settings**: {settings}.\n");
-            text += &format!("- **Do**: {}\n\n", advice.change);
-        }
-        // The marker that ends it stands on a line of its own.
-        text.truncate(text.trim_end().len());
-        text.push('\n');
-        text
     }
 }
 

@@ -1,12 +1,16 @@
 //! The HTTP/1.1 probe: one small request, and as much of the answer as the verdict needs.
 //!
-//! Not a general client: no keep-alive, no redirects, and the body is read only where the check
-//! expects something in it. Everything is bounded, since the endpoint may be sick in any way.
+//! Not a general client: no keep-alive, no redirects, and the body says something only where the check
+//! expects something in it. What is left of it once the verdict is there is still taken, for a moment:
+//! an endpoint that is cut off in its answer writes an error into its log, probe after probe.
+//! Everything is bounded, since the endpoint may be sick in any way.
 
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 use weir_config::model::{Address, HttpCheck};
 use weir_core::health::{ProbeFailure, ProbeResult};
 
@@ -21,15 +25,53 @@ const FIELDS_MAX: usize = 100;
 /// Least room for each read.
 const READ: usize = 4 << 10;
 
-/// Sends the request of `check` and judges the answer.
-pub(super) async fn ask<S: Stream>(stream: &mut S, check: &HttpCheck, address: &Address) -> ProbeResult {
-    match judged(stream, check, address).await {
-        Ok(()) => ProbeResult::Passed,
-        Err(failure) => ProbeResult::Failed(failure),
+/// How long the rest of an answer is taken whose verdict is there.
+const REST_TIME: Duration = Duration::from_millis(100);
+
+/// What an answer may still have after its verdict.
+pub(super) struct Rest {
+    framing: Framing,
+    /// What came of the body together with its head.
+    raw: Vec<u8>,
+}
+
+impl Rest {
+    /// Takes it, as far as it comes soon and is not large.
+    pub(super) async fn take<S: Stream>(mut self, stream: &mut S) {
+        let mut decoder = Decoder::new(self.framing);
+        let mut body = Vec::new();
+        let taken = async {
+            while decoder.decode(&self.raw, &mut body) == Ok(false) && body.len() < BODY_MAX {
+                self.raw.clear();
+                if !matches!(read_more(stream, &mut self.raw).await, Ok(1..)) {
+                    return;
+                }
+            }
+        };
+        // What does not come soon is cut off after all.
+        let _ = timeout(REST_TIME, taken).await;
     }
 }
 
-async fn judged<S: Stream>(stream: &mut S, check: &HttpCheck, address: &Address) -> Result<(), ProbeFailure> {
+/// Sends the request of `check` and judges the answer; what is left of it, if it is worth taking.
+pub(super) async fn ask<S: Stream>(
+    stream: &mut S,
+    check: &HttpCheck,
+    address: &Address,
+) -> (ProbeResult, Option<Rest>) {
+    let mut rest = None;
+    match judged(stream, check, address, &mut rest).await {
+        Ok(()) => (ProbeResult::Passed, rest),
+        Err(failure) => (ProbeResult::Failed(failure), rest),
+    }
+}
+
+async fn judged<S: Stream>(
+    stream: &mut S,
+    check: &HttpCheck,
+    address: &Address,
+    rest: &mut Option<Rest>,
+) -> Result<(), ProbeFailure> {
     let mut buffer = request(check, address);
     let written = stream.write_all(&buffer).await;
     buffer.clear();
@@ -39,15 +81,14 @@ async fn judged<S: Stream>(stream: &mut S, check: &HttpCheck, address: &Address)
         (Err(_), Err(error)) => return Err(broken(&error)),
         (Err(failure), Ok(())) => return Err(failure),
     };
-    if !check.expected_statuses.iter().any(|range| range.contains(&answer.status)) {
-        return Err(ProbeFailure::Status(answer.status));
-    }
-    let Some(expected) = &check.expected_body else {
-        return Ok(());
-    };
     let bodiless = check.method == "HEAD" || matches!(answer.status, 204 | 304);
     let framing = if bodiless { Framing::Length(0) } else { answer.framing };
     buffer.drain(..answer.head_len);
+    let is_expected = check.expected_statuses.iter().any(|range| range.contains(&answer.status));
+    let (true, Some(expected)) = (is_expected, &check.expected_body) else {
+        *rest = Some(Rest { framing, raw: buffer });
+        return if is_expected { Ok(()) } else { Err(ProbeFailure::Status(answer.status)) };
+    };
     if body_contains(stream, buffer, framing, expected.as_bytes()).await? { Ok(()) } else { Err(ProbeFailure::Body) }
 }
 

@@ -135,7 +135,7 @@ pub(crate) async fn attempt<E: Env>(
     check: &HealthCheck,
 ) -> ProbeOutcome {
     let (began, stalled_before) = (env.now(), lag.stalled());
-    let (connected, heard) = (Cell::new(false), Cell::new(None));
+    let (connected, heard, left) = (Cell::new(false), Cell::new(None), Cell::new(None));
     let asked = async {
         if let CheckKind::Udp(dialogue) = &check.kind {
             return udp::ask(env, address, way.connect, dialogue, &connected).await;
@@ -157,7 +157,14 @@ pub(crate) async fn attempt<E: Env>(
                 let secure = stream.is_secure();
                 http2::ask(&mut stream, http, address, secure).await
             }
-            CheckKind::Http(http) => http::ask(&mut stream, http, address).await,
+            CheckKind::Http(http) => {
+                let (result, rest) = http::ask(&mut stream, http, address).await;
+                if let Some(rest) = rest {
+                    left.set(Some((stream, rest)));
+                    return result;
+                }
+                result
+            }
         };
         // A thousand closes a second would leave a thousand ports a second in TIME_WAIT.
         stream.abort_on_close();
@@ -165,6 +172,11 @@ pub(crate) async fn attempt<E: Env>(
     };
     let result = timeout(check.timeout, asked).await;
     let took = env.now().since(began);
+    // The verdict is there, and its time is taken: this has no part in either.
+    if let Some((mut stream, rest)) = left.take() {
+        rest.take(&mut stream).await;
+        stream.abort_on_close();
+    }
     let result = result.unwrap_or_else(|_| {
         timed_out(check.timeout, took, lag.stalled().saturating_sub(stalled_before), connected.get())
     });

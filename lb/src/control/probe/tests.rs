@@ -206,6 +206,34 @@ async fn a_real_endpoint_is_probed() {
     );
 }
 
+/// An endpoint that is cut off in the middle of its answer says so in its log, probe after probe.
+#[tokio::test]
+async fn an_answer_is_heard_to_its_end() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = Address::Ip(listener.local_addr().unwrap());
+    let served = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut request = vec![0; 512];
+        let _ = stream.read(&mut request).await.unwrap();
+        for piece in ["HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n", "ab", "cd", "ef"] {
+            stream.write_all(piece.as_bytes()).await?;
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    let check = check("http_health_check: {path: /}");
+    let (env, lag) = (crate::env::Os::new(), Lag::default());
+    let connect = connect();
+    let probed = attempt(&env, &lag, &address, plain(&connect), HttpVersion::H1, &check);
+    let (written, outcome) = tokio::join!(served, probed);
+    assert_eq!(outcome.result, ProbeResult::Passed);
+    assert!(written.is_ok(), "{written:?}");
+}
+
 /// What an HTTP/2 server answers: a status, a head's fields, a body and trailers.
 #[derive(Clone, Copy)]
 struct Says(u16, &'static [(&'static str, &'static str)], &'static [u8], Option<&'static str>);

@@ -1,12 +1,13 @@
 //! How what one process saw is written down for the next: JSON, with a version and a checksum, read strictly.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use weir_config::model::{Address, ClusterName, ZoneName};
-use weir_core::control::memory::{BreakerMemory, DrainMemory, EndpointMemory, Memory, StandingMemory};
+use weir_config::model::{self, Address, ClusterName, SourceKind, Weight, ZoneName};
+use weir_core::control::SourceKey;
+use weir_core::control::memory::{BreakerMemory, DrainMemory, EndpointMemory, Memory, SourceMemory, StandingMemory};
 use weir_core::control::orders::DrainScope;
 use weir_core::endpoint::EndpointKey;
 use weir_core::health::Verdict;
@@ -28,6 +29,8 @@ struct Head {
 struct Whole {
     endpoints: Vec<Endpoint>,
     breakers: Vec<Breaker>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<Source>,
     drains: Vec<Drain>,
 }
 
@@ -56,6 +59,34 @@ struct Breaker {
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+struct Source {
+    cluster: String,
+    kind: Looked,
+    endpoints: Vec<Told>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failing_ms: Option<u64>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Looked {
+    Name { host: String, port: u16 },
+    Srv(String),
+    File(PathBuf),
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Told {
+    address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
+    weight: u16,
+    priority: u8,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct Drain {
     cluster: Option<String>,
     address: Option<String>,
@@ -70,6 +101,7 @@ pub(crate) fn text(memory: &Memory) -> String {
     let whole = Whole {
         endpoints: memory.endpoints.iter().map(Endpoint::of).collect(),
         breakers: memory.breakers.iter().map(Breaker::of).collect(),
+        sources: memory.sources.iter().map(Source::of).collect(),
         drains: memory.drains.iter().map(Drain::of).collect(),
     };
     // Strings and integers always have a form.
@@ -97,6 +129,7 @@ pub(crate) fn parse(text: &str) -> Result<Memory, String> {
     Ok(Memory {
         endpoints: whole.endpoints.into_iter().map(Endpoint::meant).collect::<Result<_, _>>()?,
         breakers: whole.breakers.into_iter().map(Breaker::meant).collect::<Result<_, _>>()?,
+        sources: whole.sources.into_iter().map(Source::meant).collect::<Result<_, _>>()?,
         drains: whole.drains.into_iter().map(Drain::meant).collect::<Result<_, _>>()?,
     })
 }
@@ -152,6 +185,54 @@ impl Breaker {
     }
 }
 
+impl Source {
+    fn of(memory: &SourceMemory) -> Self {
+        let SourceMemory { key, endpoints, failing } = memory;
+        let kind = match &key.kind {
+            SourceKind::Name { host, port } => Looked::Name { host: host.to_string(), port: *port },
+            SourceKind::Srv(name) => Looked::Srv(name.to_string()),
+            // One whose name is no text would be no JSON: it is looked at anew.
+            SourceKind::File(path) => Looked::File(path.to_string_lossy().into_owned().into()),
+        };
+        let told = |endpoint: &model::Endpoint| Told {
+            address: endpoint.address.to_string(),
+            zone: endpoint.zone.as_ref().map(|zone| zone.as_str().to_owned()),
+            weight: endpoint.weight.get(),
+            priority: endpoint.priority,
+        };
+        Self {
+            cluster: key.cluster.as_str().to_owned(),
+            kind,
+            endpoints: endpoints.iter().map(told).collect(),
+            failing_ms: failing.map(millis),
+        }
+    }
+
+    fn meant(self) -> Result<SourceMemory, String> {
+        let kind = match self.kind {
+            Looked::Name { host, port } => SourceKind::Name { host: host.into(), port },
+            Looked::Srv(name) => SourceKind::Srv(name.into()),
+            Looked::File(path) => SourceKind::File(path),
+        };
+        Ok(SourceMemory {
+            key: SourceKey { cluster: cluster(&self.cluster)?, kind },
+            endpoints: self.endpoints.into_iter().map(Told::meant).collect::<Result<_, _>>()?,
+            failing: self.failing_ms.map(Duration::from_millis),
+        })
+    }
+}
+
+impl Told {
+    fn meant(self) -> Result<model::Endpoint, String> {
+        Ok(model::Endpoint {
+            address: address(&self.address)?,
+            zone: self.zone.as_deref().map(zone).transpose()?,
+            weight: Weight::new(self.weight.into()).ok_or_else(|| format!("{} is no weight", self.weight))?,
+            priority: self.priority,
+        })
+    }
+}
+
 impl Drain {
     fn of(memory: &DrainMemory) -> Self {
         let DrainMemory { scope, stood, left, by } = memory;
@@ -175,9 +256,7 @@ impl Drain {
             (Some(cluster), Some(text), None) => {
                 DrainScope::Endpoint(EndpointKey { cluster, address: address(&text)? })
             }
-            (cluster, None, Some(zone)) => {
-                DrainScope::Zone(ZoneName::new(&zone).map_err(|error| error.to_string())?, cluster)
-            }
+            (cluster, None, Some(zone)) => DrainScope::Zone(self::zone(&zone)?, cluster),
             _ => return Err("a drain is of an endpoint or of a zone".to_owned()),
         };
         let (stood, left) = (Duration::from_millis(self.stood_ms), self.left_ms.map(Duration::from_millis));
@@ -208,6 +287,10 @@ fn verdict(word: &str) -> Result<Verdict, String> {
 
 fn cluster(name: &str) -> Result<ClusterName, String> {
     ClusterName::new(name).map_err(|error| error.to_string())
+}
+
+fn zone(name: &str) -> Result<ZoneName, String> {
+    ZoneName::new(name).map_err(|error| error.to_string())
 }
 
 fn address(text: &str) -> Result<Address, String> {
@@ -247,6 +330,22 @@ mod tests {
                 left: Duration::from_secs(1),
                 again: 2,
             }],
+            sources: [
+                SourceKind::Name { host: "be.example".into(), port: 80 },
+                SourceKind::Srv("_http._tcp.be.example".into()),
+                SourceKind::File("/etc/weir/some \"more\".yaml".into()),
+            ]
+            .map(|kind| SourceMemory {
+                key: SourceKey { cluster: ClusterName::new("shop").unwrap(), kind },
+                endpoints: vec![model::Endpoint {
+                    address: address("[::1]:80").unwrap(),
+                    zone: Some(zone()),
+                    weight: Weight::new(7).unwrap(),
+                    priority: 1,
+                }],
+                failing: Some(Duration::from_secs(9)),
+            })
+            .into(),
             drains: vec![
                 drain(DrainScope::Endpoint(key("10.0.0.1:80"))),
                 drain(DrainScope::Zone(zone(), None)),

@@ -161,10 +161,10 @@ fn undialled(step: &Step<Unconnected>, why: Unconnected) -> Wrong {
         ),
         Unconnected::Local => (
             "dial_local",
-            "not dialled: this host has no descriptor or local port left",
+            "not dialled: this host has no descriptor or local port left, or no address of its own to dial from",
             format!("the system says so after {after}"),
-            "`ls /proc/$(pidof weir)/fd | wc -l` against `ulimit -n`; `ss -tan | grep -c ADDRESS` against \
-             `sysctl net.ipv4.ip_local_port_range`",
+            "`ip -brief addr` (has this host an address of the endpoint's family?); `ls /proc/$(pidof weir)/fd | wc -l` \
+             against `ulimit -n`; `ss -tan | grep -cF 'ADDRESS'` against `sysctl net.ipv4.ip_local_port_range`",
         ),
         Unconnected::Forbidden => (
             "forbidden",

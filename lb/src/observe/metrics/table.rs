@@ -265,14 +265,44 @@ metrics! {
         "When the process started, Unix time.";
 }
 
-/// The table as Markdown, for the documentation.
-#[must_use]
-pub fn markdown() -> String {
-    let mut text = String::from("| metric | type | labels | meaning |\n|---|---|---|---|\n");
-    for metric in ALL {
-        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
-        let kind = format!("{:?}", metric.kind).to_ascii_lowercase();
-        text.push_str(&format!("| `{}` | {kind} | {} | {} |\n", metric.name, labels.join(", "), metric.help));
-    }
-    text
-}
+/// What each label says. One that says different things of different metrics has them all.
+pub const LABELS: &[(&str, &str)] = &[
+    ("cause", "Why a TLS handshake failed: `not_tls`, `version`, `nothing_in_common`, `no_certificate`, `refused` …"),
+    (
+        "class",
+        "What an attempt says of its endpoint: `success`, `client_error`, `error`, `gateway`, `shed`, `connect`, `timeout`, `reset`, `ours`.",
+    ),
+    ("cluster", "The cluster's name; empty for requests that found no route."),
+    ("code_class", "`1xx` to `5xx`; `none` where there was no status."),
+    ("endpoint", "The endpoint's address; empty where a cluster has too many endpoints for series of their own."),
+    ("file", "The file of a certificate, as the configuration names it."),
+    ("grpc_status", "The number of a gRPC status, 0 for OK."),
+    ("kind", "Of TLS: `full` or `resumed`. Of drills: `unreachable`, `latency`, `abort` or `reset`."),
+    ("limit", "Which limit of the cluster: `requests`, `connections` or `retries`."),
+    ("listener", "The listener's name."),
+    ("phase", "What a canary does: `advancing`, `paused`, `failed`, `aborted`, `complete`."),
+    ("priority", "The priority of endpoints, from 0."),
+    (
+        "reason",
+        "Of answers and errors: one of the [reasons](reasons.md). Of retries: why there was none, as in the access log's `retry_denied`. Of spared endpoints: `last_usable`, `max_ejection_percent`, `correlated`.",
+    ),
+    ("release", "The release's name."),
+    ("result", "How it ended: of reloads, of probes, of looks at names and files."),
+    ("revision", "The revision that was built, where the build was told."),
+    ("route", "The route's name, or its place in the listener; empty for the listener itself."),
+    (
+        "rule",
+        "The rule that was met: `consecutive_5xx`, `consecutive_gateway`, `consecutive_local_origin`, `failure_percentage`.",
+    ),
+    ("source", "The name or file that tells endpoints, as the configuration writes it."),
+    (
+        "state",
+        "Of endpoints: `unknown`, `healthy`, `unhealthy`, `ejected`, `probation`, `draining`. Of breakers: `closed`, `open`, `half_open`. Of others: as their meaning says.",
+    ),
+    ("to", "The state that was changed to."),
+    ("type", "What a probe speaks: `http`, `tcp`, `grpc` or `udp`."),
+    ("verdict", "`promote`, `hold`, `rollback` or `insufficient_data`."),
+    ("version", "Of the build: its number. Of TLS: `1.2` or `1.3`. Of releases: the cluster that is the version."),
+    ("why", "Why: the words stand in the meaning, or are those of `weir explain`."),
+    ("zone", "The availability zone; empty where it is not known."),
+];

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::rc::Rc;
 
@@ -13,6 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use weir_config::model::{Address, Admin, Config};
 
 use super::super::cannot_bind;
+use super::handed::Inherited;
 use super::{Handed, overlap};
 use crate::admin::Door;
 use crate::control::ReserveError;
@@ -91,7 +91,7 @@ impl<R> AdminGate<R> {
             let beside_ours = self.ours().chain(others).any(|ours| overlap(ours, &address));
             let inherited = self.handed.take(Kind::Admin, None, &address, 1);
             let bound = match inherited {
-                Some(sockets) => sockets.and_then(|sockets| adopt(env, sockets)),
+                Some(inherited) => inherited.and_then(|inherited| adopt(env, inherited)),
                 None => bind(env, &address, beside_ours),
             };
             match bound {
@@ -132,8 +132,8 @@ impl<R> AdminGate<R> {
 }
 
 /// The socket that another process had.
-fn adopt<E: Env>(env: &E, sockets: Vec<OwnedFd>) -> io::Result<(Address, E::Reserved)> {
-    let socket = env.adopt(sockets)?.pop().ok_or(io::ErrorKind::NotConnected)?;
+fn adopt<E: Env>(env: &E, Inherited { sockets, theirs }: Inherited) -> io::Result<(Address, E::Reserved)> {
+    let socket = env.adopt(sockets, theirs)?.pop().ok_or(io::ErrorKind::NotConnected)?;
     Ok((env.bound_addr(&socket)?, socket))
 }
 

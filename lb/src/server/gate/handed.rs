@@ -1,6 +1,7 @@
 //! Sockets that come from another process, and those that one day go to the next.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -16,11 +17,21 @@ pub(crate) struct Handed {
     /// Another descriptor of each socket that accepts. Whoever closes a socket closes these first: as
     /// long as one is open, connections come in.
     lent: RefCell<Vec<Left>>,
+    /// Addresses of which the service manager has the sockets, too.
+    theirs: RefCell<BTreeSet<String>>,
+}
+
+/// Sockets of one address that were left.
+#[derive(Debug)]
+pub(super) struct Inherited {
+    pub(super) sockets: Vec<OwnedFd>,
+    /// Whether the service manager has them, too.
+    pub(super) theirs: bool,
 }
 
 impl Handed {
     pub(crate) fn new(left: Vec<Left>) -> Self {
-        Self { left: RefCell::new(left), lent: RefCell::default() }
+        Self { left: RefCell::new(left), ..Self::default() }
     }
 
     /// The sockets of this address that were left, and at least `count`: where there are fewer, several
@@ -31,18 +42,22 @@ impl Handed {
         listener: Option<&ListenerName>,
         address: &Address,
         count: usize,
-    ) -> Option<io::Result<Vec<OwnedFd>>> {
+    ) -> Option<io::Result<Inherited>> {
         // Two listeners may both ask for "any port"; all other addresses are unique.
         let any_port = address.ip().is_some_and(|address| address.port() == 0);
-        let wanted = role(kind, listener, address);
+        let wanted = self.role(kind, listener, address);
         let mut left = self.left.borrow_mut();
         let at = left.iter().position(|Left { role, .. }| {
             // Whoever opened it for us knows ports, but nothing of an admin address.
-            let kind = role.kind == wanted.kind || (role.listener.is_none() && kind == Kind::Admin);
+            let unnamed = role.listener.is_none() && role.kind == Kind::Streams;
+            let kind = role.kind == wanted.kind || (unnamed && kind == Kind::Admin);
             kind && role.configured == wanted.configured && (!any_port || role.listener == wanted.listener)
         })?;
-        let sockets = left.remove(at).sockets;
-        Some(at_least(sockets, count))
+        let Left { role: Role { theirs, .. }, sockets } = left.remove(at);
+        if theirs {
+            self.theirs.borrow_mut().insert(wanted.configured);
+        }
+        Some(at_least(sockets, count).map(|sockets| Inherited { sockets, theirs }))
     }
 
     /// What was left and is not wanted any more is closed.
@@ -61,7 +76,7 @@ impl Handed {
         sockets: io::Result<Vec<OwnedFd>>,
     ) {
         match sockets {
-            Ok(sockets) => self.lent.borrow_mut().push(Left { role: role(kind, listener, address), sockets }),
+            Ok(sockets) => self.lent.borrow_mut().push(Left { role: self.role(kind, listener, address), sockets }),
             // A world without other processes.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
             Err(error) => tracing::warn!(%address, %error, "this address will not survive an upgrade"),
@@ -70,8 +85,16 @@ impl Handed {
 
     /// They are not served any more.
     pub(super) fn take_back(&self, kind: Kind, listener: Option<&ListenerName>, address: &Address) {
-        let role = role(kind, listener, address);
+        let role = self.role(kind, listener, address);
         self.lent.borrow_mut().retain(|left| left.role != role);
+        // Whoever serves this address once more opens it.
+        self.theirs.borrow_mut().remove(&role.configured);
+    }
+
+    fn role(&self, kind: Kind, listener: Option<&ListenerName>, address: &Address) -> Role {
+        let (listener, configured) = (listener.map(|name| name.as_str().to_owned()), address.to_string());
+        let theirs = self.theirs.borrow().contains(&configured);
+        Role { kind, listener, configured, theirs }
     }
 
     /// Nothing will be handed over any more: from now on closing a socket closes it.
@@ -90,10 +113,6 @@ impl Handed {
         };
         self.lent.borrow().iter().map(again).collect()
     }
-}
-
-fn role(kind: Kind, listener: Option<&ListenerName>, address: &Address) -> Role {
-    Role { kind, listener: listener.map(|name| name.as_str().to_owned()), configured: address.to_string() }
 }
 
 fn at_least(mut sockets: Vec<OwnedFd>, count: usize) -> io::Result<Vec<OwnedFd>> {

@@ -12,7 +12,7 @@ use weir_core::control::{Control, Last, Memory};
 use super::super::StartError;
 use super::{Known, LAST_MAX};
 use crate::control::Handle;
-use crate::control::state::{self, Left, StateDir, StateError};
+use crate::control::state::{self, Left, StateDir};
 use crate::observe::journal::{Journal, Kind, Level};
 use crate::observe::metrics::Metrics;
 use crate::process::handover::{self, Legacy, Line};
@@ -61,7 +61,7 @@ impl Inheritance {
         control: &mut Control,
         now: weir_core::time::Moment,
         journal: &Journal,
-    ) -> Result<(), StateError> {
+    ) {
         if let Some(known) = &self.known {
             let (memory, rollouts) = (state::memory::parse(&known.seen), state::rollouts(&known.rollouts));
             match (memory, rollouts) {
@@ -91,19 +91,19 @@ impl Inheritance {
                     journal.record(Kind::State, Level::Error, message, json!({ "what": "not_understood" }));
                 }
             }
-            return Ok(());
+            return;
         }
-        let Some(state) = state else { return Ok(()) };
+        let Some(state) = state else { return };
         let broken = |words, so| {
             let message = format!("{words}; {so}");
             journal.record(Kind::State, Level::Error, message, json!({ "what": "set_aside" }));
         };
-        match state.read()? {
+        match state.read() {
             Left::Nothing => {}
             Left::Kept(states) => control.restore_rollouts(states),
             Left::Broken(words) => broken(words, "rollouts begin at their first step"),
         }
-        match state.read_seen()? {
+        match state.read_seen() {
             Left::Nothing => {}
             Left::Kept((memory, age)) => {
                 // Drains are wishes: whoever starts a process anew starts without them.
@@ -115,7 +115,6 @@ impl Inheritance {
             }
             Left::Broken(words) => broken(words, "endpoints are strangers"),
         }
-        Ok(())
     }
 }
 

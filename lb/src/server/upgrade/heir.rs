@@ -25,7 +25,7 @@ use crate::worker::Lent;
 fn by_address(lent: Vec<Lent>) -> impl Iterator<Item = handover::Left> {
     lent.into_iter().map(|(listener, address, socket)| {
         let (listener, configured) = (Some(listener.as_str().to_owned()), address.to_string());
-        let role = handover::Role { kind: handover::Kind::Datagrams, listener, configured };
+        let role = handover::Role { kind: handover::Kind::Datagrams, listener, configured, theirs: false };
         handover::Left { role, sockets: vec![socket] }
     })
 }
@@ -98,6 +98,7 @@ impl<R: 'static> Succession<R> {
             return;
         }
         handle.note_upgrade(Level::Info, &format!("upgrade: {by} asked for it; another process is started"), None);
+        handle.hold();
         let (done, ended) = oneshot::channel();
         let asked = (self.ask)();
         let line = Arc::new(OnceLock::new());
@@ -114,8 +115,14 @@ impl<R: 'static> Succession<R> {
                     legacy.sockets = joined(legacy.sockets);
                     let work = move || {
                         let begun = |stream| _ = line.set(stream);
+                        let (served, child) = match heir.succeed(&legacy, begun, || ask_last(could_serve)) {
+                            Ok((child, line)) => (Ok((child.id(), line)), Some(child)),
+                            Err(why) => (Err(why), None),
+                        };
                         // Nobody waits only if this process is on its way out.
-                        let _ = done.send(heir.succeed(&legacy, begun, || ask_last(could_serve)));
+                        let _ = done.send(served);
+                        // It may end before this process does, and nobody else takes note of it.
+                        let _ = child.map(|mut child| child.wait());
                     };
                     // Without a thread `done` is gone, and whoever waits hears of that.
                     if let Err(error) = std::thread::Builder::new().name("weir-upgrade".into()).spawn(work) {
