@@ -217,19 +217,26 @@ impl Server<Os> {
         let mut signals = Signals::new().map_err(system("cannot handle signals"))?;
         let (spans, exporter) = traces;
         let sending = exporter.start(env.clone()).map_err(system("cannot start the thread that exports traces"))?;
-        let mut ends = Vec::new();
+        let (mut ends, mut begins) = (Vec::new(), Vec::new());
         let workers = seats.len();
         for (index, seat) in seats.into_iter().enumerate() {
             let (report, ended) = oneshot::channel();
+            let (begin, begun) = oneshot::channel();
             let writers = writers(access.as_ref(), &spans, &counts);
             let (env, published) = (env.clone(), published.clone());
             let (counts, reports) = (Arc::clone(&counts), reports.clone());
             let make = move || {
                 Worker::new(env, index, published, counts, reports, writers, Budget::new(limits::open_files(), workers))
             };
-            let work = move || work(index, make, seat, report);
+            let work = move || work(make, seat, begin, report);
             let thread = std::thread::Builder::new().name(format!("weir-worker-{index}")).spawn(work);
             ends.push((thread.map_err(system("cannot start a worker"))?, ended));
+            begins.push(begun);
+        }
+        for begun in begins {
+            // Without its workers a process would be ready, and serve nobody.
+            let begun = begun.await.unwrap_or_else(|_| Err(io::Error::other("its thread ended")));
+            begun.map_err(system("cannot start a worker"))?;
         }
         tokio::task::spawn_local(admin.0.serve(env.clone(), admin.1));
         let shell = tokio::task::spawn_local(shell.run());
@@ -326,20 +333,20 @@ fn local_runtime() -> io::Result<LocalRuntime> {
     Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 
-/// A worker's thread.
+/// A worker's thread. Tells whether it could `begin`, and later how it ended.
 fn work(
-    index: usize,
     make: impl FnOnce() -> Rc<Worker<Os>>,
     seat: mpsc::UnboundedReceiver<Order<<Os as Env>::Reserved>>,
+    begin: oneshot::Sender<io::Result<()>>,
     report: oneshot::Sender<Ended>,
 ) {
+    // Nobody waits for either only if the process is on its way out.
     match local_runtime() {
         Ok(runtime) => {
-            let ended = runtime.block_on(async { make().run(seat).await });
-            // Nobody waits for it only if the process is on its way out.
-            let _ = report.send(ended);
+            let _ = begin.send(Ok(()));
+            let _ = report.send(runtime.block_on(async { make().run(seat).await }));
         }
-        Err(error) => tracing::error!(worker = index, %error, "cannot start a worker's runtime"),
+        Err(error) => _ = begin.send(Err(error)),
     }
 }
 

@@ -19,7 +19,7 @@ use weir_integration_tests::backend::{Backend, ok};
 use weir_integration_tests::weir::{Weir, binary};
 use weir_integration_tests::{place, wait};
 
-use crate::markdown::{Block, blocks};
+use crate::markdown::blocks;
 use crate::scene::{Scene, path};
 use crate::{configs, desk, pages};
 

@@ -9,6 +9,7 @@ use prost::Message;
 use serde_json::Value;
 use weir_integration_tests::backend::Backend;
 use weir_integration_tests::client::{RawClient, get};
+use weir_integration_tests::wait;
 
 use crate::{Front, Scene};
 

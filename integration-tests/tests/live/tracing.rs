@@ -2,7 +2,6 @@
 //! receiver that is slow, wrong or gone.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use weir_integration_tests::backend::Backend;

@@ -529,7 +529,7 @@ fn taken_over(life: &mut Life, seed: u64) -> Life {
 fn a_rollout_over_upgrades_takes_as_long_as_without() {
     let steps = |upgrades: bool| {
         let mut life = Life::of(shop(vec![rising(100.0)]));
-        let (mut seen, mut at, mut serial) = (Vec::new(), 0u64, 1);
+        let (mut seen, mut at, mut serial) = (Vec::new(), 0_u32, 1);
         while seen.len() < 5 && at < 4_000 {
             if seen.last().is_none_or(|(_, weight)| *weight != life.weight()) {
                 seen.push((at, life.weight()));

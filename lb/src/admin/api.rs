@@ -16,7 +16,7 @@ use super::body::AnswerBody;
 use super::diagnosis::NoReport;
 use super::query::{Query, Wrong};
 use super::status::Clock;
-use super::{Service, buckets, explain, live, orders, page, releases, reloads, status};
+use super::{Service, buckets, explain, index, live, orders, page, releases, reloads, status};
 use crate::control::{BoundListener, Phase, ReloadOutcome, Trigger};
 use crate::env::Env;
 use crate::observe::journal::{Asker, rfc3339, timestamp};
@@ -70,6 +70,7 @@ impl<E: Env> Service<E> {
             // That this is answered at all is the news.
             "/livez" | "/healthz" | "/ping" => answer(StatusCode::OK, TEXT, "alive\n"),
             "/readyz" | "/ready" => self.ready(query.get("verbose").is_some()),
+            "/api/v1" | "/api/v1/" => json_answer(StatusCode::OK, JSON, &index::all()),
             "/api/v1/status" => self.status(query.get("cluster")),
             "/api/v1/config" => self.config(),
             "/api/v1/events" => self.events(query).unwrap_or_else(|wrong| refused(&wrong)),
@@ -379,7 +380,7 @@ pub(super) fn refused(wrong: &Wrong) -> Answer {
 }
 
 pub(super) fn not_found() -> Answer {
-    problem(StatusCode::NOT_FOUND, "There is nothing at this address; / lists what there is.", json!({}))
+    problem(StatusCode::NOT_FOUND, "There is nothing at this address; GET /api/v1 lists what there is.", json!({}))
 }
 
 pub(super) fn not_allowed(allowed: &'static str) -> Answer {

@@ -15,6 +15,7 @@ mod diagnosis;
 mod doors;
 mod explain;
 mod guard;
+pub mod index;
 mod live;
 pub mod moves;
 mod orders;
@@ -24,7 +25,6 @@ mod problems;
 mod query;
 mod releases;
 mod reloads;
-pub mod routes;
 pub mod status;
 
 use std::cell::{Cell, RefCell};

@@ -1,7 +1,7 @@
 //! The whole admin address over real sockets.
 
+mod index;
 mod page;
-mod routes;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -116,6 +116,7 @@ async fn everything_listed_is_there() {
             ("/readyz", "text/plain"),
             ("/ready", "text/plain"),
             ("/metrics", "text/plain; version=0.0.4"),
+            ("/api/v1", "application/json"),
             ("/api/v1/status", "application/json"),
             ("/api/v1/config", "application/json"),
             ("/api/v1/events", "application/json"),

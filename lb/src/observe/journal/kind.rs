@@ -307,11 +307,15 @@ impl Kind {
             ),
             Self::State => (
                 "state",
-                &[Info, Error],
-                "What an earlier process knew was taken over; or it cannot be used (an error), and the process begins \
-                 without it.",
+                &[Info, Warn, Error],
+                "What an earlier process knew and counted was taken over; in part only (a warning); or it cannot be used \
+                 (an error), and the process begins without it.",
                 &[
-                    ("what", "`remembered`, `not_understood` or `set_aside`"),
+                    (
+                        "what",
+                        "`remembered`, `counters`, `last_words`, `handed_over` or `before_ended`; `not_understood` or \
+                         `set_aside` where it cannot be used",
+                    ),
                     ("endpoints", "endpoints that were known"),
                     ("breakers", "breakers that were not closed"),
                     ("drains", "drains by hand"),

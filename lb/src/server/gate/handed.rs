@@ -60,10 +60,14 @@ impl Handed {
         Some(at_least(sockets, count).map(|sockets| Inherited { sockets, theirs }))
     }
 
-    /// What was left and is not wanted any more is closed.
+    /// What was left and is not wanted any more is closed, and its file removed, which nobody else does.
     pub(super) fn close_the_rest(&self) {
-        for left in self.left.borrow_mut().drain(..) {
-            tracing::warn!(address = left.role.configured, "no listener has this address: its socket is closed");
+        for Left { role, .. } in self.left.borrow_mut().drain(..) {
+            tracing::warn!(address = role.configured, "no listener has this address: its socket is closed");
+            if let Some(path) = role.configured.strip_prefix("unix:").filter(|_| !role.theirs) {
+                // It may be gone already.
+                let _ = std::fs::remove_file(path);
+            }
         }
     }
 
