@@ -188,13 +188,12 @@ impl Installed {
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new(&program);
         command.arg("run").arg(folder.path().join("weir.yaml")).arg("--state-dir").arg(folder.path().join("state"));
-        let child = command
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        command.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        // Another test may just have been forked, with the descriptor the copy was written by.
+        let child = wait::until("a program that nobody writes to", || match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => None,
+            spawned => Some(spawned.unwrap()),
+        });
         let this = Self { folder, admin, child };
         this.ready();
         this
