@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use weir_integration_tests::backend::{Backend, ok};
@@ -136,12 +135,6 @@ fn what_lasts_goes_on_in_the_old_process_and_what_comes_goes_to_the_new() {
     assert_eq!(web.response().unwrap().text(), "hello");
 }
 
-/// Not by this process: a child that another test starts meanwhile would hold the file open for writing,
-/// and such a file cannot be run.
-fn copy_program(to: &Path) {
-    assert!(Command::new("cp").arg(binary()).arg(to).status().unwrap().success());
-}
-
 #[test]
 fn a_file_that_changes_while_another_process_starts_is_read_by_the_one_that_serves() {
     let (good, answers) = (Backend::text("hello"), Arc::new(AtomicBool::new(false)));
@@ -179,6 +172,12 @@ fn a_file_that_changes_while_another_process_starts_is_read_by_the_one_that_serv
     assert!(weir.events("config_rejected").is_empty());
 }
 
+/// Not by this process: a child that another test starts meanwhile would hold the file open for writing,
+/// and such a file cannot be run.
+fn copy_program(to: &Path) {
+    assert!(Command::new("cp").arg(binary()).arg(to).status().unwrap().success());
+}
+
 /// A Weir started by a path of its own, so that the file there can be another one day.
 struct Installed {
     folder: tempfile::TempDir,
@@ -195,13 +194,12 @@ impl Installed {
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new(&program);
         command.arg("run").arg(folder.path().join("weir.yaml")).arg("--state-dir").arg(folder.path().join("state"));
-        let child = command
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        command.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        // Another test may just have been forked, with the descriptor the copy was written by.
+        let child = wait::until("a program that nobody writes to", || match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => None,
+            spawned => Some(spawned.unwrap()),
+        });
         let this = Self { folder, admin, child };
         this.ready();
         this
@@ -313,13 +311,10 @@ fn the_service_manager_is_told_and_gives_sockets() {
     heard("RELOADING=1");
     heard("READY=1");
     // However much there is to do, it says that it lives.
-    let begun = Instant::now();
-    while !{
+    wait::until_true("a sign of life", || {
         kill_process(process, Signal::HUP).unwrap();
         heard("=1").contains("WATCHDOG") || heard("=1").contains("WATCHDOG")
-    } {
-        assert!(begun.elapsed() < wait::PATIENCE, "only reloads are told of");
-    }
+    });
     kill_process(process, Signal::USR2).unwrap();
     let said = heard("MAINPID=");
     let heir = said.lines().find_map(|line| line.strip_prefix("MAINPID=")).unwrap().parse().unwrap();

@@ -328,10 +328,10 @@ impl Histogram {
         self.buckets.iter().chain(std::iter::once(&self.sum_nanos))
     }
 
-    /// Sum of all durations in seconds.
+    /// Sum of all durations in nanoseconds.
     #[must_use]
-    pub fn sum_seconds(&self) -> f64 {
-        self.sum_nanos.get() as f64 / 1e9
+    pub fn sum_nanos(&self) -> u64 {
+        self.sum_nanos.get()
     }
 }
 
@@ -400,7 +400,7 @@ mod tests {
         histogram.observe(Duration::from_secs(31));
         let buckets: Vec<u64> = histogram.buckets().collect();
         assert_eq!((buckets[0], buckets[1], buckets[15]), (1, 1, 1));
-        assert!((histogram.sum_seconds() - 31.001_001).abs() < 1e-9);
+        assert_eq!(histogram.sum_nanos(), 31_001_001_000);
     }
 
     #[test]

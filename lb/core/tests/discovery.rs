@@ -53,15 +53,15 @@ struct World {
 
 impl World {
     fn of(config: Config) -> Self {
-        Self::after(Memory::default(), config)
+        Self::after(Moment::ZERO, Memory::default(), config)
     }
 
     /// Goes on where another process left off.
-    fn after(memory: Memory, config: Config) -> Self {
+    fn after(now: Moment, memory: Memory, config: Config) -> Self {
         let mut control = Control::new(2, Dice::new(1));
-        control.recall(Moment::ZERO, memory);
+        control.recall(now, memory);
         let (looks, left, probes, notices, transitions) = Default::default();
-        let mut world = Self { control, now: Moment::ZERO, looks, left, probes, notices, transitions };
+        let mut world = Self { control, now, looks, left, probes, notices, transitions };
         world.configure(config);
         world
     }
@@ -294,24 +294,25 @@ fn the_next_process_serves_with_those_found_though_it_finds_nobody() {
     before.step(Event::Tick);
     let memory = before.control.memory();
 
-    let mut world = World::after(memory.clone(), shop());
+    let begin = seconds(100_000);
+    let mut world = World::after(begin, memory.clone(), shop());
     assert_eq!(world.members(), [(1, Healthy)], "and not with who went");
     assert_eq!(world.control.memory().sources, memory.sources, "the one after it would, too");
     world.hear(failed(FailureKind::Timeout));
     assert!(world.control.settled());
     assert_eq!(world.members(), [(1, Healthy)]);
     // They have failed for 500 s already.
-    while world.now < Moment::ZERO + Duration::from_secs(150) {
+    while world.now < begin + Duration::from_secs(150) {
         world.hear(failed(FailureKind::Timeout));
     }
     assert_eq!(world.members(), []);
 
-    let mut world = World::after(memory, shop());
+    let mut world = World::after(begin, memory, shop());
     world.hear(told(&[3], 30));
     assert_eq!(world.members(), [(1, Draining), (3, Healthy)], "an answer has the last word");
     // Whoever looks elsewhere knows nobody.
     let elsewhere = found_shop(vec![], vec![name("other.internal")], vec![]);
-    assert_eq!(World::after(before.control.memory(), elsewhere).members(), []);
+    assert_eq!(World::after(begin, before.control.memory(), elsewhere).members(), []);
 }
 
 #[test]

@@ -126,10 +126,15 @@ impl<E: Env> Service<E> {
             (_, Some((_, false))) => return not_allowed("GET, HEAD, DELETE"),
             ("/metrics" | "/api/v1/doctor", _) => return not_allowed("GET, HEAD"),
             _ if let Some(order) = release_order(method, path, query) => order,
-            _ => match self.read(path, query).status() {
-                StatusCode::NOT_FOUND => return not_found(),
-                _ => return not_allowed("GET, HEAD"),
-            },
+            _ => {
+                let read = self.read(path, query);
+                return match read.status() {
+                    StatusCode::NOT_FOUND => not_found(),
+                    // What it takes instead is said there.
+                    StatusCode::METHOD_NOT_ALLOWED => read,
+                    _ => not_allowed("GET, HEAD"),
+                };
+            }
         };
         match order {
             Ok(order) => self.order(order, asker).await,

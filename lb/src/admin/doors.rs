@@ -14,9 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use weir_config::model::Address;
 
 use super::access::{Caller, From};
@@ -34,8 +34,12 @@ const CONNECTION_AGE: Duration = Duration::from_secs(120);
 const CONNECTION_GRACE: Duration = Duration::from_secs(30);
 /// Requests under way are waited for so long when doors are to wait,
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// and looked at so often.
+/// those who were let in and have not asked yet so long,
+const SILENT_MAX: Duration = Duration::from_millis(200);
+/// and all are looked at so often.
 const QUIET_PAUSE: Duration = Duration::from_millis(2);
+/// Of a door that is closed: whoever was let in has so long for a first request.
+const FIRST_REQUEST_MAX: Duration = Duration::from_secs(5);
 /// After an accept that failed, mostly for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,17 +58,20 @@ pub(crate) enum Door<R> {
     CloseAll,
 }
 
-/// A request until its answer begins, as counted.
-pub(super) struct UnderWay<'c>(&'c Cell<usize>);
+/// A request until its answer begins, or a connection until its first request, as counted.
+struct Counted<'c>(&'c Cell<usize>);
 
-impl<'c> UnderWay<'c> {
+/// What a connection works on, and what counts it until it has asked for something.
+type Conversation<'s, 'c> = (Work, &'s Cell<Option<Counted<'c>>>);
+
+impl<'c> Counted<'c> {
     fn begin(count: &'c Cell<usize>) -> Self {
         count.set(count.get() + 1);
         Self(count)
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get().saturating_sub(1));
     }
@@ -159,9 +166,11 @@ impl Admin {
 }
 
 impl<E: Env> Service<E> {
-    /// Waits until no request is under way, but for those that wait for another process themselves.
+    /// Waits until no request is under way, but for those that wait for another process themselves; and
+    /// for a moment until all who were let in have asked.
     async fn quiet(&self) {
-        while self.under_way.get() > 0 {
+        let began = Instant::now();
+        while self.under_way.get() > 0 || (self.silent.get() > 0 && began.elapsed() < SILENT_MAX) {
             sleep(QUIET_PAUSE).await;
         }
     }
@@ -189,7 +198,11 @@ impl<E: Env> Service<E> {
             match self.env.accept(listener).await {
                 Ok((stream, peer)) => {
                     let (unix, work) = (address.ip().is_none(), Work::default());
-                    let connection = Rc::clone(self).meet(stream, (peer, unix), closed.clone(), work.clone());
+                    let (this, closed, its) = (Rc::clone(self), closed.clone(), work.clone());
+                    let connection = async move {
+                        let silent = Cell::new(Some(Counted::begin(&this.silent)));
+                        Rc::clone(&this).meet(stream, (peer, unix), closed, (its, &silent)).await;
+                    };
                     self.connections.borrow_mut().add(connection, work);
                 }
                 Err(error) => {
@@ -206,19 +219,19 @@ impl<E: Env> Service<E> {
         stream: E::Stream,
         (peer, unix): (SocketAddr, bool),
         closed: watch::Receiver<()>,
-        work: Work,
+        of: Conversation<'_, '_>,
     ) {
         if unix {
             let (uid, pid) = stream.credentials().map_or((None, None), |(uid, pid)| (Some(uid), pid));
             let caller = Caller { from: From::Unix { uid, pid }, certificate: None };
-            return self.converse(stream, caller, closed, work).await;
+            return self.converse(stream, caller, closed, of).await;
         }
         let from = From::Ip(peer);
         let Some(acceptor) = self.handle.admin_acceptor() else {
-            return self.converse(stream, Caller { from, certificate: None }, closed, work).await;
+            return self.converse(stream, Caller { from, certificate: None }, closed, of).await;
         };
         match shake(&acceptor, stream).await {
-            Ok((stream, certificate)) => self.converse(stream, Caller { from, certificate }, closed, work).await,
+            Ok((stream, certificate)) => self.converse(stream, Caller { from, certificate }, closed, of).await,
             Err(why) => {
                 self.handle.refused_admin("tls");
                 tracing::debug!(%from, why, "no TLS on the admin address");
@@ -226,15 +239,22 @@ impl<E: Env> Service<E> {
         }
     }
 
-    async fn converse<S>(self: Rc<Self>, stream: S, caller: Caller, mut closed: watch::Receiver<()>, work: Work)
-    where
+    async fn converse<S>(
+        self: Rc<Self>,
+        stream: S,
+        caller: Caller,
+        mut closed: watch::Receiver<()>,
+        (work, silent): Conversation<'_, '_>,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let (this, caller, work) = (&self, &caller, &work);
+        let (this, caller, work, asked) = (&self, &caller, &work, &Notify::new());
         let service = service_fn(move |request| async move {
             // Whoever asks for another process waits for it, and it for whoever else is asking.
             let counts = request.uri().path() != UPGRADE;
-            let _under_way = counts.then(|| UnderWay::begin(&this.under_way));
+            let _under_way = counts.then(|| Counted::begin(&this.under_way));
+            silent.take();
+            asked.notify_one();
             let working = work.begin();
             let mut answer = this.answer(request, caller).await;
             // A whole answer is on its way now: whoever does not read it is not waited for.
@@ -252,8 +272,12 @@ impl<E: Env> Service<E> {
         tokio::select! {
             _ = connection.as_mut() => return,
             () = sleep(CONNECTION_AGE) => {}
-            // Nothing is ever sent: this is its end.
-            _ = closed.changed() => {}
+            // Nothing is ever sent: this is its end. Whoever was let in may ask once.
+            _ = closed.changed() => tokio::select! {
+                _ = connection.as_mut() => return,
+                () = asked.notified() => {}
+                () = sleep(FIRST_REQUEST_MAX) => {}
+            },
         }
         connection.as_mut().graceful_shutdown();
         let _ = timeout(CONNECTION_GRACE, connection).await;

@@ -93,6 +93,8 @@ struct Service<E: Env> {
     profiling: Cell<bool>,
     /// Requests under way, but those that wait for another process.
     under_way: Cell<usize>,
+    /// Connections that have not asked anything yet.
+    silent: Cell<usize>,
 }
 
 impl<E: Env> Service<E> {
@@ -116,6 +118,7 @@ impl<E: Env> Service<E> {
             scrapes: Arc::new(Semaphore::new(SCRAPES_MAX)),
             profiling,
             under_way: Cell::new(0),
+            silent: Cell::new(0),
         }
     }
 

@@ -16,6 +16,7 @@ pub mod probe;
 mod reload;
 pub mod source;
 pub mod state;
+mod succession;
 pub mod tell;
 mod tokens;
 
@@ -54,6 +55,7 @@ use lag::Lag;
 use probe::{Finished, Prober};
 use source::Source;
 use state::Keeper;
+use succession::Other;
 
 /// The sockets of the listeners, as control sees them: what makes a reload a transaction.
 pub trait Sockets {
@@ -179,17 +181,6 @@ struct Shared {
     /// Another process is started and reads the file: this one leaves it alone meanwhile.
     held: Cell<bool>,
     upgrade_by: RefCell<Option<mpsc::UnboundedSender<AskUpgrade>>>,
-}
-
-/// Another process that does what only one may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Other {
-    /// There is none.
-    None,
-    /// The one before this, until it says its last.
-    Before,
-    /// The one after this, that is about to serve.
-    After,
 }
 
 /// The configuration a process begins with.
@@ -327,25 +318,6 @@ impl<E: Env, S: Sockets> Shell<E, S> {
     /// From now on, keeps what outlives the process there.
     pub fn keep_in(&mut self, keeper: Keeper) {
         self.keeper = Some(keeper);
-    }
-
-    /// Another process serves until every endpoint was judged, and [`Handle::succeed`] said so.
-    pub(crate) fn open_once_settled(&mut self) {
-        self.other = Other::Before;
-        // It was read long before anybody watches it.
-        self.look_later = true;
-        self.shared.control.borrow_mut().await_last();
-    }
-
-    /// Of two processes only the one that will serve may bind what a newer file asks for, and neither
-    /// does before that is decided.
-    fn leaves_the_file(&self) -> bool {
-        self.shared.held.get() || self.reserved.is_some()
-    }
-
-    /// What is kept is kept by whoever serves.
-    fn keeper(&self) -> Option<&Keeper> {
-        self.keeper.as_ref().filter(|_| self.other == Other::None)
     }
 
     /// The truth; what workers read.
@@ -574,42 +546,6 @@ impl<E: Env, S: Sockets> Shell<E, S> {
         }
     }
 
-    /// Another process is about to take over: what there is to be told, and nothing more is kept.
-    fn rest(&mut self) -> Last {
-        let last = self.shared.control.borrow_mut().rest(self.env.now());
-        if let Some(keeper) = self.keeper() {
-            keeper.flush();
-        }
-        self.other = Other::After;
-        last
-    }
-
-    /// It did not come to serve: this process goes on with all it did.
-    fn wake_up(&mut self) {
-        self.shared.held.set(false);
-        if self.other == Other::After {
-            self.other = Other::None;
-            self.shared.control.borrow_mut().wake_up(self.env.now());
-            self.keep_all();
-        }
-    }
-
-    fn succeed(&mut self, last: Option<Last>) {
-        self.shared.control.borrow_mut().succeed(self.env.now(), last, &mut self.effects);
-        self.other = Other::None;
-        self.carry_out();
-        self.publish();
-        self.keep_all();
-    }
-
-    /// Nobody else keeps anything from now on.
-    fn keep_all(&mut self) {
-        if let Some(keeper) = self.keeper() {
-            keeper.keep(self.shared.control.borrow().rollouts());
-        }
-        self.kept = (0, Moment::ZERO);
-    }
-
     /// Tells the journal which addresses are served that were not, and the other way round.
     fn note_listeners(&self) {
         let bound = self.sockets.bound();
@@ -632,4 +568,4 @@ impl<E: Env, S: Sockets> Shell<E, S> {
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -59,6 +59,16 @@ impl Stage {
 /// Plays `story` on a loop that began with `text`. The file is not watched: what happens when it
 /// changes is asked for.
 pub(super) async fn play(text: &str, prepare: impl FnOnce(&World), story: impl AsyncFnOnce(&Stage)) {
+    play_in(text, prepare, |_| {}, story).await;
+}
+
+/// The same on a loop that was arranged before it began.
+pub(super) async fn play_in(
+    text: &str,
+    prepare: impl FnOnce(&World),
+    arrange: impl FnOnce(&mut Shell<World, List>),
+    story: impl AsyncFnOnce(&Stage),
+) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("weir.yaml");
     std::fs::write(&file, text).unwrap();
@@ -73,6 +83,7 @@ pub(super) async fn play(text: &str, prepare: impl FnOnce(&World), story: impl A
         Shell::begin(world.clone(), sockets.clone(), control, First { source, text, config }, journal, metrics.clone());
     let mut shell = begun.unwrap_or_else(|rejection| panic!("{}", rejection.text));
     let stage = Stage { _directory: directory, file, world, sockets, handle: shell.handle(), metrics };
+    arrange(&mut shell);
     shell.open_first();
     let played = async {
         tokio::select! {

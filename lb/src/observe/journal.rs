@@ -189,7 +189,7 @@ mod tests {
     fn journal(capacity: usize, events: u64) -> Journal {
         let journal = Journal::with_capacity(capacity, || SystemTime::UNIX_EPOCH);
         for n in 0..events {
-            journal.record(Kind::Started, Level::Info, format!("event {n}"), json!({ "n": n }));
+            journal.record(Kind::Started, Level::Info, format!("event {n}"), json!({ "generation": n }));
         }
         journal
     }
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(
             value,
             json!({"id": 1, "time": "1970-01-01T00:00:00.000Z", "kind": "started", "level": "info",
-                   "message": "event 0", "fields": {"n": 0}})
+                   "message": "event 0", "fields": {"generation": 0}})
         );
     }
 
