@@ -328,6 +328,12 @@ impl Histogram {
         self.buckets.iter().chain(std::iter::once(&self.sum_nanos))
     }
 
+    /// Sum of all durations in nanoseconds.
+    #[must_use]
+    pub fn sum_nanos(&self) -> u64 {
+        self.sum_nanos.get()
+    }
+
     /// Sum of all durations in seconds.
     #[must_use]
     pub fn sum_seconds(&self) -> f64 {

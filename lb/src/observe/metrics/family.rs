@@ -62,12 +62,13 @@ impl Family {
         row: Option<&Row>,
     ) {
         let mut counts = [0u64; Histogram::BOUNDS.len() + 1];
-        let mut seconds = 0.0;
+        // Whole numbers: sums of parts must not depend on how they are parted.
+        let mut nanos = 0u64;
         for part in parts {
             for (sum, count) in counts.iter_mut().zip(part.buckets()) {
                 *sum += count;
             }
-            seconds += part.sum_seconds();
+            nanos = nanos.wrapping_add(part.sum_nanos());
         }
         let mut cumulative = 0;
         for (at, count) in counts.into_iter().enumerate() {
@@ -82,7 +83,7 @@ impl Family {
         }
         let all = cumulative;
         self.begin("_sum", labels);
-        self.end(seconds);
+        self.end(nanos as f64 / 1e9);
         self.begin("_count", labels);
         self.end(all);
     }
