@@ -128,7 +128,8 @@ fn the_past_is_not_judged_again_and_news_is() {
     life.control.carry(&news);
     life.control.carry(&news);
     assert_eq!(life.view(0).load.sum(|load| &load.classes[Class::Error.index()]), 1400);
-    life.pass_seconds(2);
+    // No worker of ours suspects it: it is looked at in its turn.
+    life.pass_seconds(5);
     assert_eq!(life.status(0), Status::Ejected);
 
     // A cluster that is not in the file any more has no past.
