@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -25,8 +26,6 @@ pub struct Weir {
     arguments: Vec<OsString>,
     child: Child,
     status: Option<ExitStatus>,
-    /// Processes that took over, the newest last.
-    heirs: Vec<u32>,
 }
 
 /// The path of the binary under test: beside the directory of the test executables.
@@ -100,7 +99,7 @@ impl Weir {
         let arguments: Vec<OsString> =
             ["run".into(), config.into()].into_iter().chain(arguments.iter().map(Into::into)).collect();
         let child = launch(directory.path(), &arguments);
-        Self { directory, admin, arguments, child, status: None, heirs: Vec::new() }
+        Self { directory, admin, arguments, child, status: None }
     }
 
     /// Ends it in the orderly way, and starts it again as it was, with the config that is there now.
@@ -129,7 +128,6 @@ impl Weir {
         }
         let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let heir = answer["process"].as_u64().and_then(|heir| u32::try_from(heir).ok()).expect("a process");
-        self.heirs.push(heir);
         Ok(heir)
     }
 
@@ -334,14 +332,27 @@ impl Drop for Weir {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-        // The others have ended by themselves, and their numbers may be somebody else's by now.
-        if let Some(heir) = self.heirs.last().and_then(|heir| Pid::from_raw(*heir as i32)) {
+        // And whoever took over from it, however that was asked for.
+        for heir in running(&self.config()) {
             let _ = kill_process(heir, Signal::KILL);
         }
         if std::thread::panicking() {
             eprintln!("--- weir's standard error:\n{}\n---", self.stderr());
         }
     }
+}
+
+/// The processes that run with this configuration.
+fn running(config: &Path) -> Vec<Pid> {
+    let wanted = config.as_os_str().as_bytes();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let runs = |process: &fs::DirEntry| {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0);
+        words.any(|word| word == b"run") && words.any(|word| word == wanted)
+    };
+    let numbers = processes.filter(runs).filter_map(|process| process.file_name().to_str()?.parse().ok());
+    numbers.filter_map(Pid::from_raw).collect()
 }
 
 /// The sum of all series of `name` in a scrape whose labels contain each of `labels`.

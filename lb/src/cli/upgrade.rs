@@ -1,13 +1,18 @@
 //! `weir upgrade`: what SIGUSR2 does, with an answer.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use http::StatusCode;
 use serde_json::Value;
 
 use super::client::{Client, ClientError};
-use super::{Format, Instance, emit, failed};
+use super::{Format, Instance, emit};
+
+/// An upgrade ends before this, one way or the other: a new process, which may look up names and probe
+/// endpoints before it serves, has less.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// `weir upgrade`.
 #[derive(Debug, Args)]
@@ -29,13 +34,12 @@ impl Upgrade {
                     answer["process"], answer["before"]
                 ),
             }),
-            Err(error) => failed(&error.to_string()),
+            Err(error) => error.exit(),
         }
     }
 
     fn ask(&self) -> Result<Value, ClientError> {
-        // A new process may look up names and probe endpoints before it serves.
-        let client = Client::new(&self.instance)?;
+        let client = Client::new(&self.instance)?.within(PATIENCE);
         let reply = client.post("/api/v1/upgrade")?;
         match reply.status {
             StatusCode::OK => match client.read::<Value>(&reply)? {
